@@ -1,0 +1,183 @@
+//! The output of this room: one request and its answer, as one side of the connection saw them.
+
+use crate::capture::event::{ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin};
+use crate::clock::Monotonic;
+use std::time::Duration;
+
+/// Names an exchange for the agent's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExchangeId(pub u64);
+
+/// Which end of the exchange the process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    Server,
+    Client,
+}
+
+/// What the bytes were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Http10,
+    Http11,
+    /// An HTTP/1 exchange whose version was not seen.
+    Http1,
+}
+
+/// A connection as its exchanges know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub id: ConnectionId,
+    pub local: Endpoint,
+    pub remote: Endpoint,
+    /// Unix sockets: the socket at the other end.
+    pub peer_socket: Option<u64>,
+    pub network_namespace: u32,
+    /// Go: the goroutine that connected.
+    pub dialer: Option<Goroutine>,
+    /// When the connection was established, where that was seen.
+    pub established: Option<Monotonic>,
+}
+
+/// The request as far as it was seen. Empty where bytes were lost or cut.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// As sent (case-sensitive, RFC 9110 §9.1). `None`: the start of the head was not seen.
+    pub method: Option<String>,
+    /// The request target as sent: origin, absolute, authority or asterisk form (RFC 9112 §3.2).
+    pub target: Option<String>,
+    /// `host`
+    pub host: Option<String>,
+    /// `user-agent`
+    pub user_agent: Option<String>,
+    /// Trace-context headers as sent: name in lower case, value. Only those [`crate::enrich`] reads:
+    /// traceparent, tracestate, b3, x-b3-*, uber-trace-id, x-amzn-trace-id.
+    pub context: Vec<(String, String)>,
+    /// Body bytes on the wire after transfer decoding where known, `None` where not (chunked and not copied whole).
+    pub body_bytes: Option<u64>,
+    /// `content-length` where sent and valid.
+    pub content_length: Option<u64>,
+    /// The head was longer than what is copied, or bytes of it were lost: absent fields are unknown, not unsent.
+    pub head_incomplete: bool,
+}
+
+/// The answer as far as it was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Response {
+    /// `None`: the status line was not seen.
+    pub status: Option<u16>,
+    pub body_bytes: Option<u64>,
+    pub content_length: Option<u64>,
+    pub head_incomplete: bool,
+}
+
+/// How the exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The answer was seen to its end.
+    Complete,
+    /// The connection was closed or reset before the answer was complete.
+    ConnectionClosed,
+    /// The connection was reset by the peer before the answer was complete.
+    ConnectionReset,
+    /// The client went away (closed or half-closed and gone) before the answer was complete; server side.
+    ClientGone,
+    /// Client side: this process closed the connection before the answer was complete (a time-out, a cancel).
+    Cancelled,
+    /// The process ended before the answer was complete.
+    ProcessExited,
+    /// Records were lost: the end is the last event seen of it.
+    EndUnseen,
+    /// The agent was stopped, or the exchange outlived its bound, while it was open.
+    StillOpen,
+    /// The request or the answer was not valid HTTP.
+    Malformed,
+}
+
+/// How the end of the answer was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndEvidence {
+    /// Content-Length reached, no body allowed, or the last chunk seen.
+    Counted,
+    /// The next request on the connection began.
+    NextRequest,
+    /// The connection closed, which is how this answer ends (RFC 9112 §6.3).
+    Close,
+    /// None: see the outcome.
+    None,
+}
+
+/// What one thread spent on a server exchange that it alone served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serving {
+    pub cpu: Duration,
+    pub run_queue_wait: Duration,
+}
+
+/// An exchange began: its request head was seen (or given up). Sent before any work it causes can be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    pub id: ExchangeId,
+    pub side: Side,
+    pub link: Link,
+    /// Who read (server) or wrote (client) the first byte, and when.
+    pub origin: Origin,
+    pub goroutine: Option<Goroutine>,
+    /// Stream position of the first byte of the request: TCP, the sequence number, equal at both ends.
+    pub position: u32,
+    /// The first exchange on this connection since it was opened (and its opening was seen).
+    pub first_on_connection: bool,
+    /// Trace-context headers of the request, as in [`Request::context`].
+    pub context: Vec<(String, String)>,
+    /// Losses of the process so far, as in the event.
+    pub process_losses: u32,
+}
+
+/// One request and its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    pub id: ExchangeId,
+    pub side: Side,
+    pub protocol: Protocol,
+    pub process: HostPid,
+    /// The thread that read (server) or wrote (client) the first byte.
+    pub thread: HostTid,
+    pub link: Link,
+    /// Server: the first byte of the request was read. Client: it was written.
+    pub started: Monotonic,
+    /// Server: the first byte of the answer was written. Client: it was read. 1xx answers do not count.
+    pub first_byte: Option<Monotonic>,
+    /// Server: the last byte of the answer was written. Client: it was read. Otherwise when it ended.
+    pub ended: Monotonic,
+    pub request: Request,
+    pub response: Response,
+    pub outcome: Outcome,
+    pub end_evidence: EndEvidence,
+    /// 101 or CONNECT: the connection went on as something else; body sizes are those of the tunnel.
+    pub upgraded: bool,
+    /// Server: what the serving thread spent, where one thread read, served and wrote it alone.
+    pub serving: Option<Serving>,
+    /// Server: how long the request's first byte lay unread.
+    pub read_wait: Option<Duration>,
+}
+
+/// What the decoder tells, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Started(Started),
+    Finished(Box<Exchange>),
+    /// A connection carries something that is not understood: its process has work that is not seen.
+    Opaque {
+        process: HostPid,
+        connection: ConnectionId,
+        time: Monotonic,
+        /// The other side opened it (or that is not known): it may carry requests to this process.
+        inbound: bool,
+    },
+    /// An opaque connection ended.
+    OpaqueEnded {
+        process: HostPid,
+        connection: ConnectionId,
+        time: Monotonic,
+    },
+}

@@ -1,0 +1,5 @@
+//! Room 4: [`crate::decode::Step`] in, [`Span`] out.
+
+pub mod span;
+
+pub use span::Span;

@@ -1,0 +1,1 @@
+//! Room 5: [`crate::enrich::Span`] in; acknowledged or counted out.

@@ -1,0 +1,36 @@
+//! Every limit of the kernel side: its unit, what it costs, what happens when it is reached.
+
+/// Bytes of the ring buffer. Its pages are mapped twice in the agent and count as its memory twice. Full: the
+/// record is lost and counted as [`crate::loss::RING_FULL`].
+pub const RING_BYTES: u32 = 8 << 20;
+
+/// Unread bytes in the ring at which the kernel wakes the agent ahead of its timer.
+pub const RING_WAKE_BYTES: u64 = (RING_BYTES / 4) as u64;
+
+/// Bytes copied of the start of one turn (the bytes one side sends before the other answers). A request head
+/// longer than this is understood as far as it was copied, and its span says so.
+pub const TURN_BYTES_MAX: u32 = 8192;
+
+/// Bytes copied of a turn that starts with `HTTP/` (an answer): its head is all that is needed.
+pub const ANSWER_BYTES_MAX: u32 = 2048;
+
+/// Bytes copied of the end of a call that was not copied whole: enough for the end of a chunked body.
+pub const TAIL_BYTES: usize = 8;
+
+/// Buffers of one vectored call that are looked at. Later ones are counted, not copied.
+pub const BUFFERS_MAX: u32 = 8;
+
+/// Traced processes at once (128 bytes each). Full: the process is not traced, counted as
+/// [`crate::loss::PROCESSES_FULL`].
+pub const PROCESSES_MAX: u32 = 8192;
+
+/// Open connections of traced processes at once (about 100 bytes each). Full: the connection is not traced,
+/// counted as [`crate::loss::CONNECTIONS_FULL`].
+pub const CONNECTIONS_MAX: u32 = 65536;
+
+/// Ports that `--port` can name.
+pub const PORTS_MAX: u32 = 64;
+
+/// A window, in nanoseconds, over which the offset between the scheduler's clock and the monotonic clock is
+/// estimated. Longer windows follow the drift of the two clocks later.
+pub const CLOCK_WINDOW_NS: u64 = 16_000_000;

@@ -1,0 +1,159 @@
+//! What the kernel programs write to the ring buffer: a [`Header`], then the words of its kind, then (for
+//! [`Io`]) `captured` bytes.
+//!
+//! Time is CLOCK_MONOTONIC in nanoseconds. Processes and threads are numbers of the initial PID namespace.
+//! Addresses are in network order, IPv4 in the first four bytes; ports are in host order.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// What a record is: the value of [`Header::kind`].
+pub mod kind {
+    pub const IO: u16 = 1;
+    pub const OPENED: u16 = 2;
+    pub const CLOSED: u16 = 3;
+    pub const EXEC: u16 = 4;
+    pub const FORK: u16 = 5;
+    pub const EXIT: u16 = 6;
+    pub const LISTEN: u16 = 7;
+    /// A traced process was seen to use io_uring. Only the header.
+    pub const IO_URING: u16 = 8;
+}
+
+/// Bits of [`Header::flags`]. Their meaning depends on the kind.
+pub mod flag {
+    /// `IO`: the process wrote; without it, it read.
+    pub const EGRESS: u16 = 1;
+    /// `IO`: the other side had the last word until this call.
+    pub const TURN_START: u16 = 2;
+    /// `IO`: fewer bytes were copied than the call moved.
+    pub const TRUNCATED: u16 = 4;
+    /// `IO`: the end of the stream was read (the call returned 0).
+    pub const END_OF_STREAM: u16 = 8;
+    /// `IO`: the connection was open before it was first seen, so its start is not known.
+    pub const ALREADY_OPEN: u16 = 16;
+    /// `IO`: [`super::Io::tail`] holds the last bytes of the call.
+    pub const TAIL: u16 = 32;
+    /// `OPENED`: this side connected.
+    pub const CONNECTED: u16 = 1;
+    /// `OPENED`: this side accepted.
+    pub const ACCEPTED: u16 = 2;
+    /// `EXEC`, `LISTEN`: traced provisionally until the agent confirms or refuses.
+    pub const PROVISIONAL: u16 = 1;
+    /// `CLOSED`: the other side reset the connection.
+    pub const RESET: u16 = 1;
+}
+
+/// The start of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Header {
+    /// See [`kind`].
+    pub kind: u16,
+    /// See [`flag`].
+    pub flags: u16,
+    /// Bytes of the whole record, this header and the copied bytes included.
+    pub length: u32,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub time_ns: u64,
+    /// Thread group id of the process the record is about.
+    pub process: u32,
+    /// Thread that ran.
+    pub thread: u32,
+}
+
+/// One call that moved bytes over a socket (or read its end). `captured` bytes follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Io {
+    pub header: Header,
+    /// Address of the kernel's socket: with `generation`, the name of the connection.
+    pub socket: u64,
+    /// When the connection was first seen, CLOCK_MONOTONIC nanoseconds: tells users of one address apart.
+    pub generation: u64,
+    /// Go: the goroutine that made the call; 0 where not known.
+    pub goroutine: u64,
+    /// Go: the goroutine that started it; 0 where not known.
+    pub parent_goroutine: u64,
+    /// CPU time of the thread so far, nanoseconds; 0 where not known.
+    pub cpu_ns: u64,
+    /// Time the thread has spent runnable but not running so far, nanoseconds; 0 where not known.
+    pub run_queue_wait_ns: u64,
+    /// Reads: when the oldest byte of this call arrived, CLOCK_MONOTONIC nanoseconds; 0 where not known.
+    /// Writes: when the call that began this turn began; 0 where not known.
+    pub ready_ns: u64,
+    /// Where the first byte of this call stands in its direction's stream: the TCP sequence number, or a count
+    /// from first sight for other sockets. Wraps.
+    pub position: u32,
+    /// Bytes moved.
+    pub size: u32,
+    /// The last bytes of the call, where [`flag::TAIL`] is set.
+    pub tail: [u8; crate::limit::TAIL_BYTES],
+    /// Records of this process lost so far. A change tells that something is missing before this record.
+    pub process_losses: u32,
+    /// Bytes that follow.
+    pub captured: u16,
+    /// System call number (of this machine's architecture).
+    pub system_call: u16,
+}
+
+/// A connection was first seen, before its first [`Io`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Opened {
+    pub header: Header,
+    pub socket: u64,
+    pub generation: u64,
+    /// When the connection was established, CLOCK_MONOTONIC nanoseconds; 0 where not known (open before).
+    pub established_ns: u64,
+    /// Unix sockets: the address of the peer's socket; 0 for others.
+    pub peer_socket: u64,
+    /// Go: the goroutine that connected; 0 where not known.
+    pub goroutine: u64,
+    /// Go: the goroutine that started it; 0 where not known.
+    pub parent_goroutine: u64,
+    /// Inode of the network namespace.
+    pub network_namespace: u32,
+    /// AF_INET, AF_INET6 or AF_UNIX.
+    pub family: u16,
+    pub local_port: u16,
+    pub local_address: [u8; 16],
+    pub remote_address: [u8; 16],
+    pub remote_port: u16,
+    pub padding: [u8; 6],
+}
+
+/// A connection was closed or destroyed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Closed {
+    pub header: Header,
+    pub socket: u64,
+    pub generation: u64,
+}
+
+/// A process replaced its program, was born, or ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Process {
+    pub header: Header,
+    /// `FORK`: the child. `EXIT`: the wait status. `EXEC`: 0.
+    pub value: u32,
+    pub padding: u32,
+}
+
+/// A process listens on a port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Listen {
+    pub header: Header,
+    pub network_namespace: u32,
+    pub port: u16,
+    pub family: u16,
+}
+
+const _: () = assert!(size_of::<Header>() == 24);
+const _: () = assert!(size_of::<Io>() == 104);
+const _: () = assert!(size_of::<Opened>() == 120);
+const _: () = assert!(size_of::<Closed>() == 40);
+const _: () = assert!(size_of::<Process>() == 32);
+const _: () = assert!(size_of::<Listen>() == 32);
