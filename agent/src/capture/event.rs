@@ -134,6 +134,8 @@ pub struct Opened {
     pub initiator: Initiator,
     /// When the handshake was complete.
     pub established: Option<Monotonic>,
+    /// When the process accepted it; not known to every back end.
+    pub accepted: Option<Monotonic>,
     /// Unix sockets: the socket at the other end (its `ConnectionId::socket`).
     pub peer_socket: Option<u64>,
     /// Go: the goroutine that connected.

@@ -1,5 +1,9 @@
 //! Room 2: ring-buffer bytes in, [`Event`] out.
 
+pub mod convert;
 pub mod event;
+pub mod reader;
+pub mod recording;
 
 pub use event::Event;
+pub use reader::{Counts, Reader};

@@ -28,6 +28,10 @@ pub const PROCESSES_MAX: u32 = 8192;
 /// counted as [`crate::loss::CONNECTIONS_FULL`].
 pub const CONNECTIONS_MAX: u32 = 65536;
 
+/// Unix sockets of traced processes at once (about 100 bytes each). Full: the least recently used is forgotten, and
+/// a connection in use is seen as already open.
+pub const UNIX_CONNECTIONS_MAX: u32 = 8192;
+
 /// Ports that `--port` can name.
 pub const PORTS_MAX: u32 = 64;
 

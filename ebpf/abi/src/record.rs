@@ -105,6 +105,8 @@ pub struct Opened {
     pub generation: u64,
     /// When the connection was established, CLOCK_MONOTONIC nanoseconds; 0 where not known (open before).
     pub established_ns: u64,
+    /// When the process accepted it, CLOCK_MONOTONIC nanoseconds; 0 where not known.
+    pub accepted_ns: u64,
     /// Unix sockets: the address of the peer's socket; 0 for others.
     pub peer_socket: u64,
     /// Go: the goroutine that connected; 0 where not known.
@@ -153,7 +155,7 @@ pub struct Listen {
 
 const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Io>() == 104);
-const _: () = assert!(size_of::<Opened>() == 120);
+const _: () = assert!(size_of::<Opened>() == 128);
 const _: () = assert!(size_of::<Closed>() == 40);
 const _: () = assert!(size_of::<Process>() == 32);
 const _: () = assert!(size_of::<Listen>() == 32);

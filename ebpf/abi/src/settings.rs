@@ -33,9 +33,10 @@ pub struct Offsets {
     pub sock_remote_address_6: u32,
     pub sock_net: u32,
     pub net_inode: u32,
-    /// `sock.sk_type` and `sock.sk_protocol` where they are whole fields
+    /// `sock.sk_type`, `sock.sk_protocol` and `sock.sk_shutdown` where they are whole fields
     pub sock_type: u32,
     pub sock_protocol: u32,
+    pub sock_shutdown: u32,
     /// `tcp_sock.copied_seq`, `tcp_sock.write_seq`
     pub tcp_copied: u32,
     pub tcp_written: u32,
@@ -47,13 +48,11 @@ pub struct Offsets {
     pub task_runtime: u32,
     pub task_exec_start: u32,
     pub task_run_delay: u32,
-    /// `task_struct.exit_code`, `.signal`, `signal_struct.live`
+    /// `task_struct.exit_code`, `.signal`, `signal_struct.live`, `task_struct.tgid`
     pub task_exit_code: u32,
     pub task_signal: u32,
     pub signal_live: u32,
-    /// `task_struct.tgid`, `task_struct.pid`
     pub task_tgid: u32,
-    pub task_pid: u32,
 }
 
 /// Constants other than offsets. 0 is off.
@@ -64,6 +63,8 @@ pub struct Settings {
     pub provisional_exec: u32,
     /// The agent's own thread group: never traced.
     pub agent_process: u32,
+    /// `PORTS` names ports whose listeners are traced.
+    pub select_ports: u32,
     /// Read CPU time and run-queue wait at every call.
     pub thread_clocks: u32,
     /// Records lost on purpose, in 1/1000: what tests use to see what loss does.

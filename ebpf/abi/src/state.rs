@@ -28,7 +28,8 @@ pub struct Process {
     pub goroutine_parent: u32,
 }
 
-/// An open connection of a traced process: the value of the `CONNECTIONS` map, keyed by socket address.
+/// An open connection of a traced process: the value of the `CONNECTIONS` map (TCP) and of `UNIX_CONNECTIONS`,
+/// keyed by socket address.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -38,33 +39,50 @@ pub struct Connection {
     pub generation: u64,
     /// When it was established; 0 where not known.
     pub established_ns: u64,
+    /// When it was accepted; 0 where not known.
+    pub accepted_ns: u64,
     /// When unread bytes arrived; 0 when there are none.
     pub ready_ns: u64,
-    /// When the first write of the present turn began; 0 where not known.
+    /// When the first write of the coming turn began; 0 where not known.
     pub write_began_ns: u64,
+    /// Go: the goroutine that connected and the one that started it; 0 where not known.
+    pub goroutine: u64,
+    pub parent_goroutine: u64,
+    /// `sendmmsg` and `recvmmsg`: address of the message vector in use.
+    pub vector: u64,
     /// Bytes read and written since first sight, for sockets without sequence numbers.
     pub read_bytes: u32,
     pub written_bytes: u32,
-    /// Inode number of the socket, which tells one Unix socket from the next at the same address.
+    /// Inode number of a Unix socket, which tells it from the next one at the same address; 0 for TCP.
     pub inode: u32,
     /// Bytes that may still be copied of the present turn.
     pub turn_bytes_left: u32,
-    /// See [`turn`].
-    pub turn: u32,
-    /// 1 once `OPENED` was told.
-    pub told: u32,
-    /// For `sendmmsg` and `recvmmsg`: address of the message vector and the next message in it.
-    pub vector: u64,
+    /// The next message of the vector.
     pub vector_next: u32,
-    pub vector_thread: u32,
+    /// See [`turn`].
+    pub turn: u8,
+    /// See [`initiator`].
+    pub initiator: u8,
+    /// 1 once `OPENED` was told.
+    pub told: u8,
+    /// 1 once the other side reset it.
+    pub reset: u8,
 }
 
-/// Who has the word on a connection.
+/// Who has the word on a connection: the value of [`Connection::turn`].
 pub mod turn {
-    pub const NONE: u32 = 0;
-    pub const INGRESS: u32 = 1;
-    pub const EGRESS: u32 = 2;
+    pub const NONE: u8 = 0;
+    pub const INGRESS: u8 = 1;
+    pub const EGRESS: u8 = 2;
+}
+
+/// Who set a connection up: the value of [`Connection::initiator`].
+pub mod initiator {
+    /// It was open before it was first seen.
+    pub const UNKNOWN: u8 = 0;
+    pub const CONNECTED: u8 = 1;
+    pub const ACCEPTED: u8 = 2;
 }
 
 const _: () = assert!(size_of::<Process>() == 24);
-const _: () = assert!(size_of::<Connection>() == 72);
+const _: () = assert!(size_of::<Connection>() == 88);

@@ -1,0 +1,251 @@
+//! The running kernel's own description of its types (BTF): byte offsets of fields, and which tracepoints exist.
+//!
+//! In: `/sys/kernel/btf/vmlinux` (format: Documentation/bpf/btf.rst). Out: offsets by structure and field path.
+//! Reads the one file, keeps an index of four bytes a type and only for as long as it is used: general readers
+//! cost this agent its memory budget.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::Error;
+
+const MAGIC: u16 = 0xeb9f;
+const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+const TYPEDEF: u32 = 8;
+const WRAPPERS: std::ops::RangeInclusive<u32> = TYPEDEF..=11;
+const TYPE_TAG: u32 = 18;
+/// Anonymous structures within structures are followed this deep.
+const DEPTH_MAX: usize = 8;
+
+/// A parsed BTF file.
+pub struct Btf {
+    bytes: Vec<u8>,
+    strings: usize,
+    /// Byte offset of each type, by id; id 0 is `void`.
+    types: Vec<usize>,
+    /// Ids of structures, unions and typedefs by name.
+    names: HashMap<Vec<u8>, u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Type {
+    at: usize,
+    name: u32,
+    kind: u32,
+    members: usize,
+    bitfields: bool,
+    refers_to: u32,
+}
+
+impl Btf {
+    /// Reads the running kernel's BTF.
+    pub fn of_kernel() -> Result<Self, Error> {
+        let path = Path::new("/sys/kernel/btf/vmlinux");
+        let bytes = std::fs::read(path).map_err(|source| Error::Btf {
+            path: path.to_owned(),
+            reason: source.to_string(),
+        })?;
+        Self::parse(bytes).ok_or_else(|| Error::Btf {
+            path: path.to_owned(),
+            reason: "not a BTF file".to_owned(),
+        })
+    }
+
+    fn parse(bytes: Vec<u8>) -> Option<Self> {
+        if u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?) != MAGIC {
+            return None;
+        }
+        let header = word(&bytes, 4)? as usize;
+        let first = header + word(&bytes, 8)? as usize;
+        let end = first + word(&bytes, 12)? as usize;
+        let strings = header + word(&bytes, 16)? as usize;
+        let mut btf = Self {
+            bytes,
+            strings,
+            types: vec![0],
+            names: HashMap::new(),
+        };
+        let mut at = first;
+        while at < end {
+            let this = btf.type_at(at)?;
+            if matches!(this.kind, STRUCT | UNION | TYPEDEF) && this.name != 0 {
+                let name = btf.string(this.name).to_vec();
+                btf.names.insert(name, btf.types.len() as u32);
+            }
+            btf.types.push(at);
+            at += 12 + trailing_bytes(this.kind, this.members)?;
+        }
+        Some(btf)
+    }
+
+    /// Byte offset of a field within a structure; `path` goes through named members, anonymous ones are looked
+    /// into. `None` where the kernel has no such field or it is a bit field.
+    pub fn offset(&self, structure: &str, path: &[&str]) -> Option<u32> {
+        let mut id = *self.names.get(structure.as_bytes())?;
+        let mut bits = 0;
+        for name in path {
+            let (offset, next) = self.member(id, name.as_bytes(), DEPTH_MAX)?;
+            bits += offset;
+            id = next;
+        }
+        bits.is_multiple_of(8).then_some(bits / 8)
+    }
+
+    /// Whether the kernel has this raw tracepoint.
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        self.names
+            .contains_key(format!("btf_trace_{name}").as_bytes())
+    }
+
+    /// Bit offset and type of a member.
+    fn member(&self, id: u32, name: &[u8], depth: usize) -> Option<(u32, u32)> {
+        let this = self.resolve(id)?;
+        if depth == 0 || !matches!(this.kind, STRUCT | UNION) {
+            return None;
+        }
+        (0..this.members).find_map(|index| {
+            let at = this.at + 12 + index * 12;
+            let member_name = word(&self.bytes, at)?;
+            let member_type = word(&self.bytes, at + 4)?;
+            let offset = bit_offset(word(&self.bytes, at + 8)?, this.bitfields)?;
+            if member_name == 0 {
+                let (inner, found) = self.member(member_type, name, depth - 1)?;
+                Some((offset + inner, found))
+            } else if self.string(member_name) == name {
+                Some((offset, member_type))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// The type behind typedefs and qualifiers.
+    fn resolve(&self, id: u32) -> Option<Type> {
+        let mut this = self.type_at(*self.types.get(id as usize)?)?;
+        for _ in 0..DEPTH_MAX {
+            if !WRAPPERS.contains(&this.kind) && this.kind != TYPE_TAG {
+                break;
+            }
+            this = self.type_at(*self.types.get(this.refers_to as usize)?)?;
+        }
+        Some(this)
+    }
+
+    fn type_at(&self, at: usize) -> Option<Type> {
+        let info = word(&self.bytes, at + 4)?;
+        Some(Type {
+            at,
+            name: word(&self.bytes, at)?,
+            kind: info >> 24 & 0x1f,
+            members: (info & 0xffff) as usize,
+            bitfields: info >> 31 == 1,
+            refers_to: word(&self.bytes, at + 8)?,
+        })
+    }
+
+    fn string(&self, offset: u32) -> &[u8] {
+        let rest = self
+            .bytes
+            .get(self.strings + offset as usize..)
+            .unwrap_or_default();
+        rest.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+}
+
+/// A member's bit offset; `None` for a bit field.
+fn bit_offset(offset: u32, bitfields: bool) -> Option<u32> {
+    if !bitfields {
+        return Some(offset);
+    }
+    (offset >> 24 == 0).then_some(offset & 0x00ff_ffff)
+}
+
+/// Bytes that follow the common part of a type.
+fn trailing_bytes(kind: u32, members: usize) -> Option<usize> {
+    Some(match kind {
+        1 | 14 | 17 => 4,
+        3 => 12,
+        STRUCT | UNION | 15 | 19 => 12 * members,
+        6 | 13 => 8 * members,
+        2 | 7..=12 | 16 | TYPE_TAG => 0,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A BTF file with `struct outer { int a; struct { int b; }; int c:3; }` (ids 1 to 3).
+    fn sample() -> Vec<u8> {
+        let strings = b"\0outer\0a\0b\0c\0int\0";
+        let types: Vec<u32> = [
+            vec![13, 1 << 24, 4, 32],
+            vec![0, STRUCT << 24 | 1, 4, 9, 1, 0],
+            vec![
+                1,
+                1 << 31 | STRUCT << 24 | 3,
+                12,
+                7,
+                1,
+                0,
+                0,
+                2,
+                32,
+                11,
+                1,
+                3 << 24 | 64,
+            ],
+        ]
+        .concat();
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&MAGIC.to_ne_bytes());
+        bytes.extend_from_slice(&[1, 0]);
+        for value in [
+            24,
+            0,
+            4 * types.len() as u32,
+            4 * types.len() as u32,
+            strings.len() as u32,
+        ] {
+            bytes.extend_from_slice(&value.to_ne_bytes());
+        }
+        types
+            .iter()
+            .for_each(|value| bytes.extend_from_slice(&value.to_ne_bytes()));
+        bytes.extend_from_slice(strings);
+        bytes
+    }
+
+    #[test]
+    fn finds_fields_through_anonymous_structures() {
+        let btf = Btf::parse(sample()).unwrap();
+        assert_eq!(btf.offset("outer", &["a"]), Some(0));
+        assert_eq!(btf.offset("outer", &["b"]), Some(4));
+    }
+
+    #[test]
+    fn bit_fields_and_strangers_are_absent() {
+        let btf = Btf::parse(sample()).unwrap();
+        assert_eq!(btf.offset("outer", &["c"]), None);
+        assert_eq!(btf.offset("outer", &["d"]), None);
+        assert_eq!(btf.offset("inner", &["a"]), None);
+        assert!(!btf.has_tracepoint("sock_send_length"));
+    }
+
+    #[test]
+    fn any_prefix_is_refused_or_read_without_a_panic() {
+        let whole = sample();
+        for end in 0..whole.len() {
+            if let Some(btf) = Btf::parse(whole[..end].to_vec()) {
+                btf.offset("outer", &["b"]);
+            }
+        }
+    }
+}

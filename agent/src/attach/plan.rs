@@ -1,0 +1,234 @@
+//! Which probes there are, what each is for, and which belong together: the explicit list.
+//!
+//! Pure: (what the kernel has, what was asked) → what to attach, and for what is not attached, why.
+
+/// How calls that move bytes are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackEnd {
+    SocketTracepoints,
+    SysExit,
+}
+
+impl BackEnd {
+    /// Cheapest first.
+    pub const ALL: [Self; 2] = [Self::SocketTracepoints, Self::SysExit];
+
+    /// As `--io-backend` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SocketTracepoints => "socket-tracepoints",
+            Self::SysExit => "sys-exit",
+        }
+    }
+
+    /// The probes without which it sees nothing.
+    pub fn probes(self) -> &'static [Probe] {
+        match self {
+            Self::SocketTracepoints => &SOCKET_TRACEPOINTS,
+            Self::SysExit => &SYS_EXIT,
+        }
+    }
+}
+
+/// One kernel program and the raw tracepoint of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub name: &'static str,
+    /// What it lets the agent see.
+    pub enables: &'static str,
+    /// What is missing without it.
+    pub without: &'static str,
+    /// The first kernel that has the tracepoint.
+    pub since: &'static str,
+}
+
+const fn probe(
+    name: &'static str,
+    enables: &'static str,
+    without: &'static str,
+    since: &'static str,
+) -> Probe {
+    Probe {
+        name,
+        enables,
+        without,
+        since,
+    }
+}
+
+const SOCKET_TRACEPOINTS: [Probe; 2] = [
+    probe(
+        "sock_send_length",
+        "writes to sockets",
+        "every system call of the node pays a little (sys_exit is used)",
+        "6.3",
+    ),
+    probe(
+        "sock_recv_length",
+        "reads from sockets",
+        "every system call of the node pays a little (sys_exit is used)",
+        "6.3",
+    ),
+];
+
+const SYS_EXIT: [Probe; 1] = [probe(
+    "sys_exit",
+    "reads from and writes to sockets",
+    "nothing is seen",
+    "4.17",
+)];
+
+/// Births and deaths: nothing works without them.
+pub const LIFE: [Probe; 5] = [
+    probe(
+        "inet_sock_set_state",
+        "when connections begin and end",
+        "nothing is traced",
+        "4.16",
+    ),
+    probe(
+        "tcp_destroy_sock",
+        "when connections end",
+        "nothing is traced",
+        "4.15",
+    ),
+    probe(
+        "sched_process_exec",
+        "new programs, from their first instruction",
+        "nothing is traced",
+        "4.17",
+    ),
+    probe(
+        "sched_process_fork",
+        "children of traced processes",
+        "nothing is traced",
+        "4.17",
+    ),
+    probe(
+        "sched_process_exit",
+        "when processes end",
+        "nothing is traced",
+        "4.17",
+    ),
+];
+
+/// How long a request lay unread.
+pub const READ_WAIT: Probe = probe(
+    "sk_data_ready",
+    "spanlet.read_wait",
+    "spans do not say how long a request waited before it was read",
+    "6.3",
+);
+
+/// When a write began.
+pub const WRITE_BEGIN: Probe = probe(
+    "tcp_sendmsg_locked",
+    "the true start of a long write",
+    "a client span starts, and a time to first byte ends, when the first write ends, not when it begins",
+    "6.16",
+);
+
+/// What the user asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// `None`: the cheapest that works.
+    pub back_end: Option<BackEnd>,
+    pub read_wait: bool,
+}
+
+/// A probe that will not be attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub probe: Probe,
+    pub reason: String,
+}
+
+/// What to attach besides [`LIFE`].
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// Back ends to try, in this order.
+    pub back_ends: Vec<BackEnd>,
+    /// Attached where the kernel lets them.
+    pub extras: Vec<Probe>,
+    pub left: Vec<Left>,
+}
+
+/// Plans what to attach on a kernel that has the tracepoints that `has` names.
+pub fn plan(wish: Wish, has: impl Fn(&str) -> bool) -> Plan {
+    let mut plan = Plan::default();
+    for back_end in BackEnd::ALL {
+        let lacking = back_end.probes().iter().find(|probe| !has(probe.name));
+        match (wish.back_end, lacking) {
+            (Some(other), _) if other != back_end => {}
+            (_, Some(probe)) => plan.left.push(not_there(*probe)),
+            _ => plan.back_ends.push(back_end),
+        }
+    }
+    extra(&mut plan, READ_WAIT, wish.read_wait, &has);
+    extra(&mut plan, WRITE_BEGIN, true, &has);
+    plan
+}
+
+fn extra(plan: &mut Plan, probe: Probe, wanted: bool, has: impl Fn(&str) -> bool) {
+    if !wanted {
+        plan.left.push(Left {
+            probe,
+            reason: "turned off".to_owned(),
+        });
+    } else if has(probe.name) {
+        plan.extras.push(probe);
+    } else {
+        plan.left.push(not_there(probe));
+    }
+}
+
+fn not_there(probe: Probe) -> Left {
+    Left {
+        probe,
+        reason: format!(
+            "this kernel has no such tracepoint (Linux {} and later do)",
+            probe.since
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: Wish = Wish {
+        back_end: None,
+        read_wait: true,
+    };
+
+    #[test]
+    fn a_new_kernel_gets_the_cheapest_back_end_first() {
+        let plan = plan(ANY, |_| true);
+        assert_eq!(plan.back_ends, BackEnd::ALL);
+        assert_eq!(plan.extras, [READ_WAIT, WRITE_BEGIN]);
+        assert_eq!(plan.left, []);
+    }
+
+    #[test]
+    fn an_old_kernel_gets_sys_exit_and_is_told_what_it_misses() {
+        let plan = plan(ANY, |name| name == "sys_exit");
+        assert_eq!(plan.back_ends, [BackEnd::SysExit]);
+        let left: Vec<_> = plan.left.iter().map(|left| left.probe.name).collect();
+        assert_eq!(
+            left,
+            ["sock_send_length", "sk_data_ready", "tcp_sendmsg_locked"]
+        );
+        assert!(plan.left[0].reason.contains("6.3"));
+    }
+
+    #[test]
+    fn a_forced_back_end_is_the_only_one_tried() {
+        let wish = Wish {
+            back_end: Some(BackEnd::SysExit),
+            read_wait: false,
+        };
+        let plan = plan(wish, |_| true);
+        assert_eq!(plan.back_ends, [BackEnd::SysExit]);
+        assert_eq!(plan.left[0].reason, "turned off");
+    }
+}

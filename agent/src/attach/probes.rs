@@ -1,0 +1,280 @@
+//! Touches the kernel: loads the programs, attaches the probes, owns the maps. Dropping it detaches everything;
+//! nothing is pinned, so the kernel does the same when the agent is killed.
+
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::RawTracePoint;
+use aya::{Ebpf, EbpfLoader, Pod};
+use spanlet_abi::settings::{Offsets, Settings, ABSENT};
+use spanlet_abi::{loss, state};
+
+use super::btf::Btf;
+use super::offsets::{missing, missing_for_descriptors, offsets};
+use super::plan::{self, BackEnd, Left, Plan, Probe, Wish};
+use super::Error;
+use crate::capture::event::HostPid;
+
+/// The kernel programs, built by `cargo xtask build`; empty when the agent was built without them.
+static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/spanlet.bpf.o"));
+
+/// Only for the loader, which wants plain memory.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Plain<T>(T);
+
+// SAFETY of all four: `repr(C)` integers without padding (zerocopy's `IntoBytes` is derived on each).
+unsafe impl Pod for Plain<Offsets> {}
+unsafe impl Pod for Plain<Settings> {}
+unsafe impl Pod for Plain<state::Process> {}
+unsafe impl Pod for Plain<state::Connection> {}
+
+/// What the agent asks of the kernel side.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    pub wish: Wish,
+    pub settings: Settings,
+}
+
+/// One attached probe and what it has cost so far (while costs are measured).
+#[derive(Clone, Debug)]
+pub struct Cost {
+    pub probe: &'static str,
+    pub hits: u64,
+    pub nanoseconds: u64,
+}
+
+/// The attached probes and their maps.
+pub struct Probes {
+    ebpf: Ebpf,
+    pub back_end: BackEnd,
+    pub attached: Vec<Probe>,
+    pub left: Vec<Left>,
+    processes: HashMap<MapData, u32, Plain<state::Process>>,
+    listeners: HashMap<MapData, u64, u32>,
+    ports: HashMap<MapData, u16, u32>,
+    losses: PerCpuArray<MapData, u64>,
+}
+
+impl Probes {
+    /// Loads the programs and attaches what the kernel lets; the first back end that works is used.
+    pub fn attach(request: &Request) -> Result<(Self, RingBuf<MapData>), Error> {
+        if PROGRAMS.is_empty() {
+            return Err(Error::NoPrograms);
+        }
+        let btf = Btf::of_kernel()?;
+        let offsets = offsets(&btf);
+        let lacking = missing(&offsets);
+        if !lacking.is_empty() {
+            return Err(Error::Fields(lacking));
+        }
+        let plan = plan::plan(request.wish, |name| btf.has_tracepoint(name));
+        drop(btf);
+        let mut ebpf = load(&offsets, &request.settings)?;
+        for probe in plan::LIFE {
+            attach(&mut ebpf, probe)?;
+        }
+        let back_end = attach_back_end(&mut ebpf, &plan, &offsets)?;
+        let (extras, refused) = attach_extras(&mut ebpf, &plan.extras);
+        let ring = take(&mut ebpf, "EVENTS", RingBuf::try_from)?;
+        let probes = Self {
+            back_end,
+            attached: plan::LIFE
+                .iter()
+                .chain(back_end.probes())
+                .chain(&extras)
+                .copied()
+                .collect(),
+            left: plan.left.into_iter().chain(refused).collect(),
+            processes: take(&mut ebpf, "PROCESSES", HashMap::try_from)?,
+            listeners: take(&mut ebpf, "LISTENERS", HashMap::try_from)?,
+            ports: take(&mut ebpf, "PORTS", HashMap::try_from)?,
+            losses: take(&mut ebpf, "LOSSES", PerCpuArray::try_from)?,
+            ebpf,
+        };
+        Ok((probes, ring))
+    }
+
+    /// Traces a process from now on.
+    pub fn trace(&mut self, pid: HostPid, state: state::Process) -> Result<(), Error> {
+        self.processes
+            .insert(pid.0, Plain(state), 0)
+            .map_err(|source| map_error("PROCESSES", source))
+    }
+
+    /// Leaves a process alone from now on. Not an error when it is gone.
+    pub fn leave(&mut self, pid: HostPid) {
+        let _ = self.processes.remove(&pid.0);
+    }
+
+    /// What the kernel side keeps of a traced process.
+    pub fn state(&self, pid: HostPid) -> Option<state::Process> {
+        self.processes.get(&pid.0, 0).ok().map(|state| state.0)
+    }
+
+    /// Tells the kernel side of a listener that was there before it.
+    pub fn listener(
+        &mut self,
+        pid: HostPid,
+        network_namespace: u32,
+        port: u16,
+    ) -> Result<(), Error> {
+        let key = u64::from(network_namespace) << 16 | u64::from(port);
+        self.listeners
+            .insert(key, pid.0, 0)
+            .map_err(|source| map_error("LISTENERS", source))
+    }
+
+    /// Traces whoever comes to listen on this port.
+    pub fn port(&mut self, port: u16) -> Result<(), Error> {
+        self.ports
+            .insert(port, 0, 0)
+            .map_err(|source| map_error("PORTS", source))
+    }
+
+    /// What the kernel side lost so far, by reason.
+    pub fn losses(&self) -> [u64; loss::COUNT as usize] {
+        std::array::from_fn(|reason| {
+            self.losses
+                .get(&(reason as u32), 0)
+                .map_or(0, |cpus| cpus.iter().sum())
+        })
+    }
+
+    /// What each attached probe has cost while costs were measured.
+    pub fn costs(&self) -> Vec<Cost> {
+        self.attached
+            .iter()
+            .filter_map(|probe| {
+                let info = self.ebpf.program(probe.name)?.info().ok()?;
+                Some(Cost {
+                    probe: probe.name,
+                    hits: info.run_count(),
+                    nanoseconds: info.run_time().as_nanos() as u64,
+                })
+            })
+            .collect()
+    }
+
+    /// Has the kernel measure what probes cost for as long as the result lives. Measuring costs a little itself.
+    pub fn measure(&self) -> Result<std::os::fd::OwnedFd, Error> {
+        aya::sys::enable_stats(aya::sys::Stats::RunTime).map_err(|source| Error::Load {
+            reason: format!("measuring costs: {source}"),
+        })
+    }
+
+    /// The programs, for aya-log.
+    #[cfg(feature = "probe-log")]
+    pub fn programs(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+}
+
+fn load(offsets: &Offsets, settings: &Settings) -> Result<Ebpf, Error> {
+    EbpfLoader::new()
+        .override_global("OFFSETS", &Plain(*offsets), true)
+        .override_global("SETTINGS", &Plain(*settings), true)
+        .load(PROGRAMS)
+        .map_err(|source| Error::Load {
+            reason: chain(&source),
+        })
+}
+
+fn attach(ebpf: &mut Ebpf, probe: Probe) -> Result<(), Error> {
+    let refused = |reason: String| Error::Probe {
+        probe: probe.name,
+        reason,
+    };
+    let program: &mut RawTracePoint = ebpf
+        .program_mut(probe.name)
+        .ok_or_else(|| refused("the programs do not hold it".to_owned()))?
+        .try_into()
+        .map_err(|source| refused(chain(&source)))?;
+    program.load().map_err(|source| refused(chain(&source)))?;
+    program
+        .attach(probe.name)
+        .map_err(|source| refused(chain(&source)))?;
+    Ok(())
+}
+
+fn attach_back_end(ebpf: &mut Ebpf, plan: &Plan, offsets: &Offsets) -> Result<BackEnd, Error> {
+    let mut reasons: Vec<String> = plan
+        .left
+        .iter()
+        .map(|left| format!("{}: {}", left.probe.name, left.reason))
+        .collect();
+    for back_end in &plan.back_ends {
+        match try_back_end(ebpf, *back_end, offsets) {
+            Ok(()) => return Ok(*back_end),
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+    Err(Error::NoBackEnd(reasons))
+}
+
+fn try_back_end(ebpf: &mut Ebpf, back_end: BackEnd, offsets: &Offsets) -> Result<(), Error> {
+    if back_end == BackEnd::SysExit {
+        let lacking = missing_for_descriptors(offsets);
+        if !lacking.is_empty() {
+            return Err(Error::Fields(lacking));
+        }
+    }
+    back_end
+        .probes()
+        .iter()
+        .try_for_each(|probe| attach(ebpf, *probe))
+}
+
+fn attach_extras(ebpf: &mut Ebpf, extras: &[Probe]) -> (Vec<Probe>, Vec<Left>) {
+    let mut attached = Vec::new();
+    let mut refused = Vec::new();
+    for probe in extras {
+        match attach(ebpf, *probe) {
+            Ok(()) => attached.push(*probe),
+            Err(error) => refused.push(Left {
+                probe: *probe,
+                reason: error.to_string(),
+            }),
+        }
+    }
+    (attached, refused)
+}
+
+fn take<T>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    convert: impl FnOnce(Map) -> Result<T, aya::maps::MapError>,
+) -> Result<T, Error> {
+    let map = ebpf.take_map(name).ok_or_else(|| Error::Map {
+        map: name,
+        reason: "the programs do not hold it".to_owned(),
+    })?;
+    convert(map).map_err(|source| map_error(name, source))
+}
+
+fn map_error(map: &'static str, source: aya::maps::MapError) -> Error {
+    Error::Map {
+        map,
+        reason: chain(&source),
+    }
+}
+
+/// An error and its causes in one line; the verifier's log is in there.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
+}
+
+/// Whether the running kernel's types name every field that CPU time and run-queue wait need.
+pub fn has_thread_clocks(offsets: &Offsets) -> bool {
+    [
+        offsets.task_runtime,
+        offsets.task_exec_start,
+        offsets.task_run_delay,
+    ]
+    .iter()
+    .all(|offset| *offset != ABSENT)
+}

@@ -1,0 +1,153 @@
+//! Checked conversion: one record's bytes in, one [`Event`] out, or the reason why not.
+
+use spanlet_abi::record::{self, flag, kind, Header};
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+use super::event::{
+    Closed, ConnectionId, Direction, Endpoint, Event, Goroutine, HostPid, HostTid, Initiator, Io,
+    Opened, Origin, ThreadClock,
+};
+use crate::clock::Monotonic;
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// Why a record was skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// Fewer bytes than its kind, or it itself, says.
+    Short,
+    /// A kind this agent does not know.
+    UnknownKind(u16),
+}
+
+/// The event that a record tells of. `record` is one item of the ring buffer.
+pub fn convert(record: &[u8]) -> Result<Event<'_>, Skipped> {
+    let (header, _) = read::<Header>(record)?;
+    let origin = Origin {
+        time: Monotonic(header.time_ns),
+        process: HostPid(header.process),
+        thread: HostTid(header.thread),
+    };
+    let provisional = header.flags & flag::PROVISIONAL != 0;
+    Ok(match header.kind {
+        kind::IO => Event::Io(io(origin, record)?),
+        kind::OPENED => Event::Opened(opened(origin, record)?),
+        kind::CLOSED => Event::Closed(closed(record)?),
+        kind::EXEC => Event::Exec {
+            origin,
+            provisional,
+        },
+        kind::FORK => Event::Fork {
+            origin,
+            child: HostPid(read::<record::Process>(record)?.0.value),
+        },
+        kind::EXIT => Event::Exit {
+            origin,
+            status: read::<record::Process>(record)?.0.value,
+        },
+        kind::LISTEN => {
+            let (listen, _) = read::<record::Listen>(record)?;
+            Event::Listen {
+                origin,
+                port: listen.port,
+                network_namespace: listen.network_namespace,
+                provisional,
+            }
+        }
+        kind::IO_URING => Event::IoUring { origin },
+        other => return Err(Skipped::UnknownKind(other)),
+    })
+}
+
+fn read<T: FromBytes + KnownLayout + Immutable>(record: &[u8]) -> Result<(T, &[u8]), Skipped> {
+    T::read_from_prefix(record).map_err(|_| Skipped::Short)
+}
+
+fn io(origin: Origin, record: &[u8]) -> Result<Io<'_>, Skipped> {
+    let (io, rest) = read::<record::Io>(record)?;
+    let has = |bit: u16| io.header.flags & bit != 0;
+    Ok(Io {
+        origin,
+        connection: ConnectionId {
+            socket: io.socket,
+            generation: io.generation,
+        },
+        direction: if has(flag::EGRESS) {
+            Direction::Egress
+        } else {
+            Direction::Ingress
+        },
+        position: io.position,
+        size: io.size,
+        data: rest.get(..io.captured.into()).ok_or(Skipped::Short)?,
+        tail: has(flag::TAIL).then_some(io.tail),
+        turn_start: has(flag::TURN_START),
+        end_of_stream: has(flag::END_OF_STREAM),
+        already_open: has(flag::ALREADY_OPEN),
+        goroutine: goroutine(io.goroutine, io.parent_goroutine),
+        thread_clock: (io.cpu_ns != 0).then_some(ThreadClock {
+            cpu_ns: io.cpu_ns,
+            run_queue_wait_ns: io.run_queue_wait_ns,
+        }),
+        ready: time(io.ready_ns),
+        process_losses: io.process_losses,
+        system_call: io.system_call,
+    })
+}
+
+fn opened(origin: Origin, record: &[u8]) -> Result<Opened, Skipped> {
+    let (opened, _) = read::<record::Opened>(record)?;
+    Ok(Opened {
+        origin,
+        connection: ConnectionId {
+            socket: opened.socket,
+            generation: opened.generation,
+        },
+        local: endpoint(opened.family, opened.local_address, opened.local_port),
+        remote: endpoint(opened.family, opened.remote_address, opened.remote_port),
+        initiator: match opened.header.flags {
+            flag::CONNECTED => Initiator::Here,
+            flag::ACCEPTED => Initiator::There,
+            _ => Initiator::Unknown,
+        },
+        established: time(opened.established_ns),
+        accepted: time(opened.accepted_ns),
+        peer_socket: (opened.peer_socket != 0).then_some(opened.peer_socket),
+        goroutine: goroutine(opened.goroutine, opened.parent_goroutine),
+        network_namespace: opened.network_namespace,
+    })
+}
+
+fn closed(record: &[u8]) -> Result<Closed, Skipped> {
+    let (closed, _) = read::<record::Closed>(record)?;
+    Ok(Closed {
+        time: Monotonic(closed.header.time_ns),
+        connection: ConnectionId {
+            socket: closed.socket,
+            generation: closed.generation,
+        },
+        reset: closed.header.flags & flag::RESET != 0,
+    })
+}
+
+fn endpoint(family: u16, address: [u8; 16], port: u16) -> Endpoint {
+    match family {
+        AF_INET => {
+            let [a, b, c, d, ..] = address;
+            Endpoint::tcp_v4([a, b, c, d], port)
+        }
+        AF_INET6 => Endpoint::tcp_v6(address, port),
+        AF_UNIX => Endpoint::Unix,
+        _ => Endpoint::Unknown,
+    }
+}
+
+fn goroutine(id: u64, parent: u64) -> Option<Goroutine> {
+    (id != 0).then_some(Goroutine { id, parent })
+}
+
+fn time(nanoseconds: u64) -> Option<Monotonic> {
+    (nanoseconds != 0).then_some(Monotonic(nanoseconds))
+}

@@ -1,0 +1,92 @@
+//! The only way out: records onto the ring buffer, without a wake-up for each, and losses into their counters.
+
+use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_ringbuf_query};
+use spanlet_abi::limit::RING_WAKE_BYTES;
+use spanlet_abi::record::Header;
+use spanlet_abi::{loss, state};
+
+use crate::constants::constant;
+use crate::maps::{EVENTS, LOSSES};
+
+const BPF_RB_AVAIL_DATA: u64 = 0;
+
+/// CLOCK_MONOTONIC now, nanoseconds.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: the helper has no precondition.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// A header for a record of type `T` without copied bytes.
+#[inline(always)]
+pub fn header<T>(kind: u16, flags: u16, process: u32, thread: u32) -> Header {
+    Header {
+        kind,
+        flags,
+        length: size_of::<T>() as u32,
+        time_ns: now(),
+        process,
+        thread,
+    }
+}
+
+/// Adds one to a loss.
+#[inline(always)]
+pub fn lose(reason: u32) {
+    if let Some(count) = LOSSES.get_ptr_mut(reason) {
+        // SAFETY: a value of this CPU's array.
+        unsafe { *count += 1 };
+    }
+}
+
+/// Writes a record about a traced process; its loss is counted, by reason and by process. True when it was written.
+#[inline(always)]
+pub fn record<T: ?Sized>(process: *mut state::Process, record: &T) -> bool {
+    // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
+    let process = unsafe { &mut *process };
+    let written = write(record);
+    if written {
+        process.records += 1;
+    } else {
+        process.losses += 1;
+    }
+    written
+}
+
+/// Writes a record; a loss is counted by reason. True when it was written.
+#[inline(always)]
+pub fn write<T: ?Sized>(record: &T) -> bool {
+    if forced_loss() {
+        lose(loss::FORCED);
+        return false;
+    }
+    if EVENTS
+        .output::<T>(record, wake_up(size_of_val(record) as u64))
+        .is_err()
+    {
+        lose(loss::RING_FULL);
+        return false;
+    }
+    true
+}
+
+/// The agent drains by a timer; a wake-up costs more than the rest of a record, so it is only for a filling ring.
+#[inline(always)]
+fn wake_up(length: u64) -> u64 {
+    // SAFETY: the map is a ring buffer.
+    let unread =
+        unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), BPF_RB_AVAIL_DATA) };
+    if unread < RING_WAKE_BYTES && unread + length >= RING_WAKE_BYTES {
+        BPF_RB_FORCE_WAKEUP as u64
+    } else {
+        BPF_RB_NO_WAKEUP as u64
+    }
+}
+
+#[inline(always)]
+fn forced_loss() -> bool {
+    let per_mille = constant!(SETTINGS.forced_loss_per_mille);
+    // SAFETY: the helper has no precondition.
+    per_mille != 0 && unsafe { bpf_get_prandom_u32() } % 1000 < per_mille
+}

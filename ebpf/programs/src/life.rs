@@ -1,0 +1,173 @@
+//! Births, readiness and deaths of TCP sockets, for both back ends.
+//!
+//! Hooks: `inet_sock_set_state` and `tcp_destroy_sock` (every supported kernel), `sk_data_ready` (6.3 and later).
+//! They run in interrupts too, where there is no process to ask about: the question is whether the socket is known.
+
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use spanlet_abi::record::{flag, kind, Closed, Listen};
+use spanlet_abi::state::{initiator, Connection, Process};
+
+use crate::connection::{self, network_namespace};
+use crate::constants::constant;
+use crate::kernel::field;
+use crate::maps::{CONNECTIONS, LISTENERS, PORTS, PROCESSES};
+use crate::select::{self, Traced};
+use crate::{emit, goroutine};
+
+/// include/net/tcp_states.h
+const ESTABLISHED: i32 = 1;
+const SYN_SENT: i32 = 2;
+const SYN_RECV: i32 = 3;
+const FIN_WAIT1: i32 = 4;
+const CLOSE: i32 = 7;
+const CLOSE_WAIT: i32 = 8;
+const LAST_ACK: i32 = 9;
+const LISTEN: i32 = 10;
+
+/// `SHUTDOWN_MASK`: neither reads nor writes any more.
+const SHUT_BOTH_WAYS: u8 = 3;
+
+/// `inet_sock_set_state(sk, oldstate, newstate)`
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
+    let socket: u64 = context.arg(0);
+    let (old, new): (i32, i32) = (context.arg(1), context.arg(2));
+    match new {
+        SYN_SENT => connecting(socket),
+        ESTABLISHED => established(socket, old),
+        LISTEN => listening(socket),
+        FIN_WAIT1 | LAST_ACK => closing(socket, false),
+        CLOSE if old == LISTEN => {
+            let _ = LISTENERS.remove(&listener_key(socket));
+        }
+        CLOSE if matches!(old, ESTABLISHED | CLOSE_WAIT | SYN_SENT | SYN_RECV) => {
+            closing(socket, true)
+        }
+        _ => {}
+    }
+    0
+}
+
+/// `tcp_destroy_sock(sk)`
+#[raw_tracepoint(tracepoint = "tcp_destroy_sock")]
+pub fn tcp_destroy_sock(context: RawTracePointContext) -> i32 {
+    let socket: u64 = context.arg(0);
+    if let Some(state) = CONNECTIONS.get_ptr_mut(&socket) {
+        // SAFETY: a live entry of the map.
+        closed(socket, unsafe { &*state });
+    }
+    0
+}
+
+/// `sk_data_ready(sk)`: bytes arrived. The first arrival since the last read is kept.
+#[raw_tracepoint(tracepoint = "sk_data_ready")]
+pub fn sk_data_ready(context: RawTracePointContext) -> i32 {
+    let socket: u64 = context.arg(0);
+    if let Some(state) = CONNECTIONS.get_ptr_mut(&socket) {
+        // SAFETY: a live entry of the map.
+        let state = unsafe { &mut *state };
+        if state.ready_ns == 0 {
+            state.ready_ns = emit::now();
+        }
+    }
+    0
+}
+
+/// In the thread that connects.
+#[inline(always)]
+fn connecting(socket: u64) {
+    let Some(traced) = select::traced() else {
+        return;
+    };
+    let mut fresh = connection::first_sight(emit::now(), initiator::CONNECTED);
+    (fresh.goroutine, fresh.parent_goroutine) = goroutine::current(&traced);
+    connection::insert(socket, &fresh);
+}
+
+#[inline(always)]
+fn established(socket: u64, old: i32) {
+    let now_ns = emit::now();
+    if let Some(state) = CONNECTIONS.get_ptr_mut(&socket) {
+        // SAFETY: a live entry of the map.
+        unsafe { (*state).established_ns = now_ns };
+    } else if old == SYN_RECV && LISTENERS.get_ptr(&listener_key(socket)).is_some() {
+        let mut fresh = connection::first_sight(now_ns, initiator::ACCEPTED);
+        fresh.established_ns = now_ns;
+        connection::insert(socket, &fresh);
+    }
+}
+
+/// Where a socket listens: network namespace and port.
+#[inline(always)]
+pub fn listener_key(socket: u64) -> u64 {
+    (network_namespace(socket) as u64) << 16 | port(socket) as u64
+}
+
+#[inline(always)]
+fn port(socket: u64) -> u16 {
+    field(socket, constant!(OFFSETS.sock_local_port)).unwrap_or(0)
+}
+
+/// In the thread that listens: a traced process, or one whose port was named.
+#[inline(always)]
+fn listening(socket: u64) {
+    let (traced, flags) = match select::traced() {
+        Some(traced) => (traced, 0),
+        None => match chosen_by_port(port(socket)) {
+            Some(traced) => (traced, flag::PROVISIONAL),
+            None => return,
+        },
+    };
+    let _ = LISTENERS.insert(&listener_key(socket), &traced.process, 0);
+    let told = Listen {
+        header: emit::header::<Listen>(kind::LISTEN, flags, traced.process, traced.thread),
+        network_namespace: network_namespace(socket),
+        port: port(socket),
+        family: field(socket, constant!(OFFSETS.sock_family)).unwrap_or(0),
+    };
+    emit::record(traced.state, &told);
+}
+
+#[inline(always)]
+fn chosen_by_port(port: u16) -> Option<Traced> {
+    if constant!(SETTINGS.select_ports) == 0 {
+        return None;
+    }
+    PORTS.get_ptr(&port)?;
+    let process = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
+    crate::process::trace(process, &Process::default());
+    PROCESSES.get_ptr_mut(&process)?;
+    select::traced()
+}
+
+/// The process closed its end. Or it only shut its writing side, and goes on reading. Or, at the last state, the other
+/// side reset the connection: bytes that came before may still be read, so the end is told when the process closes.
+#[inline(always)]
+fn closing(socket: u64, over: bool) {
+    let Some(state) = CONNECTIONS.get_ptr_mut(&socket) else {
+        return;
+    };
+    // SAFETY: a live entry of the map.
+    let state = unsafe { &mut *state };
+    let shut: u8 = field(socket, constant!(OFFSETS.sock_shutdown)).unwrap_or(SHUT_BOTH_WAYS);
+    if shut == SHUT_BOTH_WAYS {
+        closed(socket, state);
+    } else if over {
+        state.reset = 1;
+    }
+}
+
+#[inline(always)]
+fn closed(socket: u64, state: &Connection) {
+    if state.told != 0 {
+        let flags = if state.reset != 0 { flag::RESET } else { 0 };
+        let told = Closed {
+            header: emit::header::<Closed>(kind::CLOSED, flags, 0, 0),
+            socket,
+            generation: state.generation,
+        };
+        emit::write(&told);
+    }
+    let _ = CONNECTIONS.remove(&socket);
+}

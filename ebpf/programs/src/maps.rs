@@ -1,0 +1,63 @@
+//! Every map, in one place: what it holds, who writes it, how large it gets.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
+use spanlet_abi::{limit, loss, record, state};
+
+/// Records for the agent.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(limit::RING_BYTES, 0);
+
+/// Traced processes by thread group id. Written by the agent and by births.
+#[map]
+pub static PROCESSES: HashMap<u32, state::Process> =
+    HashMap::with_max_entries(limit::PROCESSES_MAX, 0);
+
+/// Open TCP connections of traced processes by socket address. An entry leaves when its socket is destroyed.
+#[map]
+pub static CONNECTIONS: HashMap<u64, state::Connection> =
+    HashMap::with_max_entries(limit::CONNECTIONS_MAX, 0);
+
+/// Unix sockets have no tracepoint for their end: the least recently used entry makes room.
+#[map]
+pub static UNIX_CONNECTIONS: LruHashMap<u64, state::Connection> =
+    LruHashMap::with_max_entries(limit::UNIX_CONNECTIONS_MAX, 0);
+
+/// Where traced processes listen: see [`crate::life::listener_key`]. Written by the agent too, for listeners that
+/// were there before it.
+#[map]
+pub static LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(limit::PROCESSES_MAX, 0);
+
+/// Ports that `--port` named. Written by the agent.
+#[map]
+pub static PORTS: HashMap<u16, u32> = HashMap::with_max_entries(limit::PORTS_MAX, 0);
+
+/// How much was lost, by reason.
+#[map]
+pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT, 0);
+
+/// Where a record is put together before it is written. Only programs that run in a process use it, so it is
+/// never in use twice on one CPU.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// See [`crate::thread`].
+#[map]
+pub static CLOCK_OFFSETS: PerCpuArray<ClockOffset> = PerCpuArray::with_max_entries(1, 0);
+
+/// A record and its bytes. Three times the room that is used, because the verifier bounds an offset and a length one
+/// by one and to a power of two.
+#[repr(C)]
+pub struct Scratch {
+    pub io: record::Io,
+    pub bytes: [u8; 3 * limit::TURN_BYTES_MAX as usize],
+}
+
+/// The scheduler's clock minus the monotonic one: the largest seen in this window and in the one before.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ClockOffset {
+    pub window_began_ns: u64,
+    pub largest: i64,
+    pub largest_before: i64,
+}

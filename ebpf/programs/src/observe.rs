@@ -1,0 +1,191 @@
+//! The seam between the back ends and the rest: a traced process moved bytes over a socket.
+//!
+//! In: the socket, the direction, the number of bytes and the system call, from whichever back end saw them.
+//! Out: one `IO` record (after an `OPENED` one, the first time).
+
+use spanlet_abi::record::{flag, kind, Header, Io};
+use spanlet_abi::state::{initiator, turn, Connection};
+
+use crate::connection::{self, Found};
+use crate::constants::constant;
+use crate::copy::{self, Source, LENGTH_MASK};
+use crate::kernel::field;
+use crate::maps::{Scratch, SCRATCH};
+use crate::select::Traced;
+use crate::{emit, goroutine, thread};
+
+/// Bytes that a call moved.
+pub struct Moved {
+    pub socket: u64,
+    pub egress: bool,
+    /// 0: the end of the stream was read.
+    pub size: u32,
+    pub system_call: u32,
+    pub source: Source,
+}
+
+/// Records what a traced process moved.
+#[inline(always)]
+pub fn observe(traced: &Traced, moved: &Moved) {
+    let now_ns = emit::now();
+    let Some(found) = connection::of(moved.socket, now_ns) else {
+        return;
+    };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: a live entry of a map, and this CPU's scratch, which only one program at a time uses.
+    let (state, scratch) = unsafe { (&mut *found.state, &mut *scratch) };
+    if state.told == 0 {
+        connection::tell(traced, moved.socket, state);
+    }
+    let turn_start = take_turn(state, moved);
+    let (captured, tailed) = copy::copy(moved.source, moved.size, state, scratch);
+    describe(traced, moved, found, now_ns, turn_start, scratch);
+    let io = &mut scratch.io;
+    io.captured = captured as u16;
+    if captured < moved.size {
+        io.header.flags |= flag::TRUNCATED;
+    }
+    if tailed {
+        io.header.flags |= flag::TAIL;
+    }
+    send(traced, captured, scratch);
+}
+
+/// Gives the word to this side; true when it was the other's.
+#[inline(always)]
+fn take_turn(state: &mut Connection, moved: &Moved) -> bool {
+    let mine = if moved.egress {
+        turn::EGRESS
+    } else {
+        turn::INGRESS
+    };
+    if moved.size == 0 || state.turn == mine {
+        return false;
+    }
+    state.turn = mine;
+    state.turn_bytes_left = constant!(SETTINGS.turn_bytes);
+    true
+}
+
+/// Fills in the words of the record.
+#[inline(always)]
+fn describe(
+    traced: &Traced,
+    moved: &Moved,
+    found: Found,
+    now_ns: u64,
+    turn_start: bool,
+    scratch: &mut Scratch,
+) {
+    // SAFETY: live entries of maps.
+    let (state, process) = unsafe { (&mut *found.state, &*traced.state) };
+    let request = begins_request(state, moved.egress, turn_start);
+    let (goroutine, parent_goroutine) = if request {
+        goroutine::current(traced)
+    } else {
+        (0, 0)
+    };
+    let (cpu_ns, run_queue_wait_ns) = if serves(state, moved.egress, turn_start) {
+        thread::clocks(now_ns)
+    } else {
+        (0, 0)
+    };
+    let io = &mut scratch.io;
+    io.header = Header {
+        kind: kind::IO,
+        flags: flags(state, moved, turn_start),
+        length: 0,
+        time_ns: now_ns,
+        process: traced.process,
+        thread: traced.thread,
+    };
+    io.socket = moved.socket;
+    io.generation = state.generation;
+    io.goroutine = goroutine;
+    io.parent_goroutine = parent_goroutine;
+    io.cpu_ns = cpu_ns;
+    io.run_queue_wait_ns = run_queue_wait_ns;
+    io.ready_ns = ready(state, moved.egress, turn_start);
+    io.position = position(state, moved, found.sequenced);
+    io.size = moved.size;
+    io.process_losses = process.losses;
+    io.system_call = moved.system_call as u16;
+}
+
+#[inline(always)]
+fn flags(state: &Connection, moved: &Moved, turn_start: bool) -> u16 {
+    let mut flags = 0;
+    if moved.egress {
+        flags |= flag::EGRESS;
+    }
+    if turn_start {
+        flags |= flag::TURN_START;
+    }
+    if moved.size == 0 {
+        flags |= flag::END_OF_STREAM;
+    }
+    if state.initiator == initiator::UNKNOWN {
+        flags |= flag::ALREADY_OPEN;
+    }
+    flags
+}
+
+/// This may be the start of a request: the one who connected speaks first.
+#[inline(always)]
+fn begins_request(state: &Connection, egress: bool, turn_start: bool) -> bool {
+    turn_start
+        && match state.initiator {
+            initiator::CONNECTED => egress,
+            initiator::ACCEPTED => !egress,
+            _ => true,
+        }
+}
+
+/// This may be the first read or the last write of a request that is served here.
+#[inline(always)]
+fn serves(state: &Connection, egress: bool, turn_start: bool) -> bool {
+    state.initiator != initiator::CONNECTED && (egress || turn_start)
+}
+
+/// When the bytes became readable, or when the write of this turn began; 0 where not known.
+#[inline(always)]
+fn ready(state: &mut Connection, egress: bool, turn_start: bool) -> u64 {
+    if !egress {
+        return core::mem::take(&mut state.ready_ns);
+    }
+    let began = core::mem::take(&mut state.write_began_ns);
+    if turn_start {
+        began
+    } else {
+        0
+    }
+}
+
+/// Where the call's first byte stands in its stream. The kernel's own counters are past the call by now.
+#[inline(always)]
+fn position(state: &mut Connection, moved: &Moved, sequenced: bool) -> u32 {
+    let (offset, count) = if moved.egress {
+        (constant!(OFFSETS.tcp_written), &mut state.written_bytes)
+    } else {
+        (constant!(OFFSETS.tcp_copied), &mut state.read_bytes)
+    };
+    if sequenced {
+        if let Some(end) = field::<u32>(moved.socket, offset) {
+            return end.wrapping_sub(moved.size);
+        }
+    }
+    let begin = *count;
+    *count = begin.wrapping_add(moved.size);
+    begin
+}
+
+#[inline(always)]
+fn send(traced: &Traced, captured: u32, scratch: &mut Scratch) {
+    let length = size_of::<Io>() + (captured & LENGTH_MASK) as usize;
+    scratch.io.header.length = length as u32;
+    // SAFETY: the scratch is an `Io` and more than LENGTH_MASK bytes, in one piece.
+    let bytes = unsafe { core::slice::from_raw_parts((&raw const *scratch).cast::<u8>(), length) };
+    emit::record(traced.state, bytes);
+}

@@ -1,0 +1,119 @@
+//! Births and deaths of processes: children of a traced process are traced from their first instruction.
+//!
+//! Hooks: `sched_process_exec`, `sched_process_fork`, `sched_process_exit` (every supported kernel).
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use spanlet_abi::loss;
+use spanlet_abi::record::{flag, kind, Header, Process as Told};
+use spanlet_abi::state::{process_flag, Process};
+
+use crate::constants::constant;
+use crate::emit;
+use crate::kernel::field;
+use crate::maps::PROCESSES;
+use crate::select::{self, Traced};
+
+/// `sched_process_exec(p, old_pid, bprm)`
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_process_exec(_context: RawTracePointContext) -> i32 {
+    if let Some(traced) = select::traced() {
+        // SAFETY: a live entry of the map. A new program has other offsets.
+        let state = unsafe { &mut *traced.state };
+        state.goroutine_id = 0;
+        state.goroutine_parent = 0;
+        tell(&traced, kind::EXEC, 0, 0);
+    } else if constant!(SETTINGS.provisional_exec) != 0 {
+        provisional();
+    }
+    0
+}
+
+/// Traces a new program until the agent has decided, so that nothing of it is missed.
+#[inline(always)]
+fn provisional() {
+    let process = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if process == constant!(SETTINGS.agent_process) {
+        return;
+    }
+    trace(
+        process,
+        &Process {
+            flags: process_flag::PROVISIONAL,
+            ..Process::default()
+        },
+    );
+    if let Some(traced) = select::traced() {
+        tell(&traced, kind::EXEC, flag::PROVISIONAL, 0);
+    }
+}
+
+/// `sched_process_fork(parent, child)`: for threads too, which are no births here.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
+    let Some(traced) = select::traced() else {
+        return 0;
+    };
+    let Some(child) = field::<u32>(context.arg(1), constant!(OFFSETS.task_tgid)) else {
+        return 0;
+    };
+    if child != traced.process {
+        // SAFETY: a live entry of the map.
+        let mut state = unsafe { *traced.state };
+        state.records = 0;
+        state.losses = 0;
+        trace(child, &state);
+        tell(&traced, kind::FORK, 0, child);
+    }
+    0
+}
+
+/// `sched_process_exit(p, …)`: for each thread; a process ends with its last.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_process_exit(context: RawTracePointContext) -> i32 {
+    let Some(traced) = select::traced() else {
+        return 0;
+    };
+    let task: u64 = context.arg(0);
+    let live = field::<u64>(task, constant!(OFFSETS.task_signal))
+        .and_then(|signal| field::<u32>(signal, constant!(OFFSETS.signal_live)))
+        .unwrap_or(0);
+    if live == 0 {
+        let status = field(task, constant!(OFFSETS.task_exit_code)).unwrap_or(0);
+        tell(&traced, kind::EXIT, 0, status);
+        let _ = PROCESSES.remove(&traced.process);
+    }
+    0
+}
+
+/// Tells, once for a process, that it uses io_uring.
+#[inline(always)]
+pub fn tell_io_uring(traced: &Traced, kind: u16) {
+    // SAFETY: a live entry of the map.
+    let state = unsafe { &mut *traced.state };
+    if state.flags & process_flag::IO_URING == 0 {
+        let header: Header = emit::header::<Header>(kind, 0, traced.process, traced.thread);
+        if emit::record(traced.state, &header) {
+            state.flags |= process_flag::IO_URING;
+        }
+    }
+}
+
+/// Enters a process into the traced ones; counted where there is no room.
+#[inline(always)]
+pub fn trace(process: u32, state: &Process) {
+    if PROCESSES.insert(&process, state, 0).is_err() {
+        emit::lose(loss::PROCESSES_FULL);
+    }
+}
+
+#[inline(always)]
+fn tell(traced: &Traced, kind: u16, flags: u16, value: u32) {
+    let told = Told {
+        header: emit::header::<Told>(kind, flags, traced.process, traced.thread),
+        value,
+        padding: 0,
+    };
+    emit::record(traced.state, &told);
+}

@@ -1,0 +1,82 @@
+//! The registers of a system call: its number and its arguments, as they were when the process called.
+//!
+//! amd64: the kernel leaves them in `pt_regs` until the call is over, so no hook at its entry is needed.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+
+/// Byte range of amd64 `pt_regs` from `r10` to `cs` (arch/x86/include/asm/ptrace.h).
+const FIRST: u64 = 56;
+const CODE_SEGMENT_64: u64 = 0x33;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Amd64 {
+    r10: u64,
+    r9: u64,
+    r8: u64,
+    rax: u64,
+    rcx: u64,
+    rdx: u64,
+    rsi: u64,
+    rdi: u64,
+    orig_rax: u64,
+    rip: u64,
+    cs: u64,
+}
+
+/// A system call and its first four arguments.
+#[derive(Clone, Copy)]
+pub struct SystemCall {
+    pub number: u32,
+    pub arguments: [u64; 4],
+}
+
+/// Numbers of amd64 (arch/x86/entry/syscalls/syscall_64.tbl).
+pub mod number {
+    pub const READ: u32 = 0;
+    pub const WRITE: u32 = 1;
+    pub const PREAD64: u32 = 17;
+    pub const PWRITE64: u32 = 18;
+    pub const READV: u32 = 19;
+    pub const WRITEV: u32 = 20;
+    pub const SENDFILE: u32 = 40;
+    pub const CONNECT: u32 = 42;
+    pub const ACCEPT: u32 = 43;
+    pub const SENDTO: u32 = 44;
+    pub const RECVFROM: u32 = 45;
+    pub const SENDMSG: u32 = 46;
+    pub const RECVMSG: u32 = 47;
+    pub const SPLICE: u32 = 275;
+    pub const ACCEPT4: u32 = 288;
+    pub const PREADV: u32 = 295;
+    pub const PWRITEV: u32 = 296;
+    pub const RECVMMSG: u32 = 299;
+    pub const SENDMMSG: u32 = 307;
+    pub const PREADV2: u32 = 327;
+    pub const PWRITEV2: u32 = 328;
+    pub const IO_URING_ENTER: u32 = 426;
+}
+
+impl SystemCall {
+    /// The call that the running thread is in. `None` for 32-bit programs, whose numbers are others, and where the
+    /// registers cannot be read.
+    #[inline(always)]
+    pub fn current() -> Option<Self> {
+        // SAFETY: both helpers take and give pointers that the verifier checks.
+        let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) };
+        Self::of(registers as u64)
+    }
+
+    /// The call whose `pt_regs` are at this kernel address.
+    #[inline(always)]
+    pub fn of(registers: u64) -> Option<Self> {
+        let amd64: Amd64 = crate::kernel::field(registers + FIRST, 0)?;
+        if amd64.cs != CODE_SEGMENT_64 {
+            return None;
+        }
+        Some(Self {
+            number: amd64.orig_rax as u32,
+            arguments: [amd64.rdi, amd64.rsi, amd64.rdx, amd64.r10],
+        })
+    }
+}

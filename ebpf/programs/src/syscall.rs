@@ -1,0 +1,177 @@
+//! Back end "sys_exit": one hook at the end of every system call. The portable fall-back: every other call pays
+//! for it too.
+//!
+//! Hook: `raw_tp/sys_exit`, after the call, while its registers still hold the arguments. The descriptor leads to
+//! the socket through the kernel's own tables. A closed descriptor leads nowhere: ends come from `life.rs`.
+
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use spanlet_abi::record::kind;
+use spanlet_abi::state::initiator;
+
+use crate::constants::constant;
+use crate::copy::{self, MESSAGE_BYTES};
+use crate::kernel::{field, user};
+use crate::observe::{observe, Moved};
+use crate::registers::{number, SystemCall};
+use crate::select::{self, Traced};
+use crate::{connection, emit, process};
+
+const MSG_ASIDE: u64 = 0x1 | 0x2 | 0x2000;
+const MODE_TYPE: u16 = 0o170000;
+const MODE_SOCKET: u16 = 0o140000;
+/// Offset of `msg_len` in `struct mmsghdr`.
+const MESSAGE_LENGTH: u64 = 56;
+/// Messages of one `sendmmsg` or `recvmmsg` whose bytes are counted. The positions tell of more.
+const MESSAGES_MAX: u32 = 16;
+
+/// `sys_exit(regs, ret)`
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn sys_exit(context: RawTracePointContext) -> i32 {
+    let Some(traced) = select::traced() else {
+        return 0;
+    };
+    let result: i64 = context.arg(1);
+    if result < 0 {
+        return 0;
+    }
+    if let Some(call) = SystemCall::of(context.arg(0)) {
+        ended(&traced, &call, result);
+    }
+    0
+}
+
+#[inline(always)]
+fn ended(traced: &Traced, call: &SystemCall, result: i64) {
+    let [first, _, third, fourth] = call.arguments;
+    match call.number {
+        number::ACCEPT | number::ACCEPT4 => return told_accepted(result as u64),
+        number::CONNECT => return told_connected(first),
+        number::IO_URING_ENTER => return process::tell_io_uring(traced, kind::IO_URING),
+        number::RECVFROM | number::RECVMMSG if fourth & MSG_ASIDE != 0 => return,
+        number::RECVMSG if third & MSG_ASIDE != 0 => return,
+        _ => {}
+    }
+    let Some(egress) = direction(call.number) else {
+        return;
+    };
+    // A splice has a pipe at one end; a socket at the other end writes.
+    let (socket, egress) = match (socket_of(first), call.number) {
+        (Some(socket), _) => (socket, egress),
+        (None, number::SPLICE) => match socket_of(third) {
+            Some(socket) => (socket, true),
+            None => return,
+        },
+        _ => return,
+    };
+    let size = match call.number {
+        number::SENDMMSG | number::RECVMMSG => bytes_of_messages(call, result),
+        _ => result,
+    };
+    if size == 0 && (egress || third == 0) {
+        return;
+    }
+    observe(
+        traced,
+        &Moved {
+            socket,
+            egress,
+            size: size as u32,
+            system_call: call.number,
+            source: copy::source(call, 0),
+        },
+    );
+}
+
+/// Whether the call writes to its first descriptor; `None` for calls that move nothing over a socket.
+#[inline(always)]
+fn direction(call: u32) -> Option<bool> {
+    match call {
+        number::READ
+        | number::READV
+        | number::PREAD64
+        | number::PREADV
+        | number::PREADV2
+        | number::RECVFROM
+        | number::RECVMSG
+        | number::RECVMMSG
+        | number::SPLICE => Some(false),
+        number::WRITE
+        | number::WRITEV
+        | number::PWRITE64
+        | number::PWRITEV
+        | number::PWRITEV2
+        | number::SENDTO
+        | number::SENDMSG
+        | number::SENDMMSG
+        | number::SENDFILE => Some(true),
+        _ => None,
+    }
+}
+
+/// `sendmmsg` and `recvmmsg` give a number of messages: their bytes count as one call, copied from the first.
+#[inline(always)]
+fn bytes_of_messages(call: &SystemCall, count: i64) -> i64 {
+    let mut size: i64 = 0;
+    for index in 0..MESSAGES_MAX {
+        if index as i64 >= count {
+            break;
+        }
+        let message = call.arguments[1] + index as u64 * MESSAGE_BYTES;
+        size += user::<u32>(message + MESSAGE_LENGTH).unwrap_or(0) as i64;
+    }
+    size
+}
+
+#[inline(always)]
+fn told_accepted(descriptor: u64) {
+    let Some(socket) = socket_of(descriptor) else {
+        return;
+    };
+    let now_ns = emit::now();
+    if let Some(found) = connection::of(socket, now_ns) {
+        // SAFETY: a live entry of a map.
+        let state = unsafe { &mut *found.state };
+        if state.told == 0 {
+            state.accepted_ns = now_ns;
+            state.initiator = initiator::ACCEPTED;
+        }
+    }
+}
+
+/// Unix sockets; TCP connections are known from their state since before they were established.
+#[inline(always)]
+fn told_connected(descriptor: u64) {
+    let Some(socket) = socket_of(descriptor) else {
+        return;
+    };
+    if let Some(found) = connection::of(socket, emit::now()) {
+        // SAFETY: a live entry of a map.
+        let state = unsafe { &mut *found.state };
+        if state.told == 0 {
+            state.initiator = initiator::CONNECTED;
+        }
+    }
+}
+
+/// The kernel's socket behind a descriptor of the running process. `None` where it is not a socket.
+#[inline(always)]
+fn socket_of(descriptor: u64) -> Option<u64> {
+    // SAFETY: the helper has no precondition.
+    let task = unsafe { aya_ebpf::helpers::bpf_get_current_task() };
+    let files: u64 = field(task, constant!(OFFSETS.task_files))?;
+    let table: u64 = field(files, constant!(OFFSETS.files_fdt))?;
+    let size: u32 = field(table, constant!(OFFSETS.fdtable_max_fds))?;
+    if descriptor >= size as u64 {
+        return None;
+    }
+    let array: u64 = field(table, constant!(OFFSETS.fdtable_fd))?;
+    let file: u64 = field(array + descriptor * 8, 0)?;
+    let inode: u64 = field(file, constant!(OFFSETS.file_inode))?;
+    let mode: u16 = field(inode, constant!(OFFSETS.inode_mode))?;
+    if mode & MODE_TYPE != MODE_SOCKET {
+        return None;
+    }
+    let socket: u64 = field(file, constant!(OFFSETS.file_private_data))?;
+    field(socket, constant!(OFFSETS.socket_sk))
+}
