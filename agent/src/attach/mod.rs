@@ -1,12 +1,17 @@
 //! Room 1: processes in, attached probes out (dropped with the process).
 
 pub mod btf;
+pub mod discover;
 mod error;
+pub mod golang;
 pub mod offsets;
 pub mod plan;
 pub mod probes;
 pub mod process;
+pub mod runtime;
+pub mod selection;
 
 pub use error::Error;
 pub use probes::Probes;
 pub use process::{Language, ProcessFacts};
+pub use selection::Selection;

@@ -1,0 +1,83 @@
+//! Go: the version a program was built with, and where that version keeps the goroutine's number.
+//!
+//! Source of the version: the build information that the linker leaves in every program, stripped or not
+//! (debug/buildinfo). Source of the offsets: the DWARF of a program built with each version, amd64.
+
+/// Byte offsets within `runtime.g`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoroutineOffsets {
+    pub id: u32,
+    /// `None` before Go 1.21.
+    pub parent: Option<u32>,
+}
+
+/// The offsets of a Go release, from its version (`1.26.8`). `None` for releases that were not looked at: a wrong
+/// goroutine would make a wrong parent.
+pub fn goroutine_offsets(version: &str) -> Option<GoroutineOffsets> {
+    let minor: u32 = version
+        .strip_prefix("1.")?
+        .split(['.', 'r', 'b', '-', ' '])
+        .next()?
+        .parse()
+        .ok()?;
+    let (id, parent) = match minor {
+        21 | 22 | 25 => (152, 272),
+        23 | 24 => (160, 280),
+        26 => (152, 280),
+        _ => return None,
+    };
+    Some(GoroutineOffsets {
+        id,
+        parent: Some(parent),
+    })
+}
+
+const MAGIC: &[u8] = b"\xff Go buildinf:";
+const FLAGS: usize = 15;
+const INLINE_STRINGS: u8 = 2;
+const STRINGS: usize = 32;
+const VERSION_BYTES_MAX: usize = 64;
+
+/// The version in a `.go.buildinfo` section (`1.26.8`). `None`: no build information, or from before Go 1.18.
+pub fn version(section: &[u8]) -> Option<String> {
+    if !section.starts_with(MAGIC) || section.get(FLAGS)? & INLINE_STRINGS == 0 {
+        return None;
+    }
+    // The length is a varint; a version is shorter than 128 bytes.
+    let length = *section.get(STRINGS)? as usize;
+    let text = section.get(STRINGS + 1..STRINGS + 1 + length.min(VERSION_BYTES_MAX))?;
+    let text = std::str::from_utf8(text).ok()?;
+    Some(text.strip_prefix("go").unwrap_or(text).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(flags: u8, version: &str) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&[8, flags]);
+        bytes.resize(STRINGS, 0);
+        bytes.push(version.len() as u8);
+        bytes.extend_from_slice(version.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn reads_the_version() {
+        assert_eq!(version(&section(2, "go1.26.8")).as_deref(), Some("1.26.8"));
+        assert_eq!(version(&section(0, "go1.17")), None);
+        assert_eq!(version(b"something else"), None);
+        assert_eq!(version(&section(2, "go1.26.8")[..36]), None);
+    }
+
+    #[test]
+    fn knows_releases_that_were_looked_at_and_no_others() {
+        let of = |version| goroutine_offsets(version).map(|offsets| (offsets.id, offsets.parent));
+        assert_eq!(of("1.26.8"), Some((152, Some(280))));
+        assert_eq!(of("1.24"), Some((160, Some(280))));
+        assert_eq!(of("1.25rc1"), Some((152, Some(272))));
+        assert_eq!(of("1.27.0"), None);
+        assert_eq!(of("devel go1.28-abc"), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! Touches files: the language and runtime version of an executable, from what it and its libraries say of
+//! themselves. Nothing is executed.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use object::read::elf::ElfFile64;
+use object::{Object, ObjectSection, ObjectSymbol, ReadCache};
+
+use super::golang;
+use super::process::Language;
+
+/// What an executable is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Runtime {
+    pub language: Language,
+    pub name: Option<String>,
+    pub version: Option<String>,
+    /// Go: why goroutines cannot be told apart; `None` where they can, or it is not Go.
+    pub goroutines_unknown: Option<String>,
+}
+
+type Elf<'a> = ElfFile64<'a, object::Endianness, &'a ReadCache<File>>;
+
+/// Bytes of a Node.js executable that are searched at once for its version.
+const SEARCH_BYTES: usize = 1 << 20;
+
+/// Inspects the executable at `path` (as this agent sees it) of a process that maps `libraries`.
+/// An executable that cannot be read or is no ELF file is of unknown language.
+pub fn inspect(path: &Path, executable_name: &str, libraries: &[PathBuf]) -> Runtime {
+    let Ok(file) = File::open(path) else {
+        return Runtime::default();
+    };
+    let cache = ReadCache::new(file);
+    let Ok(elf) = Elf::parse(&cache) else {
+        return Runtime::default();
+    };
+    if let Some(section) = elf.section_by_name(".go.buildinfo") {
+        return go(&elf, section.data().unwrap_or_default());
+    }
+    let library = |prefix: &str| {
+        libraries
+            .iter()
+            .find(|path| file_name(path).starts_with(prefix))
+    };
+    let is = |name: &str| executable_name.starts_with(name);
+    if is("node") {
+        return runtime(Language::Node, "nodejs", node_version(path));
+    }
+    if let Some(python) = library("libpython3") {
+        return runtime(
+            Language::Python,
+            "cpython",
+            python_version(&rebased(path, python)),
+        );
+    }
+    if is("python") {
+        return runtime(Language::Python, "cpython", python_version(path));
+    }
+    if library("libjvm.so").is_some() {
+        return java(path);
+    }
+    if is("ruby") || library("libruby").is_some() {
+        return runtime(Language::Ruby, "ruby", None);
+    }
+    if is("php") {
+        return runtime(Language::Php, "php", None);
+    }
+    if is("dotnet") || library("libcoreclr.so").is_some() {
+        return runtime(Language::DotNet, ".NET", None);
+    }
+    let language = if elf.section_by_name(".rustc").is_some() || is_rust(&elf) {
+        Language::Rust
+    } else {
+        Language::Native
+    };
+    Runtime {
+        language,
+        ..Runtime::default()
+    }
+}
+
+fn runtime(language: Language, name: &str, version: Option<String>) -> Runtime {
+    Runtime {
+        language,
+        name: Some(name.to_owned()),
+        version,
+        goroutines_unknown: None,
+    }
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
+}
+
+/// A library's path in the same view of the file system as the executable's (`/proc/PID/root`).
+fn rebased(executable: &Path, library: &Path) -> PathBuf {
+    match executable.parent() {
+        Some(process) => process
+            .join("root")
+            .join(library.strip_prefix("/").unwrap_or(library)),
+        None => library.to_owned(),
+    }
+}
+
+fn go(elf: &Elf<'_>, build_information: &[u8]) -> Runtime {
+    let version = golang::version(build_information);
+    let unknown = match version.as_deref() {
+        None => Some("its build information names no version".to_owned()),
+        Some(version) if golang::goroutine_offsets(version).is_none() => Some(format!(
+            "Go {version} is not among the releases that are known"
+        )),
+        Some(_) if !is_only_thread_local(elf) => {
+            Some("it has thread-local variables besides the goroutine".to_owned())
+        }
+        Some(_) => None,
+    };
+    Runtime {
+        goroutines_unknown: unknown,
+        ..runtime(Language::Go, "go", version)
+    }
+}
+
+/// The goroutine is at `fsbase - 8` when it is the program's only thread-local variable.
+fn is_only_thread_local(elf: &Elf<'_>) -> bool {
+    use object::read::elf::ProgramHeader;
+    let endian = elf.endian();
+    elf.elf_program_headers()
+        .iter()
+        .filter(|header| header.p_type(endian) == object::elf::PT_TLS)
+        .all(|header| header.p_memsz(endian) <= 8)
+}
+
+/// `Py_Version`: the release as one number, 0x030b07f0 for 3.11.7 (since 3.11); else what the path says.
+fn python_version(path: &Path) -> Option<String> {
+    python_symbol(path).or_else(|| {
+        let name = std::fs::canonicalize(path).ok()?;
+        let (_, version) = file_name(&name).split_once("python")?;
+        let version = version.trim_end_matches(".so.1.0");
+        version.starts_with('3').then(|| version.to_owned())
+    })
+}
+
+fn python_symbol(path: &Path) -> Option<String> {
+    let cache = ReadCache::new(File::open(path).ok()?);
+    let elf = Elf::parse(&cache).ok()?;
+    let symbol = elf
+        .dynamic_symbols()
+        .find(|symbol| symbol.name() == Ok("Py_Version"))?;
+    let section = elf.section_by_index(symbol.section_index()?).ok()?;
+    let bytes = section.data_range(symbol.address(), 8).ok()??;
+    let release = u64::from_le_bytes(bytes.try_into().ok()?);
+    let part = |shift: u32| release >> shift & 0xff;
+    Some(format!("{}.{}.{}", part(24), part(16), part(8)))
+}
+
+/// A JDK says what it is in the file `release` beside its `bin`.
+fn java(executable: &Path) -> Runtime {
+    let release = std::fs::read_link(executable)
+        .ok()
+        .and_then(|path| Some(rebased(executable, path.parent()?.parent()?).join("release")))
+        .and_then(|path| std::fs::read_to_string(path).ok())
+        .unwrap_or_default();
+    let value = |key: &str| {
+        release.lines().find_map(|line| {
+            let value = line.strip_prefix(key)?.strip_prefix('=')?;
+            Some(value.trim_matches('"').to_owned())
+        })
+    };
+    runtime(
+        Language::Java,
+        "OpenJDK Runtime Environment",
+        value("JAVA_RUNTIME_VERSION").or_else(|| value("JAVA_VERSION")),
+    )
+}
+
+/// Node.js carries its release as text: `node.js/v20.20.2`.
+fn node_version(path: &Path) -> Option<String> {
+    const MARK: &[u8] = b"node.js/v";
+    let mut file = File::open(path).ok()?;
+    let mut window = Vec::new();
+    loop {
+        let read = file
+            .by_ref()
+            .take(SEARCH_BYTES as u64)
+            .read_to_end(&mut window)
+            .ok()?;
+        if let Some(version) = after_mark(&window, MARK) {
+            return Some(version);
+        }
+        if read == 0 {
+            return None;
+        }
+        // What is kept could be the start of a mark that the next window ends.
+        window.drain(..window.len().saturating_sub(2 * MARK.len() + 16));
+    }
+}
+
+fn after_mark(bytes: &[u8], mark: &[u8]) -> Option<String> {
+    let finder = memchr::memmem::Finder::new(mark);
+    finder.find_iter(bytes).find_map(|at| {
+        let rest = bytes.get(at + mark.len()..)?;
+        let end = rest
+            .iter()
+            .position(|byte| !byte.is_ascii_digit() && *byte != b'.')?;
+        let version = std::str::from_utf8(rest.get(..end)?).ok()?;
+        (version.matches('.').count() == 2).then(|| version.to_owned())
+    })
+}
+
+fn is_rust(elf: &Elf<'_>) -> bool {
+    elf.section_by_name(".comment")
+        .and_then(|section| section.data().ok())
+        .is_some_and(|comment| memchr::memmem::find(comment, b"rustc version").is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_a_version_behind_its_mark() {
+        let bytes = b"..node.js/vX node.js/v20.20.2\0..";
+        assert_eq!(after_mark(bytes, b"node.js/v").as_deref(), Some("20.20.2"));
+        assert_eq!(after_mark(b"node.js/v20.2", b"node.js/v"), None);
+    }
+
+    #[test]
+    fn this_test_is_a_rust_program() {
+        let path = Path::new("/proc/self/exe");
+        let found = inspect(path, "decode", &[]).language;
+        assert_eq!(found, Language::Rust);
+    }
+
+    #[test]
+    fn what_is_no_elf_file_is_unknown() {
+        let path = Path::new("/proc/self/cmdline");
+        assert_eq!(inspect(path, "python3", &[]), Runtime::default());
+        assert_eq!(
+            inspect(Path::new("/nonexistent"), "node", &[]),
+            Runtime::default()
+        );
+    }
+}
