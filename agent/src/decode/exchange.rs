@@ -153,7 +153,7 @@ pub struct Exchange {
     pub response: Response,
     pub outcome: Outcome,
     pub end_evidence: EndEvidence,
-    /// 101 or CONNECT: the connection went on as something else; body sizes are those of the tunnel.
+    /// 101, or 2xx to CONNECT: the connection went on as something else; the exchange ends with the answer's head.
     pub upgraded: bool,
     /// Server: what the serving thread spent, where one thread read, served and wrote it alone.
     pub serving: Option<Serving>,

@@ -1,0 +1,247 @@
+//! One connection: its events in; what it carries, and the steps of that, out.
+
+use super::books::Books;
+use super::detect::{self, Verdict};
+use super::exchange::{Link, Side, Step};
+use super::http1::{Conversation, Fate, Scene};
+use crate::capture::event::{Closed, ConnectionId, Endpoint, HostPid, Initiator, Io, Opened};
+use crate::clock::Monotonic;
+use std::time::Duration;
+
+/// See the file.
+#[derive(Debug)]
+pub struct Connection {
+    pub link: Link,
+    /// The process that last used it.
+    pub process: HostPid,
+    /// When it was last used.
+    pub last_used: Monotonic,
+    initiator: Initiator,
+    process_losses: Option<u32>,
+    weight: usize,
+    watched: bool,
+    carries: Carries,
+}
+
+#[derive(Debug)]
+enum Carries {
+    Nothing,
+    Http(Box<Conversation>),
+    /// `for_good`: it will not turn to HTTP.
+    Opaque {
+        for_good: bool,
+    },
+}
+
+impl Connection {
+    /// A connection of which nothing is known.
+    pub fn new(id: ConnectionId, process: HostPid, time: Monotonic) -> Self {
+        Self {
+            link: Link {
+                id,
+                local: Endpoint::Unknown,
+                remote: Endpoint::Unknown,
+                peer_socket: None,
+                network_namespace: 0,
+                dialer: None,
+                established: None,
+            },
+            process,
+            last_used: time,
+            initiator: Initiator::Unknown,
+            process_losses: None,
+            weight: 0,
+            watched: false,
+            carries: Carries::Nothing,
+        }
+    }
+
+    pub fn opened(&mut self, opened: &Opened) {
+        self.process = opened.origin.process;
+        self.initiator = opened.initiator;
+        self.link = Link {
+            id: opened.connection,
+            local: opened.local.clone(),
+            remote: opened.remote.clone(),
+            peer_socket: opened.peer_socket,
+            network_namespace: opened.network_namespace,
+            dialer: opened.goroutine,
+            established: opened.established,
+        };
+    }
+
+    pub fn apply(&mut self, io: &Io<'_>, books: &mut Books, out: &mut Vec<Step>) {
+        self.process = io.origin.process;
+        self.last_used = self.last_used.max(io.origin.time);
+        if self.process_losses != Some(io.process_losses) {
+            self.process_losses = Some(io.process_losses);
+            books.note_losses(io.origin.process, io.process_losses);
+        }
+        match &self.carries {
+            Carries::Opaque { for_good: true } => return,
+            Carries::Opaque { for_good: false } => self.look_again(io, out),
+            Carries::Nothing => self.look(io, books, out),
+            Carries::Http(_) => {}
+        }
+        let Carries::Http(conversation) = &mut self.carries else {
+            return;
+        };
+        let fate = conversation.apply(&mut Scene {
+            io,
+            link: &self.link,
+            books,
+            out,
+        });
+        if fate != Fate::Http {
+            conversation.abandon(None, books, out);
+            let never = fate == Fate::Upgraded || detect::never_http1(io.data);
+            let for_good = never || !(conversation.is_confirmed() || self.start_unseen(io));
+            self.turn_opaque(io, for_good, books, out);
+        }
+    }
+
+    pub fn closed(&mut self, closed: Closed, books: &mut Books, out: &mut Vec<Step>) {
+        if let Carries::Http(conversation) = &mut self.carries {
+            conversation.closed(closed.reset, closed.time, books, out);
+        }
+        self.opaque_ended(closed.time, out);
+    }
+
+    /// A process ended; `failed`: not with status 0.
+    pub fn exited(
+        &mut self,
+        process: HostPid,
+        failed: bool,
+        time: Monotonic,
+        books: &mut Books,
+        out: &mut Vec<Step>,
+    ) {
+        if let Carries::Http(conversation) = &mut self.carries {
+            let its = |open: &super::open::OpenExchange| open.exchange.process == process;
+            if conversation.open().any(its) {
+                conversation.exited(failed, time, books, out);
+            }
+        }
+        if self.process == process {
+            self.opaque_ended(time, out);
+        }
+    }
+
+    /// Forgets what it carries; what is open ends as `StillOpen`, or as `EndUnseen` where no time is given.
+    pub fn let_go(
+        &mut self,
+        still_open: Option<Monotonic>,
+        books: &mut Books,
+        out: &mut Vec<Step>,
+    ) {
+        if let Carries::Http(conversation) = &mut self.carries {
+            conversation.abandon(still_open, books, out);
+        }
+        self.opaque_ended(still_open.unwrap_or(self.last_used), out);
+    }
+
+    pub fn conversation(&mut self) -> Option<&mut Conversation> {
+        match &mut self.carries {
+            Carries::Http(conversation) => Some(conversation),
+            _ => None,
+        }
+    }
+
+    /// When it is to be looked at for silence; told once, until [`Self::settle`] was called.
+    pub fn watch(&mut self, silence: Duration) -> Option<Monotonic> {
+        let due = self.conversation()?.settles_at(silence)?;
+        let watched = std::mem::replace(&mut self.watched, true);
+        (!watched).then_some(due)
+    }
+
+    /// Takes what looks like the end of an answer for it, when the silence after it has lasted.
+    pub fn settle(
+        &mut self,
+        now: Monotonic,
+        silence: Duration,
+        books: &mut Books,
+        out: &mut Vec<Step>,
+    ) {
+        self.watched = false;
+        if let Some(conversation) = self.conversation() {
+            if conversation
+                .settles_at(silence)
+                .is_some_and(|due| due <= now)
+            {
+                conversation.settle(books, out);
+            }
+        }
+    }
+
+    /// Measures the bytes held for it; returns the new sum of all connections, given the old.
+    pub fn weigh(&mut self, sum: usize) -> usize {
+        let before = self.weight;
+        self.weight = match &self.carries {
+            Carries::Http(conversation) => conversation.footprint(),
+            _ => 0,
+        };
+        sum - before + self.weight
+    }
+
+    /// Bytes held for it when last measured.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn start_unseen(&self, io: &Io<'_>) -> bool {
+        self.initiator == Initiator::Unknown || io.already_open
+    }
+
+    /// The first bytes: a request, or an answer to one that was not seen or comes late.
+    fn look(&mut self, io: &Io<'_>, books: &mut Books, out: &mut Vec<Step>) {
+        if io.size == 0 {
+            return;
+        }
+        let fresh = !self.start_unseen(io);
+        let begins = fresh || io.turn_start;
+        let side = Conversation::side_of_requests(io.direction);
+        if begins && detect::request_line(io.data) != Verdict::No && !io.data.is_empty() {
+            self.carries = Carries::Http(Box::new(Conversation::new(side, fresh)));
+        } else if detect::status_line(io.data) == Verdict::Yes {
+            let side = match side {
+                Side::Server => Side::Client,
+                Side::Client => Side::Server,
+            };
+            self.carries = Carries::Http(Box::new(Conversation::new(side, fresh)));
+        } else {
+            let for_good = fresh && !io.data.is_empty() || detect::never_http1(io.data);
+            self.turn_opaque(io, for_good, books, out);
+        }
+    }
+
+    /// A turn that begins with a request line makes it HTTP.
+    fn look_again(&mut self, io: &Io<'_>, out: &mut Vec<Step>) {
+        if io.turn_start && detect::request_line(io.data) == Verdict::Yes {
+            self.opaque_ended(io.origin.time, out);
+            let side = Conversation::side_of_requests(io.direction);
+            self.carries = Carries::Http(Box::new(Conversation::new(side, false)));
+        }
+    }
+
+    fn turn_opaque(&mut self, io: &Io<'_>, for_good: bool, books: &mut Books, out: &mut Vec<Step>) {
+        books.counts.opaque += 1;
+        self.carries = Carries::Opaque { for_good };
+        out.push(Step::Opaque {
+            process: self.process,
+            connection: self.link.id,
+            time: io.origin.time,
+            inbound: self.initiator != Initiator::Here,
+        });
+    }
+
+    fn opaque_ended(&mut self, time: Monotonic, out: &mut Vec<Step>) {
+        if matches!(self.carries, Carries::Opaque { .. }) {
+            self.carries = Carries::Nothing;
+            out.push(Step::OpaqueEnded {
+                process: self.process,
+                connection: self.link.id,
+                time,
+            });
+        }
+    }
+}

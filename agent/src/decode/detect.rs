@@ -1,0 +1,116 @@
+//! What bytes are, by how they begin: first bytes of a turn in, a verdict out.
+
+/// Bytes of the longest method that is looked for.
+const METHOD_BYTES_MAX: usize = 32;
+
+const METHODS: [&[u8]; 9] = [
+    b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Yes,
+    No,
+    /// It may be: more bytes will tell.
+    More,
+}
+
+/// Whether the bytes begin with an HTTP/1 request line (RFC 9112 §3). One with spaces in its target is one too:
+/// not valid, but the function has to answer it.
+pub fn request_line(bytes: &[u8]) -> Verdict {
+    let method = bytes.iter().take_while(|byte| is_token(**byte)).count();
+    match bytes.get(method) {
+        _ if method > METHOD_BYTES_MAX => return Verdict::No,
+        None => return Verdict::More,
+        Some(b' ') if method > 0 => {}
+        Some(_) => return Verdict::No,
+    }
+    let rest = &bytes[method + 1..];
+    match rest.iter().position(|byte| *byte < b' ') {
+        None => Verdict::More,
+        Some(end) if !is_line_end(&rest[end..]) || !ends_in_version(&rest[..end]) => Verdict::No,
+        Some(_) => Verdict::Yes,
+    }
+}
+
+/// Whether the first bytes of a request line whose end is not known can be taken for one: a method everybody
+/// knows, and a target of a usual form.
+pub fn request_line_likely(bytes: &[u8]) -> bool {
+    let mut words = bytes.splitn(2, |byte| *byte == b' ');
+    let (method, target) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
+    METHODS.contains(&method) && (target.starts_with(b"/") || target.starts_with(b"http"))
+}
+
+/// Whether the bytes begin with an HTTP/1 status line (RFC 9112 §4).
+pub fn status_line(bytes: &[u8]) -> Verdict {
+    let fits = |(byte, pattern): (&u8, &u8)| match pattern {
+        b'#' => byte.is_ascii_digit(),
+        _ => byte == pattern,
+    };
+    let pattern = b"HTTP/1.# ###";
+    match bytes.iter().zip(pattern).all(fits) {
+        false => Verdict::No,
+        true if bytes.len() < pattern.len() => Verdict::More,
+        true => Verdict::Yes,
+    }
+}
+
+/// A TLS record (RFC 8446 §5.1) or the HTTP/2 preface (RFC 9113 §3.4): this connection will not turn to HTTP/1.
+pub fn never_http1(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x16, 3]) || bytes.starts_with(b"PRI * HTTP/2.0")
+}
+
+/// RFC 9110 §5.6.2
+pub fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A bare LF is one too (RFC 9112 §2.2); so is a CR whose LF is still to come.
+fn is_line_end(bytes: &[u8]) -> bool {
+    bytes == b"\r" || bytes.starts_with(b"\r\n") || bytes.starts_with(b"\n")
+}
+
+fn ends_in_version(line: &[u8]) -> bool {
+    let tail = &line[line.len().saturating_sub(9)..];
+    tail.starts_with(b" HTTP/1.") && tail.last().is_some_and(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_lines() {
+        let cases: [(&[u8], Verdict); 14] = [
+            (b"GET / HTTP/1.1\r\n", Verdict::Yes),
+            (b"GET / HTTP/1.0\nHost", Verdict::Yes),
+            (b"M-SEARCH * HTTP/1.1\r\n", Verdict::Yes),
+            (b"GET /a b HTTP/1.1\r\n", Verdict::Yes),
+            (b"GET /caf\xc3\xa9 HTTP/1.1\r\n", Verdict::Yes),
+            (b"G", Verdict::More),
+            (b"", Verdict::More),
+            (b"GET /long", Verdict::More),
+            (b"set key 0 0 5\r\nhello", Verdict::No),
+            (b"GET /\r\n", Verdict::No),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Verdict::No),
+            (b"OPTIONS rtsp://a RTSP/1.0\r\n", Verdict::No),
+            (b"\x16\x03\x01\x02\x00", Verdict::No),
+            (b"GET /\0 HTTP/1.1\r\n", Verdict::No),
+        ];
+        for (bytes, verdict) in cases {
+            assert_eq!(request_line(bytes), verdict, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn status_lines() {
+        assert_eq!(status_line(b"HTTP/1.1 200 OK\r\n"), Verdict::Yes);
+        assert_eq!(status_line(b"HTTP/1.0 404"), Verdict::Yes);
+        assert_eq!(status_line(b"HTTP/1."), Verdict::More);
+        assert_eq!(status_line(b"HTTP/2 200"), Verdict::No);
+        assert_eq!(status_line(b"data"), Verdict::No);
+    }
+}

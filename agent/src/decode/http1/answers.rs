@@ -1,0 +1,494 @@
+//! The direction of the answers: its calls in, finished exchanges out.
+
+use super::body::{Body, Framing, Progress};
+use super::fields::Length;
+use super::head::{self, AnswerHead};
+use super::requests::{Read, Requests};
+use super::{count_cut, Conversation, Fate, Head, Scene};
+use crate::capture::event::Io;
+use crate::clock::Monotonic;
+use crate::decode::books::Books;
+use crate::decode::detect::{self, Verdict};
+use crate::decode::exchange::{EndEvidence, Outcome, Side};
+use crate::decode::limits::{HELD_BYTES_MAX, HELD_EVENTS_MAX};
+use crate::decode::open::{End, Mark, OpenExchange};
+use crate::decode::stream::{Bytes, Piece};
+
+/// What the next byte of this direction is.
+#[derive(Debug)]
+pub enum Answers {
+    /// Not known: a call that begins with a status line will tell.
+    Seek,
+    /// Of the oldest open exchange's answer, the start of which may have been lost.
+    Adrift,
+    /// Of a head.
+    Head(Head),
+    /// Of a body.
+    Body {
+        body: Body,
+        recent: Recent,
+        /// The last call ended as chunked bodies end, at this time; but what is not seen may be chunk data.
+        likely_end: Option<Monotonic>,
+    },
+    /// Reads that came ahead of their request: two threads' records can change places. `certain`: the requests
+    /// before were seen, so that it is the next one's if none is missing.
+    Held { calls: Vec<Held>, certain: bool },
+}
+
+/// A call kept for later.
+#[derive(Debug)]
+pub struct Held {
+    io: Io<'static>,
+    data: Vec<u8>,
+}
+
+/// The last bytes of a body, as far as they follow each other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recent {
+    bytes: [u8; 7],
+    known: usize,
+}
+
+/// The end of a chunked body without trailers.
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
+impl Answers {
+    /// A head comes next.
+    pub fn between() -> Self {
+        Self::Head(Head::default())
+    }
+
+    fn body(body: Body) -> Self {
+        Self::Body {
+            body,
+            recent: Recent::default(),
+            likely_end: None,
+        }
+    }
+
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Head(head) => head.bytes.capacity(),
+            Self::Held { calls, .. } => {
+                let bytes = calls.iter().map(|held| held.data.len() + size_of::<Held>());
+                bytes.sum()
+            }
+            _ => 0,
+        }
+    }
+}
+
+impl Conversation {
+    pub(super) fn answer_call(&mut self, scene: &mut Scene<'_>) {
+        if self.open.is_empty() {
+            self.give_up_request_head(scene);
+        }
+        if self.open.is_empty() {
+            return self.answer_without_request(scene);
+        }
+        let io = scene.io;
+        self.likely_end_confirmed(scene);
+        let cut = self.answer_stream.cut(io);
+        count_cut(&cut, scene);
+        for piece in cut.pieces.into_iter().flatten() {
+            let mut rest = Some(piece);
+            while let Some(piece) = rest {
+                if self.open.is_empty() {
+                    self.answers = Answers::Seek;
+                    break;
+                }
+                rest = self.answer_piece(scene, piece);
+            }
+        }
+        self.look_for_end(io);
+    }
+
+    /// Takes bytes from a piece; returns what is left of it.
+    fn answer_piece<'a>(&mut self, scene: &mut Scene<'_>, piece: Piece<'a>) -> Option<Piece<'a>> {
+        match (&mut self.answers, piece.bytes) {
+            (Answers::Held { .. }, _) => {
+                self.answers = Answers::Seek;
+                Some(piece)
+            }
+            (Answers::Seek, _) => self.seek_answer(scene, piece),
+            (Answers::Adrift, Bytes::Seen(bytes)) if is_status_line(bytes, true) => {
+                self.answers = Answers::between();
+                Some(piece)
+            }
+            (Answers::Adrift, Bytes::Lost(_)) => None,
+            (Answers::Adrift, _) => {
+                self.unseen_head(scene, None);
+                Some(piece)
+            }
+            (Answers::Head(_), Bytes::Seen(bytes)) => {
+                self.answer_head(scene, piece.position, bytes)
+            }
+            (Answers::Head(_), Bytes::Uncopied(_)) => {
+                let mark = Mark::new(scene.io, piece.position);
+                self.unseen_head(scene, Some(mark.origin.time));
+                Some(piece)
+            }
+            (Answers::Head(_), Bytes::Lost(_)) => {
+                self.lost_head(scene);
+                None
+            }
+            (Answers::Body { .. }, _) => self.answer_body(scene, piece),
+        }
+    }
+
+    fn seek_answer<'a>(&mut self, scene: &mut Scene<'_>, piece: Piece<'a>) -> Option<Piece<'a>> {
+        let first = piece.position == scene.io.position;
+        match piece.bytes {
+            Bytes::Lost(_) => {
+                self.give_up_unclear(scene);
+                None
+            }
+            Bytes::Seen(bytes) if first && is_status_line(bytes, scene.io.turn_start) => {
+                self.answers = Answers::between();
+                Some(piece)
+            }
+            Bytes::Uncopied(_) if first && scene.io.turn_start => {
+                self.answers = Answers::between();
+                Some(piece)
+            }
+            _ => None,
+        }
+    }
+
+    fn answer_head<'a>(
+        &mut self,
+        scene: &mut Scene<'_>,
+        position: u32,
+        bytes: &'a [u8],
+    ) -> Option<Piece<'a>> {
+        let Answers::Head(head) = &mut self.answers else {
+            return None;
+        };
+        if let Some(front) = self.open.front_mut() {
+            front.saw_answer(scene.io, scene.books);
+        }
+        let mark = *head
+            .mark
+            .get_or_insert_with(|| Mark::new(scene.io, position));
+        let first_byte = Some(mark.origin.time);
+        match head.read(bytes, head::answer, detect::status_line) {
+            Read::Whole(parsed, used) => {
+                self.answered(scene, parsed, first_byte);
+                let rest = bytes.get(used..).filter(|rest| !rest.is_empty())?;
+                return Some(Piece {
+                    position: position.wrapping_add(used as u32),
+                    bytes: Bytes::Seen(rest),
+                });
+            }
+            Read::More => {}
+            Read::Broken(all) => self.answered(scene, head::salvage_answer(&all, true), first_byte),
+            Read::TooLong => self.give_up_answer_head(scene, false),
+            Read::None => self.give_up_answer_head(scene, true),
+        }
+        None
+    }
+
+    /// What there is of a head is all that will be seen.
+    fn give_up_answer_head(&mut self, scene: &mut Scene<'_>, malformed: bool) {
+        let Answers::Head(head) = std::mem::replace(&mut self.answers, Answers::Seek) else {
+            return;
+        };
+        let first_byte = head.mark.map(|mark| mark.origin.time);
+        let mut parsed = head::salvage_answer(&head.bytes, malformed);
+        parsed.incomplete = true;
+        self.answered(scene, parsed, first_byte);
+    }
+
+    /// The oldest open exchange's answer has begun unseen.
+    fn unseen_head(&mut self, scene: &mut Scene<'_>, first_byte: Option<Monotonic>) {
+        let began = match &self.answers {
+            Answers::Head(head) => head.mark.is_some(),
+            _ => false,
+        };
+        if began {
+            return self.give_up_answer_head(scene, false);
+        }
+        let head = AnswerHead {
+            status: None,
+            length: Length::default(),
+            malformed: false,
+            incomplete: true,
+        };
+        self.answered(scene, head, first_byte);
+    }
+
+    /// Records were lost where a head was expected, or in the middle of one.
+    fn lost_head(&mut self, scene: &mut Scene<'_>) {
+        if matches!(&self.answers, Answers::Head(head) if head.mark.is_some()) {
+            return self.give_up_answer_head(scene, false);
+        }
+        self.give_up_unclear(scene);
+        self.answers = Answers::Adrift;
+    }
+
+    /// Answers were lost. Whose, and whose comes next? Clear only where each request waited for the answer before.
+    fn give_up_unclear(&mut self, scene: &mut Scene<'_>) {
+        let one_at_a_time =
+            !self.pipelines && self.open.iter().skip(1).all(OpenExchange::begins_turn);
+        let keep = usize::from(one_at_a_time || self.open.len() == 1);
+        self.give_up_oldest(keep, scene.books, scene.out);
+    }
+
+    fn answered(&mut self, scene: &mut Scene<'_>, head: AnswerHead, first_byte: Option<Monotonic>) {
+        let waiting = self.open.len();
+        let Some(front) = self.open.front_mut() else {
+            return;
+        };
+        front.saw_answer(scene.io, scene.books);
+        self.answers = Answers::between();
+        let status = head.status.unwrap_or_default();
+        if (100..200).contains(&status) && status != 101 && !head.incomplete {
+            return;
+        }
+        self.pipelines |= waiting > 1;
+        front.answered(&head, first_byte, scene.books);
+        let method = front.exchange.request.method.as_deref();
+        let tunnel = method == Some("CONNECT") && (200..300).contains(&status);
+        if status == 101 || tunnel {
+            front.exchange.upgraded = true;
+            self.fate = Fate::Upgraded;
+            return self.counted_end(scene);
+        }
+        let framing = match head.malformed && head.framing(method) != Framing::Chunked {
+            true => Framing::Unknown,
+            false => head.framing(method),
+        };
+        front.exchange.response.body_bytes = (framing != Framing::Unknown).then_some(0);
+        match Body::new(framing) {
+            None => self.counted_end(scene),
+            Some(body) => self.answers = Answers::body(body),
+        }
+    }
+
+    fn answer_body<'a>(&mut self, scene: &mut Scene<'_>, piece: Piece<'a>) -> Option<Piece<'a>> {
+        let Answers::Body { body, recent, .. } = &mut self.answers else {
+            return None;
+        };
+        let front = self.open.front_mut()?;
+        let taken = body.take(piece.bytes);
+        recent.push(piece.bytes);
+        OpenExchange::add(&mut front.exchange.response.body_bytes, taken.body_bytes);
+        let lost = matches!(piece.bytes, Bytes::Lost(_));
+        if !lost {
+            front.saw_answer(scene.io, scene.books);
+        }
+        match taken.progress {
+            Progress::More => {}
+            Progress::Ended if lost => {
+                self.answers = Answers::between();
+                let end = End::cut(Outcome::EndUnseen, front.last_seen);
+                self.finish_front(end, scene.books, scene.out);
+            }
+            Progress::Ended => {
+                self.answers = Answers::between();
+                self.counted_end(scene);
+            }
+            Progress::Broken => {
+                scene.books.counts.malformed += 1;
+                front.malformed = true;
+                front.exchange.response.body_bytes = None;
+                self.answers = Answers::body(Body::Blind { chunked: false });
+                return None;
+            }
+        }
+        let rest = taken.rest?;
+        let used = piece.bytes.len() - rest.len();
+        Some(Piece {
+            position: piece.position.wrapping_add(used as u32),
+            bytes: rest,
+        })
+    }
+
+    fn counted_end(&mut self, scene: &mut Scene<'_>) {
+        let end = End::complete(EndEvidence::Counted, scene.io.origin.time);
+        self.finish_front(end, scene.books, scene.out);
+    }
+
+    /// A status line after what looked like the end of a chunked body: it was the end.
+    fn likely_end_confirmed(&mut self, scene: &mut Scene<'_>) {
+        let Answers::Body {
+            likely_end: likely @ Some(_),
+            ..
+        } = &mut self.answers
+        else {
+            return;
+        };
+        let Some(time) = likely.take_if(|_| scene.io.size > 0) else {
+            return;
+        };
+        if self.open.len() > 1 && detect::status_line(scene.io.data) == Verdict::Yes {
+            self.finish_front(
+                End::complete(EndEvidence::Counted, time),
+                scene.books,
+                scene.out,
+            );
+            self.answers = Answers::between();
+        }
+    }
+
+    /// Whether the call ended as chunked bodies end, where only that is left to tell.
+    fn look_for_end(&mut self, io: &Io<'_>) {
+        if let Answers::Body {
+            body: Body::Blind { .. },
+            recent,
+            likely_end,
+        } = &mut self.answers
+        {
+            if io.size > 0 && recent.ends_body(io.size) {
+                *likely_end = Some(io.origin.time);
+            }
+        }
+    }
+
+    /// No request waits for this answer. A client's may be told late, when another thread wrote it.
+    fn answer_without_request(&mut self, scene: &mut Scene<'_>) {
+        let io = scene.io;
+        let begins = io.size > 0 && detect::status_line(io.data) == Verdict::Yes;
+        let between = matches!(self.requests, Requests::Head { .. });
+        let holding = matches!(self.answers, Answers::Held { .. });
+        if (begins || holding) && between && self.side == Side::Client && !io.end_of_stream {
+            if !holding {
+                self.answers = Answers::Held {
+                    calls: Vec::new(),
+                    certain: self.confirmed,
+                };
+            }
+            if self.hold(io) {
+                return;
+            }
+        }
+        self.drop_held(scene.books);
+        scene.books.counts.answers_without_request += u64::from(begins && !holding);
+        count_cut(&self.answer_stream.cut(io), scene);
+        self.answers = Answers::Seek;
+    }
+
+    fn hold(&mut self, io: &Io<'_>) -> bool {
+        let Answers::Held { calls, .. } = &mut self.answers else {
+            return false;
+        };
+        let bytes = calls.iter().map(|held| held.data.len()).sum::<usize>() + io.data.len();
+        let room = calls.len() < HELD_EVENTS_MAX && bytes <= HELD_BYTES_MAX;
+        if room {
+            calls.push(Held::new(io));
+        }
+        room
+    }
+
+    /// After a call of the requests: the held answer may be its answer.
+    pub(super) fn release_held(&mut self, scene: &mut Scene<'_>) {
+        let (Answers::Held { calls, certain }, Some(front)) =
+            (&mut self.answers, self.open.front())
+        else {
+            return;
+        };
+        let read = calls.first().map(|held| held.io.origin.time);
+        if !*certain && read < Some(front.exchange.started) {
+            return self.drop_held(scene.books);
+        }
+        let calls = std::mem::take(calls);
+        self.answers = Answers::Seek;
+        for Held { io, data } in calls {
+            self.answer_call(&mut Scene {
+                io: &Io { data: &data, ..io },
+                link: scene.link,
+                books: scene.books,
+                out: scene.out,
+            });
+        }
+    }
+
+    /// The request of the held answer was not seen.
+    pub(super) fn drop_held(&mut self, books: &mut Books) {
+        let Answers::Held { calls, .. } = &mut self.answers else {
+            return;
+        };
+        books.counts.answers_without_request += 1;
+        for Held { io, data } in std::mem::take(calls) {
+            self.answer_stream.cut(&Io { data: &data, ..io });
+        }
+        self.answers = Answers::Seek;
+        self.fresh = false;
+    }
+}
+
+impl Held {
+    fn new(io: &Io<'_>) -> Self {
+        let Io {
+            origin,
+            connection,
+            direction,
+            position,
+            size,
+            data,
+            tail,
+            turn_start,
+            end_of_stream,
+            already_open,
+            goroutine,
+            thread_clock,
+            ready,
+            process_losses,
+            system_call,
+        } = *io;
+        Self {
+            data: data.to_vec(),
+            io: Io {
+                origin,
+                connection,
+                direction,
+                position,
+                size,
+                data: &[],
+                tail,
+                turn_start,
+                end_of_stream,
+                already_open,
+                goroutine,
+                thread_clock,
+                ready,
+                process_losses,
+                system_call,
+            },
+        }
+    }
+}
+
+fn is_status_line(bytes: &[u8], even_in_part: bool) -> bool {
+    match detect::status_line(bytes) {
+        Verdict::Yes => true,
+        Verdict::More => even_in_part,
+        Verdict::No => false,
+    }
+}
+
+impl Recent {
+    fn push(&mut self, bytes: Bytes<'_>) {
+        let Bytes::Seen(seen) = bytes else {
+            self.known = 0;
+            return;
+        };
+        let all = self.bytes.len();
+        let new = &seen[seen.len() - seen.len().min(all)..];
+        self.bytes.rotate_left(new.len());
+        self.bytes[all - new.len()..].copy_from_slice(new);
+        self.known = all.min(self.known + new.len());
+    }
+
+    /// Whether they are the end of a chunked body; a call of its own for the last chunk needs no more.
+    fn ends_body(&self, call_bytes: u32) -> bool {
+        let known = &self.bytes[self.bytes.len() - self.known..];
+        known == LAST_CHUNK || (call_bytes == 5 && known.ends_with(&LAST_CHUNK[2..]))
+    }
+
+    /// Whether an empty line ends them: the end of trailers, perhaps.
+    pub fn ends_empty(&self) -> bool {
+        let known = &self.bytes[self.bytes.len() - self.known..];
+        known.ends_with(b"\r\n\r\n")
+    }
+}

@@ -1,0 +1,247 @@
+//! Message heads (RFC 9112 §2 to §6): the bytes of a head in, what spans need of it out.
+
+use std::mem::MaybeUninit;
+
+use super::body::Framing;
+use super::fields::{text, Fields, Length, Transfer};
+use crate::decode::detect;
+use crate::decode::exchange::{Protocol, Request};
+use crate::decode::limits::{FIELDS_USUAL, HEAD_BYTES_MAX, TARGET_BYTES_MAX, TEXT_BYTES_MAX};
+
+/// A request's head.
+#[derive(Debug)]
+pub struct RequestHead {
+    pub request: Request,
+    pub protocol: Protocol,
+    pub framing: Framing,
+    pub malformed: bool,
+}
+
+/// An answer's head.
+#[derive(Debug)]
+pub struct AnswerHead {
+    pub status: Option<u16>,
+    pub length: Length,
+    pub malformed: bool,
+    pub incomplete: bool,
+}
+
+/// A head at the start of some bytes.
+#[derive(Debug)]
+pub enum Parsed<T> {
+    /// And how many bytes it took.
+    Complete(T, usize),
+    Partial,
+    Broken,
+}
+
+/// Parses a request's head.
+pub fn request(bytes: &[u8]) -> Parsed<RequestHead> {
+    let mut usual = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
+    match request_in(bytes, &mut usual) {
+        Err(httparse::Error::TooManyHeaders) => parsed(request_in(bytes, &mut all_fields(bytes))),
+        result => parsed(result),
+    }
+}
+
+/// Parses an answer's head.
+pub fn answer(bytes: &[u8]) -> Parsed<AnswerHead> {
+    let mut usual = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
+    match answer_in(bytes, &mut usual) {
+        Err(httparse::Error::TooManyHeaders) => parsed(answer_in(bytes, &mut all_fields(bytes))),
+        result => parsed(result),
+    }
+}
+
+/// What can be had of a request's head that is not valid or not complete: its length is not to be relied on.
+pub fn salvage_request(bytes: &[u8], malformed: bool) -> RequestHead {
+    let (line, lines) = bytes.split_at(line_length(bytes));
+    let complete = line.ends_with(b"\n");
+    let line = line.trim_ascii_end();
+    let (method, rest) = line.split_at(
+        line.iter()
+            .position(|byte| *byte == b' ')
+            .unwrap_or(line.len()),
+    );
+    let (target, protocol) = match rest.len().checked_sub(b" HTTP/1.1".len()) {
+        Some(end) if complete => (&rest[..end], protocol(rest.last().copied())),
+        _ => (rest, Protocol::Http1),
+    };
+    let fields = salvage_fields(lines);
+    RequestHead {
+        request: Request {
+            method: Some(text(method, TEXT_BYTES_MAX)),
+            target: Some(text(target.trim_ascii(), TARGET_BYTES_MAX)),
+            content_length: fields.length.valid(),
+            host: fields.host,
+            user_agent: fields.user_agent,
+            context: fields.context,
+            body_bytes: None,
+            head_incomplete: end(bytes).is_none(),
+        },
+        protocol,
+        framing: Framing::Unknown,
+        malformed,
+    }
+}
+
+/// As [`salvage_request`], of an answer's head.
+pub fn salvage_answer(bytes: &[u8], malformed: bool) -> AnswerHead {
+    let digits = bytes
+        .get(9..12)
+        .and_then(|digits| std::str::from_utf8(digits).ok());
+    let known = detect::status_line(bytes) == detect::Verdict::Yes;
+    AnswerHead {
+        status: digits
+            .filter(|_| known)
+            .and_then(|digits| digits.parse().ok()),
+        length: salvage_fields(&bytes[line_length(bytes)..]).length,
+        malformed,
+        incomplete: end(bytes).is_none(),
+    }
+}
+
+/// Length of the head at the start of the bytes, its empty line included.
+pub fn end(bytes: &[u8]) -> Option<usize> {
+    let mut start = 0;
+    loop {
+        let length = line_length(&bytes[start..]);
+        let line = &bytes[start..start + length];
+        if !line.ends_with(b"\n") {
+            return None;
+        }
+        start += length;
+        if line == b"\n" || line == b"\r\n" {
+            return Some(start);
+        }
+    }
+}
+
+type Room<'b> = [MaybeUninit<httparse::Header<'b>>];
+
+/// Room for as many fields as the bytes can hold: the shortest is `a:` and a LF.
+fn all_fields<'b>(bytes: &[u8]) -> Vec<MaybeUninit<httparse::Header<'b>>> {
+    let count = bytes.len().min(HEAD_BYTES_MAX) / 3;
+    (0..count).map(|_| MaybeUninit::uninit()).collect()
+}
+
+fn request_in<'b>(bytes: &'b [u8], room: &mut Room<'b>) -> httparse::Result<(RequestHead, usize)> {
+    let mut head = httparse::Request::new(&mut []);
+    let httparse::Status::Complete(length) = head.parse_with_uninit_headers(bytes, room)? else {
+        return Ok(httparse::Status::Partial);
+    };
+    let mut fields = Fields::default();
+    for header in head.headers.iter() {
+        fields.request(header.name.as_bytes(), header.value);
+    }
+    let (framing, malformed) = request_framing(fields.length);
+    let request = Request {
+        method: head
+            .method
+            .map(|method| text(method.as_bytes(), TEXT_BYTES_MAX)),
+        target: head
+            .path
+            .map(|target| text(target.as_bytes(), TARGET_BYTES_MAX)),
+        content_length: fields.length.valid(),
+        host: fields.host,
+        user_agent: fields.user_agent,
+        context: fields.context,
+        body_bytes: (framing != Framing::Unknown).then_some(0),
+        head_incomplete: false,
+    };
+    let protocol = protocol(head.version.map(|version| version + b'0'));
+    let head = RequestHead {
+        request,
+        protocol,
+        framing,
+        malformed,
+    };
+    Ok(httparse::Status::Complete((head, length)))
+}
+
+fn answer_in<'b>(bytes: &'b [u8], room: &mut Room<'b>) -> httparse::Result<(AnswerHead, usize)> {
+    let mut head = httparse::Response::new(&mut []);
+    let mut lenient = httparse::ParserConfig::default();
+    lenient
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true);
+    let status = lenient.parse_response_with_uninit_headers(&mut head, bytes, room)?;
+    let httparse::Status::Complete(length) = status else {
+        return Ok(httparse::Status::Partial);
+    };
+    let mut fields = Fields::default();
+    for header in head.headers.iter() {
+        fields.answer(header.name.as_bytes(), header.value);
+    }
+    let head = AnswerHead {
+        status: head.code,
+        length: fields.length,
+        malformed: fields.length.conflicts(),
+        incomplete: false,
+    };
+    Ok(httparse::Status::Complete((head, length)))
+}
+
+fn parsed<T>(result: httparse::Result<(T, usize)>) -> Parsed<T> {
+    match result {
+        Ok(httparse::Status::Complete((head, length))) => Parsed::Complete(head, length),
+        Ok(httparse::Status::Partial) => Parsed::Partial,
+        Err(_) => Parsed::Broken,
+    }
+}
+
+/// RFC 9112 §6.3; and whether the message breaks it.
+fn request_framing(length: Length) -> (Framing, bool) {
+    match (length.transfer, length.content) {
+        (Transfer::Chunked, _) => (Framing::Chunked, length.conflicts()),
+        (Transfer::Other, _) => (Framing::Unknown, true),
+        (Transfer::Absent, None) => (Framing::Counted(0), false),
+        (Transfer::Absent, Some(Ok(length))) => (Framing::Counted(length), false),
+        (Transfer::Absent, Some(Err(()))) => (Framing::Unknown, true),
+    }
+}
+
+impl AnswerHead {
+    /// RFC 9112 §6.3, for the answer to a request with this method.
+    pub fn framing(&self, method: Option<&str>) -> Framing {
+        match (self.status, self.length.transfer, self.length.content) {
+            _ if self.incomplete => Framing::Unknown,
+            (Some(100..=199 | 204 | 304), ..) => Framing::Counted(0),
+            _ if method == Some("HEAD") => Framing::Counted(0),
+            (_, Transfer::Chunked, _) => Framing::Chunked,
+            (_, Transfer::Other, _) | (_, _, None) => Framing::UntilClose,
+            (_, _, Some(Ok(length))) => Framing::Counted(length),
+            (_, _, Some(Err(()))) => Framing::Unknown,
+        }
+    }
+}
+
+fn protocol(minor: Option<u8>) -> Protocol {
+    match minor {
+        Some(b'0') => Protocol::Http10,
+        Some(b'1') => Protocol::Http11,
+        _ => Protocol::Http1,
+    }
+}
+
+/// The fields of whole lines.
+fn salvage_fields(mut lines: &[u8]) -> Fields {
+    let mut fields = Fields::default();
+    loop {
+        let (line, rest) = lines.split_at(line_length(lines));
+        if !line.ends_with(b"\n") {
+            return fields;
+        }
+        lines = rest;
+        let colon = line.iter().position(|byte| !detect::is_token(*byte));
+        if let Some(colon) = colon.filter(|colon| line.get(*colon) == Some(&b':')) {
+            fields.request(&line[..colon], line[colon + 1..].trim_ascii());
+        }
+    }
+}
+
+/// Bytes up to and with the next LF, or all.
+fn line_length(bytes: &[u8]) -> usize {
+    let end = bytes.iter().position(|byte| *byte == b'\n');
+    end.map_or(bytes.len(), |end| end + 1)
+}

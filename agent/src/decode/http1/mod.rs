@@ -1,0 +1,165 @@
+//! HTTP/1.0 and 1.1 (RFC 9112) on one connection: the calls of both directions in, exchanges out.
+//!
+//! Requests and answers are read separately, each by its own framing; an answer belongs to the oldest request
+//! without one. Where bytes are missing, reading goes on where a message is known to begin: a request line that
+//! begins a turn, a status line that begins a call.
+
+mod answers;
+mod body;
+mod chunked;
+mod ends;
+mod fields;
+pub mod head;
+mod requests;
+
+use std::collections::VecDeque;
+
+use self::answers::Answers;
+use self::requests::Requests;
+use super::books::Books;
+use super::exchange::{Link, Side, Step};
+use super::open::{End, Mark, OpenExchange};
+use super::stream::Stream;
+use crate::capture::event::{Direction, Io};
+use crate::clock::Monotonic;
+
+/// What is at hand while one call is looked at.
+pub struct Scene<'a> {
+    pub io: &'a Io<'a>,
+    pub link: &'a Link,
+    pub books: &'a mut Books,
+    pub out: &'a mut Vec<Step>,
+}
+
+/// What the connection is after a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Http,
+    /// What should have been a request is none.
+    NotHttp,
+    /// It went on as something else: 101, or 2xx to CONNECT.
+    Upgraded,
+}
+
+/// See the file.
+#[derive(Debug)]
+pub struct Conversation {
+    side: Side,
+    /// Requests without a whole answer, oldest first.
+    open: VecDeque<OpenExchange>,
+    requests: Requests,
+    answers: Answers,
+    request_stream: Stream,
+    answer_stream: Stream,
+    /// The next request would be the first since the connection was opened.
+    fresh: bool,
+    /// A request was seen: this is HTTP.
+    confirmed: bool,
+    /// An answer was seen to begin while two requests waited for theirs.
+    pipelines: bool,
+    /// The other side will send no more.
+    stream_ended: bool,
+    fate: Fate,
+}
+
+/// A head that is not whole yet.
+#[derive(Debug, Default)]
+struct Head {
+    bytes: Vec<u8>,
+    mark: Option<Mark>,
+}
+
+impl Conversation {
+    /// `fresh`: nothing came before on this connection. Otherwise reading begins where a message is known to begin.
+    pub fn new(side: Side, fresh: bool) -> Self {
+        Self {
+            side,
+            open: VecDeque::new(),
+            requests: if fresh {
+                Requests::between()
+            } else {
+                Requests::Seek
+            },
+            answers: if fresh {
+                Answers::between()
+            } else {
+                Answers::Seek
+            },
+            request_stream: Stream::default(),
+            answer_stream: Stream::default(),
+            fresh,
+            confirmed: false,
+            pipelines: false,
+            stream_ended: false,
+            fate: Fate::Http,
+        }
+    }
+
+    /// The side on which requests go this way.
+    pub fn side_of_requests(direction: Direction) -> Side {
+        match direction {
+            Direction::Ingress => Side::Server,
+            Direction::Egress => Side::Client,
+        }
+    }
+
+    /// Looks at a call.
+    pub fn apply(&mut self, scene: &mut Scene<'_>) -> Fate {
+        let is_request = Self::side_of_requests(scene.io.direction) == self.side;
+        if is_request {
+            self.request_call(scene);
+            self.release_held(scene);
+        } else {
+            self.answer_call(scene);
+        }
+        if scene.io.end_of_stream {
+            self.end_of_stream(scene);
+        }
+        self.fate
+    }
+
+    /// Whether a request was seen.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+
+    /// Exchanges open.
+    pub fn open(&self) -> impl Iterator<Item = &OpenExchange> {
+        self.open.iter()
+    }
+
+    /// Bytes held.
+    pub fn footprint(&self) -> usize {
+        let open = self.open.iter().map(OpenExchange::footprint);
+        size_of::<Self>()
+            + open.sum::<usize>()
+            + self.requests.held_bytes()
+            + self.answers.held_bytes()
+    }
+
+    fn finish_front(&mut self, end: End, books: &mut Books, out: &mut Vec<Step>) {
+        if let Some(front) = self.open.pop_front() {
+            front.finish(end, books, out);
+        }
+    }
+
+    /// Finishes all but the newest `keep`, the end of which will not be known.
+    fn give_up_oldest(&mut self, keep: usize, books: &mut Books, out: &mut Vec<Step>) {
+        use super::exchange::Outcome::EndUnseen;
+        while self.open.len() > keep {
+            let last_seen = self
+                .open
+                .front()
+                .map_or(Monotonic(0), |front| front.last_seen);
+            self.finish_front(End::cut(EndUnseen, last_seen), books, out);
+        }
+    }
+}
+
+/// Counts what a call's bytes show of losses.
+fn count_cut(cut: &super::stream::Cut<'_>, scene: &mut Scene<'_>) {
+    let counts = &mut scene.books.counts;
+    counts.gaps += u64::from(cut.lost > 0);
+    counts.lost_bytes += cut.lost;
+    counts.repeated_bytes += cut.repeated;
+}

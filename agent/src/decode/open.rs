@@ -1,0 +1,242 @@
+//! An exchange while it is open: calls and heads in, the finished [`Exchange`] out.
+
+use super::books::{Alone, Books};
+use super::exchange::{EndEvidence, Exchange, Outcome, Response, Serving, Side, Started, Step};
+use super::http1::head::{AnswerHead, RequestHead};
+use crate::capture::event::{Direction, Goroutine, Io, Origin, ThreadClock};
+use crate::clock::Monotonic;
+use crate::decode::exchange::Link;
+use std::time::Duration;
+
+/// The first byte of a message, and the call that moved it.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// Its time is when the byte was read, or when the write of it began.
+    pub origin: Origin,
+    pub goroutine: Option<Goroutine>,
+    pub thread_clock: Option<ThreadClock>,
+    pub position: u32,
+    /// The message begins its turn.
+    pub turn_start: bool,
+    /// How long the byte lay unread.
+    pub read_wait: Option<Duration>,
+    pub process_losses: u32,
+}
+
+/// See the file.
+#[derive(Debug)]
+pub struct OpenExchange {
+    pub exchange: Box<Exchange>,
+    /// It is not valid HTTP, whatever its answer is.
+    pub malformed: bool,
+    /// The last call that moved bytes of it, either way.
+    pub last_seen: Monotonic,
+    /// The last call that moved bytes of its answer.
+    pub last_answer: Option<Monotonic>,
+    mark: Mark,
+    alone: Option<Alone>,
+    one_thread: bool,
+    last_clock: Option<ThreadClock>,
+}
+
+/// How and when an exchange ended.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    pub outcome: Outcome,
+    pub evidence: EndEvidence,
+    pub time: Monotonic,
+}
+
+impl End {
+    pub fn complete(evidence: EndEvidence, time: Monotonic) -> Self {
+        Self {
+            outcome: Outcome::Complete,
+            evidence,
+            time,
+        }
+    }
+
+    /// It ended without its answer, or without a whole one.
+    pub fn cut(outcome: Outcome, time: Monotonic) -> Self {
+        Self {
+            outcome,
+            evidence: EndEvidence::None,
+            time,
+        }
+    }
+}
+
+impl Mark {
+    /// The byte of this call that stands at `position`.
+    pub fn new(io: &Io<'_>, position: u32) -> Self {
+        let first_of_call = position == io.position;
+        let time = match (io.direction, io.ready) {
+            (Direction::Egress, Some(ready)) if io.turn_start => ready.min(io.origin.time),
+            _ => io.origin.time,
+        };
+        let waited = io.ready.map(|ready| io.origin.time.since(ready));
+        Self {
+            origin: Origin { time, ..io.origin },
+            goroutine: io.goroutine,
+            thread_clock: io.thread_clock,
+            position,
+            turn_start: io.turn_start && first_of_call,
+            read_wait: waited.filter(|_| first_of_call && io.direction == Direction::Ingress),
+            process_losses: io.process_losses,
+        }
+    }
+}
+
+impl OpenExchange {
+    /// Starts an exchange and tells so.
+    pub fn start(
+        side: Side,
+        link: &Link,
+        mark: Mark,
+        head: RequestHead,
+        first_on_connection: bool,
+        books: &mut Books,
+        out: &mut Vec<Step>,
+    ) -> Self {
+        let id = books.next_exchange();
+        let thread = mark.origin.thread;
+        books.counts.malformed += u64::from(head.malformed);
+        books.counts.incomplete_heads += u64::from(head.request.head_incomplete);
+        out.push(Step::Started(Started {
+            id,
+            side,
+            link: link.clone(),
+            origin: mark.origin,
+            goroutine: mark.goroutine,
+            position: mark.position,
+            first_on_connection,
+            context: head.request.context.clone(),
+            process_losses: mark.process_losses,
+        }));
+        let exchange = Exchange {
+            id,
+            side,
+            protocol: head.protocol,
+            process: mark.origin.process,
+            thread,
+            link: link.clone(),
+            started: mark.origin.time,
+            first_byte: None,
+            ended: mark.origin.time,
+            request: head.request,
+            response: Response::default(),
+            outcome: Outcome::StillOpen,
+            end_evidence: EndEvidence::None,
+            upgraded: false,
+            serving: None,
+            read_wait: mark.read_wait.filter(|_| side == Side::Server),
+        };
+        Self {
+            exchange: Box::new(exchange),
+            malformed: head.malformed,
+            last_seen: mark.origin.time,
+            last_answer: None,
+            mark,
+            alone: (side == Side::Server).then(|| books.threads.begin(thread)),
+            one_thread: mark.goroutine.is_none(),
+            last_clock: None,
+        }
+    }
+
+    /// A call moved bytes of its request.
+    pub fn saw_request(&mut self, io: &Io<'_>, books: &mut Books) {
+        self.last_seen = self.last_seen.max(io.origin.time);
+        if io.origin.thread != self.exchange.thread || io.goroutine.is_some() {
+            self.one_thread = false;
+            if self.exchange.side == Side::Server {
+                books.threads.disturb(io.origin.thread);
+            }
+        }
+    }
+
+    /// A call moved bytes of its answer.
+    pub fn saw_answer(&mut self, io: &Io<'_>, books: &mut Books) {
+        self.saw_request(io, books);
+        self.last_answer = Some(io.origin.time);
+        self.last_clock = io.thread_clock;
+    }
+
+    /// The head of its answer was seen, its first byte at `first_byte` where that was seen.
+    pub fn answered(
+        &mut self,
+        head: &AnswerHead,
+        first_byte: Option<Monotonic>,
+        books: &mut Books,
+    ) {
+        books.counts.malformed += u64::from(head.malformed);
+        books.counts.incomplete_heads += u64::from(head.incomplete);
+        self.malformed |= head.malformed;
+        let exchange = &mut self.exchange;
+        exchange.first_byte = first_byte.map(|time| time.max(exchange.started));
+        exchange.response.status = head.status;
+        exchange.response.content_length = head.length.valid();
+        exchange.response.head_incomplete = head.incomplete;
+    }
+
+    /// Adds to the length of the request's or the answer's body; `None`: it is no longer known.
+    pub fn add(body_bytes: &mut Option<u64>, more: Option<u64>) {
+        *body_bytes = body_bytes
+            .zip(more)
+            .map(|(sum, more)| sum.saturating_add(more));
+    }
+
+    /// Whether its request began a turn: the other side had had the last word.
+    pub fn begins_turn(&self) -> bool {
+        self.mark.turn_start
+    }
+
+    /// Whether records of its process were lost since it began.
+    pub fn had_losses(&self, books: &Books) -> bool {
+        books.lost_since(self.exchange.process, self.mark.process_losses)
+    }
+
+    /// Bytes it holds.
+    pub fn footprint(&self) -> usize {
+        let request = &self.exchange.request;
+        let texts = [
+            &request.method,
+            &request.target,
+            &request.host,
+            &request.user_agent,
+        ];
+        let texts = texts.into_iter().flatten().map(String::len).sum::<usize>();
+        let context = request.context.iter();
+        let context = context.map(|(_, value)| value.len() + size_of::<(String, String)>());
+        size_of::<Self>() + size_of::<Exchange>() + texts + context.sum::<usize>()
+    }
+
+    /// Ends it and tells so.
+    pub fn finish(mut self, end: End, books: &mut Books, out: &mut Vec<Step>) {
+        books.counts.finished += 1;
+        let thread = self.exchange.thread;
+        let alone = self
+            .alone
+            .is_some_and(|alone| books.threads.end(thread, alone));
+        if alone && self.one_thread && end.outcome == Outcome::Complete {
+            self.exchange.serving = self.serving();
+        }
+        let exchange = &mut self.exchange;
+        exchange.outcome = match end.outcome {
+            Outcome::ProcessExited | Outcome::StillOpen | Outcome::EndUnseen => end.outcome,
+            _ if self.malformed => Outcome::Malformed,
+            outcome => outcome,
+        };
+        exchange.end_evidence = end.evidence;
+        exchange.ended = end.time.max(exchange.started);
+        out.push(Step::Finished(self.exchange));
+    }
+
+    fn serving(&self) -> Option<Serving> {
+        let (first, last) = self.mark.thread_clock.zip(self.last_clock)?;
+        let spent = |from: u64, to: u64| to.checked_sub(from).map(Duration::from_nanos);
+        Some(Serving {
+            cpu: spent(first.cpu_ns, last.cpu_ns)?,
+            run_queue_wait: spent(first.run_queue_wait_ns, last.run_queue_wait_ns)?,
+        })
+    }
+}
