@@ -1,5 +1,33 @@
 //! Room 4: [`crate::decode::Step`] in, [`Span`] out.
+//!
+//! Pure: no input or output, no clock, no randomness but a seed. [`Enricher`] is told of processes and of exchanges
+//! as they start and end, finds who called whom ([`parents`]), and writes each finished exchange down in the words of
+//! the semantic conventions ([`semantic`]) after a short grace, in which the other end may still be found.
 
+mod calls;
+mod config;
+mod context;
+mod counts;
+mod enricher;
+mod evidence;
+mod goroutines;
+mod ids;
+mod nodes;
+mod parents;
+mod place;
+mod process;
+mod redact;
+mod resource;
+mod route;
+mod semantic;
+mod service;
 pub mod span;
+mod target;
+mod wire;
 
+pub use config::{Config, Limits};
+pub use counts::Counts;
+pub use enricher::Enricher;
+pub use evidence::{Evidence, Refusal};
+pub use redact::Query;
 pub use span::Span;

@@ -1,5 +1,6 @@
 //! The output of this room: an OpenTelemetry span, in plain words that an exporter only has to write down.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,10 +39,10 @@ pub enum Value {
     Texts(Vec<String>),
 }
 
-/// An attribute: its key as the semantic conventions have it.
+/// An attribute: its key as the semantic conventions (or, in a resource, the function's owner) have it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribute {
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     pub value: Value,
 }
 
@@ -105,33 +106,33 @@ fn text_of<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a str> {
 
 impl Attribute {
     /// A text attribute.
-    pub fn text(key: &'static str, value: impl Into<String>) -> Self {
+    pub fn text(key: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         Self {
-            key,
+            key: key.into(),
             value: Value::Text(value.into()),
         }
     }
 
     /// An integer attribute.
-    pub fn integer(key: &'static str, value: impl Into<i64>) -> Self {
+    pub fn integer(key: impl Into<Cow<'static, str>>, value: impl Into<i64>) -> Self {
         Self {
-            key,
+            key: key.into(),
             value: Value::Integer(value.into()),
         }
     }
 
     /// A floating-point attribute.
-    pub fn double(key: &'static str, value: f64) -> Self {
+    pub fn double(key: impl Into<Cow<'static, str>>, value: f64) -> Self {
         Self {
-            key,
+            key: key.into(),
             value: Value::Double(value),
         }
     }
 
     /// A boolean attribute.
-    pub fn boolean(key: &'static str, value: bool) -> Self {
+    pub fn boolean(key: impl Into<Cow<'static, str>>, value: bool) -> Self {
         Self {
-            key,
+            key: key.into(),
             value: Value::Boolean(value),
         }
     }

@@ -1,0 +1,117 @@
+//! What a process has called lately: what tells work of its own from work that requests cause.
+//!
+//! In: client exchanges as they start. Out: whether an endpoint is one that the process calls by itself (a loop, a
+//! poll, an exporter), and whether a dialled connection can have gone to another asker.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::capture::event::{Endpoint, HostTid};
+use crate::clock::Monotonic;
+
+/// Endpoints of a process that are remembered (about 200 bytes each). Full: those not called for
+/// [`BACKGROUND_MEMORY`] are forgotten; if there are none, calls to new endpoints have no parent by thread,
+/// process or dial.
+const ENDPOINTS_MAX: usize = 512;
+/// Threads calling one endpoint in the background that are remembered. Full: the first is forgotten.
+const THREADS_MAX: usize = 16;
+/// An endpoint called twice within this time while the process served nothing is called in the background, for
+/// this time from the last such call.
+pub const BACKGROUND_MEMORY: Duration = Duration::from_secs(60);
+/// A connection that became free up to this time before a dial was done may have displaced its asker.
+const DISPLACED: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+struct Called {
+    last: Option<Monotonic>,
+    last_reused: Option<Monotonic>,
+    idle: Vec<Idle>,
+}
+
+/// Calls made while the process served nothing.
+#[derive(Debug)]
+struct Idle {
+    thread: HostTid,
+    last: Monotonic,
+    repeated: bool,
+}
+
+/// The calls of one process.
+#[derive(Debug, Default)]
+pub struct Calls {
+    endpoints: HashMap<Endpoint, Called>,
+}
+
+impl Calls {
+    /// A call started; `reused`: not at once on a connection just dialled.
+    pub fn record(&mut self, endpoint: &Endpoint, time: Monotonic, reused: bool) {
+        if self.is_full() && !self.endpoints.contains_key(endpoint) {
+            self.endpoints.retain(|_, called| {
+                called
+                    .last
+                    .is_some_and(|last| time.since(last) <= BACKGROUND_MEMORY)
+            });
+            if self.is_full() {
+                return;
+            }
+        }
+        let called = self.endpoints.entry(endpoint.clone()).or_default();
+        called.last = called.last.max(Some(time));
+        if reused {
+            called.last_reused = called.last_reused.max(Some(time));
+        }
+    }
+
+    /// Whether a connection established then went to who dialled it: no call to the endpoint has started since,
+    /// and none on a connection that had become free shortly before.
+    pub fn dial_is_own(&self, endpoint: &Endpoint, established: Monotonic) -> bool {
+        let Some(called) = self.endpoints.get(endpoint) else {
+            return !self.is_full();
+        };
+        called.last.is_none_or(|last| last < established)
+            && called
+                .last_reused
+                .is_none_or(|last| established.since(last) > DISPLACED)
+    }
+
+    /// The call was made while the process served nothing.
+    pub fn idle(&mut self, endpoint: &Endpoint, thread: HostTid, time: Monotonic) {
+        let Some(called) = self.endpoints.get_mut(endpoint) else {
+            return;
+        };
+        if let Some(idle) = called.idle.iter_mut().find(|idle| idle.thread == thread) {
+            idle.repeated = time.since(idle.last) <= BACKGROUND_MEMORY;
+            idle.last = time;
+            return;
+        }
+        if called.idle.len() >= THREADS_MAX {
+            called.idle.remove(0);
+        }
+        called.idle.push(Idle {
+            thread,
+            last: time,
+            repeated: false,
+        });
+    }
+
+    /// Whether the endpoint is called in the background, by that thread or (`None`) by any.
+    pub fn is_background(
+        &self,
+        endpoint: &Endpoint,
+        thread: Option<HostTid>,
+        time: Monotonic,
+    ) -> bool {
+        let Some(called) = self.endpoints.get(endpoint) else {
+            return self.is_full();
+        };
+        called.idle.iter().any(|idle| {
+            idle.repeated
+                && thread.is_none_or(|thread| thread == idle.thread)
+                && time.since(idle.last) <= BACKGROUND_MEMORY
+        })
+    }
+
+    fn is_full(&self) -> bool {
+        self.endpoints.len() >= ENDPOINTS_MAX
+    }
+}

@@ -1,0 +1,356 @@
+//! The room's constructor and its one loop body.
+//!
+//! In: processes and [`Step`]s. Out: [`Span`]s whose grace has passed, and [`Counts`].
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::context::{self, Context};
+use super::counts::Counts;
+use super::ids::Ids;
+use super::nodes::{Birth, Node, Nodes};
+use super::place::Place;
+use super::process::Process;
+use super::semantic;
+use super::span::{Resource, Span};
+use super::wire::Wire;
+use super::{parents, resource, Config};
+use crate::attach::ProcessFacts;
+use crate::capture::event::{Endpoint, HostPid};
+use crate::clock::{Monotonic, WallOffset};
+use crate::decode::exchange::{Exchange, ExchangeId, Side, Started};
+use crate::decode::Step;
+
+/// Makes spans of exchanges.
+pub struct Enricher {
+    config: Config,
+    ids: Ids,
+    /// The latest time that anything told of.
+    latest: Monotonic,
+    processes: HashMap<HostPid, Process>,
+    /// Processes that ended, in order.
+    gone: VecDeque<(Monotonic, HostPid)>,
+    nodes: Nodes,
+    wire: Wire,
+    waiting: VecDeque<Waiting>,
+    counts: Counts,
+}
+
+/// A finished exchange whose span is not emitted.
+struct Waiting {
+    due: Monotonic,
+    exchange: Box<Exchange>,
+    /// That of its process when it ended, where the process was known.
+    resource: Option<Arc<Resource>>,
+}
+
+impl Enricher {
+    /// The same seed and the same input give the same spans.
+    pub fn new(config: Config, seed: u64) -> Self {
+        Self {
+            config,
+            ids: Ids::new(seed),
+            latest: Monotonic::default(),
+            processes: HashMap::new(),
+            gone: VecDeque::new(),
+            nodes: Nodes::default(),
+            wire: Wire::default(),
+            waiting: VecDeque::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// A process was found, or runs another program now.
+    pub fn process(&mut self, facts: ProcessFacts) {
+        let pid = facts.pid;
+        let resource = Arc::new(resource::of(&facts, &self.config));
+        let Some(process) = self.known(pid) else {
+            return;
+        };
+        let before = &process.facts;
+        let is_other = process.gone.is_some()
+            || (before.start_ticks != 0 && before.start_ticks != facts.start_ticks);
+        let is_exec = !before.executable_path.is_empty()
+            && (&before.executable_path, &before.command_args)
+                != (&facts.executable_path, &facts.command_args);
+        let unsure = if is_exec || is_other {
+            process.serving()
+        } else {
+            Vec::new()
+        };
+        if is_other {
+            *process = Process::default();
+        } else if is_exec {
+            process.exec();
+        }
+        process.facts = facts;
+        process.resource = resource;
+        self.doubt(&unsure);
+    }
+
+    /// A process was forked: the child is taken for the same program until its own facts come.
+    pub fn forked(&mut self, parent: HostPid, child: HostPid) {
+        let is_known = self
+            .processes
+            .get(&child)
+            .is_some_and(|process| process.gone.is_none() && process.facts.start_ticks != 0);
+        let Some(from) = self.processes.get(&parent).filter(|_| !is_known) else {
+            return;
+        };
+        self.process(ProcessFacts {
+            pid: child,
+            parent,
+            start_ticks: 0,
+            ..from.facts.clone()
+        });
+    }
+
+    /// A process ended. It is remembered for a while, because its exchanges may still have to be finished.
+    pub fn gone(&mut self, pid: HostPid, now: Monotonic) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            if process.gone.is_none() {
+                process.gone = Some(now);
+                self.gone.push_back((now, pid));
+            }
+        }
+    }
+
+    /// Records of a process were lost: what is open in it may not be all that is open.
+    pub fn lost(&mut self, process: HostPid, now: Monotonic) {
+        self.latest = self.latest.max(now);
+        let until = now.after(self.config.limits.loss_shadow);
+        let Some(process) = self.processes.get_mut(&process) else {
+            return;
+        };
+        process.shadow(until);
+        let unsure = process.serving();
+        self.doubt(&unsure);
+    }
+
+    /// Takes in what the decoder tells.
+    pub fn apply(&mut self, step: Step) {
+        match step {
+            Step::Started(started) => self.started(&started),
+            Step::Finished(exchange) => self.finished(exchange),
+            Step::Opaque {
+                process,
+                connection,
+                time,
+                inbound,
+            } => {
+                self.latest = self.latest.max(time);
+                if let Some(process) = self.known(process).filter(|_| inbound) {
+                    process.hide(connection);
+                }
+            }
+            Step::OpaqueEnded {
+                process,
+                connection,
+                time,
+            } => {
+                self.latest = self.latest.max(time);
+                if let Some(process) = self.processes.get_mut(&process) {
+                    process.reveal(connection);
+                }
+            }
+        }
+    }
+
+    /// Emits the spans whose grace has passed.
+    pub fn spans(&mut self, now: Monotonic, offset: WallOffset, out: &mut Vec<Span>) {
+        self.latest = self.latest.max(now);
+        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.due <= now) {
+            out.push(self.emit(waiting, offset));
+        }
+        while let Some((time, pid)) = self
+            .gone
+            .pop_front_if(|(time, _)| now.since(*time) > self.config.limits.gone)
+        {
+            self.forget(pid, time);
+        }
+    }
+
+    /// Emits all spans.
+    pub fn flush(&mut self, offset: WallOffset, out: &mut Vec<Span>) {
+        while let Some(waiting) = self.waiting.pop_front() {
+            out.push(self.emit(waiting, offset));
+        }
+    }
+
+    fn started(&mut self, started: &Started) {
+        let origin = started.origin;
+        self.latest = self.latest.max(origin.time);
+        let reading = context::read(&started.context);
+        self.counts.context_malformed += reading.malformed;
+        if self.nodes.len() >= self.config.limits.exchanges {
+            self.counts.exchanges_full += 1;
+            return;
+        }
+        let birth = self.birth(started, reading.context);
+        if !self.nodes.insert(started.id, birth) {
+            return;
+        }
+        let has_lost = self
+            .known(origin.process)
+            .is_some_and(|process| process.has_lost(started.process_losses));
+        if has_lost {
+            self.lost(origin.process, origin.time);
+        }
+        let in_shadow = self.in_process(started);
+        // Requests on a Unix socket have no numbers: if one was missed, the ends of another would be taken for it.
+        if started.link.local != Endpoint::Unix || !in_shadow {
+            parents::meet(
+                started,
+                &mut self.wire,
+                &mut self.nodes,
+                &self.config.limits,
+                &mut self.counts,
+            );
+        }
+    }
+
+    /// What the start of an exchange means in its process; true in the shadow of a loss.
+    fn in_process(&mut self, started: &Started) -> bool {
+        let (origin, goroutine) = (started.origin, started.goroutine);
+        let Some(process) = self.processes.get_mut(&origin.process) else {
+            return false;
+        };
+        let goroutines = goroutine.into_iter().chain(started.link.dialer);
+        goroutines.for_each(|goroutine| process.goroutines.learn(goroutine, origin.time));
+        match started.side {
+            Side::Server => {
+                let goroutine = goroutine.map(|goroutine| goroutine.id);
+                process.serve(started.id, origin.thread, goroutine);
+            }
+            Side::Client => parents::ask(
+                started,
+                process,
+                &mut self.nodes,
+                &self.config.limits,
+                &mut self.counts,
+            ),
+        }
+        process.in_shadow(origin.time)
+    }
+
+    fn birth(&mut self, started: &Started, context: Option<Context>) -> Birth {
+        let trace = context.as_ref().map(|context| context.trace);
+        Birth {
+            process: started.origin.process,
+            thread: started.origin.thread,
+            goroutine: started.goroutine.map(|goroutine| goroutine.id),
+            started: started.origin.time,
+            span: self.ids.span(),
+            trace: trace.unwrap_or_else(|| self.ids.trace()),
+            context,
+        }
+    }
+
+    fn finished(&mut self, exchange: Box<Exchange>) {
+        self.latest = self.latest.max(exchange.ended);
+        self.counts.exchanges += 1;
+        let process = self.processes.get_mut(&exchange.process);
+        let resource = process.as_ref().map(|process| process.resource.clone());
+        if let (Some(node), Some(process)) = (self.nodes.get(exchange.id), process) {
+            process.served(exchange.id, node.thread, node.goroutine);
+        }
+        self.counts.undone += self.nodes.end(exchange.id, exchange.ended);
+        if self.waiting.len() >= self.config.limits.waiting {
+            self.counts.dropped_waiting_full += 1;
+            self.take(exchange.id);
+            return;
+        }
+        self.waiting.push_back(Waiting {
+            due: self.latest.after(self.config.grace),
+            exchange,
+            resource,
+        });
+    }
+
+    fn emit(&mut self, waiting: Waiting, offset: WallOffset) -> Span {
+        let exchange = &waiting.exchange;
+        let place = match self.take(exchange.id) {
+            Some(node) => Place::of(node),
+            None => self.unannounced(exchange),
+        };
+        self.counts.by_context += u64::from(place.is_by_context());
+        self.counts.spans += 1;
+        let name = self.name(exchange);
+        let resource = match waiting.resource {
+            Some(resource) => resource,
+            None => self.resource(exchange.process),
+        };
+        semantic::span(exchange, place, name, resource, self.config.query, offset)
+    }
+
+    fn name(&mut self, exchange: &Exchange) -> String {
+        let (method, path) = semantic::naming(exchange);
+        match self.processes.get_mut(&exchange.process) {
+            Some(process) => process.names.name(method, path, self.config.limits.names),
+            None => method.to_owned(),
+        }
+    }
+
+    fn resource(&self, pid: HostPid) -> Arc<Resource> {
+        match self.processes.get(&pid) {
+            Some(process) => process.resource.clone(),
+            None => Arc::new(resource::of(&unknown(pid), &self.config)),
+        }
+    }
+
+    fn take(&mut self, id: ExchangeId) -> Option<Node> {
+        self.wire.remove(id);
+        self.nodes.emit(id)
+    }
+
+    /// The place of an exchange whose start is not known here: only its headers can name its parent.
+    fn unannounced(&mut self, exchange: &Exchange) -> Place {
+        self.counts.unannounced += 1;
+        let context = context::read(&exchange.request.context).context;
+        Place::by_context(context, self.ids.span(), self.ids.trace())
+    }
+
+    /// The process of that pid; a new one is added where there is room.
+    fn known(&mut self, pid: HostPid) -> Option<&mut Process> {
+        if !self.processes.contains_key(&pid) {
+            if self.processes.len() >= self.config.limits.processes {
+                self.counts.processes_full += 1;
+                return None;
+            }
+            let facts = unknown(pid);
+            let resource = Arc::new(resource::of(&facts, &self.config));
+            self.processes.insert(pid, Process::new(facts, resource));
+        }
+        self.processes.get_mut(&pid)
+    }
+
+    fn doubt(&mut self, exchanges: &[ExchangeId]) {
+        for exchange in exchanges {
+            self.nodes.unsure(*exchange);
+        }
+    }
+
+    /// Forgets a process that ended then, unless its pid names another one now.
+    fn forget(&mut self, pid: HostPid, ended: Monotonic) {
+        let is_same = |process: &Process| process.gone == Some(ended);
+        if !self.processes.get(&pid).is_some_and(is_same) {
+            return;
+        }
+        self.processes.remove(&pid);
+        for id in self.nodes.unfinished_of(pid) {
+            self.counts.abandoned += 1;
+            self.take(id);
+        }
+    }
+}
+
+fn unknown(pid: HostPid) -> ProcessFacts {
+    ProcessFacts {
+        pid,
+        ..ProcessFacts::default()
+    }
+}

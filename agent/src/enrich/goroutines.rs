@@ -1,0 +1,46 @@
+//! Which goroutine started which, as far as it was seen.
+//!
+//! In: goroutines as calls and connections show them. Out: a goroutine's parent, and since when it is known.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::capture::event::Goroutine;
+use crate::clock::Monotonic;
+
+/// Goroutines of a process that are remembered (about 64 bytes each). Full: the one seen first is forgotten.
+const GOROUTINES_MAX: usize = 4096;
+
+/// A goroutine's parent.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    pub parent: u64,
+    /// It existed then; it may be older.
+    pub seen: Monotonic,
+}
+
+/// The goroutines of one process.
+#[derive(Debug, Default)]
+pub struct Goroutines {
+    known: HashMap<u64, Known>,
+    order: VecDeque<u64>,
+}
+
+impl Goroutines {
+    pub fn learn(&mut self, goroutine: Goroutine, seen: Monotonic) {
+        if goroutine.parent == 0 || self.known.contains_key(&goroutine.id) {
+            return;
+        }
+        if self.order.len() >= GOROUTINES_MAX {
+            if let Some(oldest) = self.order.pop_front() {
+                self.known.remove(&oldest);
+            }
+        }
+        self.order.push_back(goroutine.id);
+        let parent = goroutine.parent;
+        self.known.insert(goroutine.id, Known { parent, seen });
+    }
+
+    pub fn get(&self, goroutine: u64) -> Option<Known> {
+        self.known.get(&goroutine).copied()
+    }
+}

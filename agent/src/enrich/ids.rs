@@ -1,0 +1,44 @@
+//! Trace and span ids from a seeded generator (SplitMix64): the same seed gives the same ids, so that a recording
+//! replays to the same spans.
+//!
+//! In: a seed. Out: [`TraceId`] and [`SpanId`], never all zero.
+
+use super::span::{SpanId, TraceId};
+
+/// The generator.
+#[derive(Clone, Debug)]
+pub struct Ids {
+    state: u64,
+}
+
+impl Ids {
+    /// The pipeline seeds it from the operating system's randomness, tests from a constant.
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed }
+    }
+
+    pub fn trace(&mut self) -> TraceId {
+        let id = (u128::from(self.nonzero()) << 64) | u128::from(self.nonzero());
+        TraceId(id.to_be_bytes())
+    }
+
+    pub fn span(&mut self) -> SpanId {
+        SpanId(self.nonzero().to_be_bytes())
+    }
+
+    fn nonzero(&mut self) -> u64 {
+        // SplitMix64 gives each value once in its period, so the second try cannot give zero as well.
+        match self.next() {
+            0 => self.next(),
+            value => value,
+        }
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}

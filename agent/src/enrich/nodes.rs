@@ -1,0 +1,289 @@
+//! The exchanges that spans are being made of, and the trees they stand in.
+//!
+//! In: exchanges as they start and end, and who called whom. Out: each one's trace, parent and place, and why a
+//! parent was refused. A node lives from its exchange's start until its span is emitted.
+//!
+//! Invariants: a node has its parent's trace; a parent was open when its child started; no tree is deeper, no node
+//! has more children and none has younger children than [`Limits`](super::Limits) allow. Once the span of a node is
+//! emitted, its ancestors are sealed: their trace has been told and can no longer change.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::context::Context;
+use super::span::{SpanId, TraceId};
+use super::{Evidence, Limits, Refusal};
+use crate::capture::event::{HostPid, HostTid};
+use crate::clock::Monotonic;
+use crate::decode::exchange::ExchangeId;
+
+/// Calls are seen when they end, so a server's read may be dated before the client's write that it answers to. Both
+/// are of the same bytes; this is how far their times may be reversed.
+pub const WIRE_SKEW: Duration = Duration::from_millis(10);
+
+/// An exchange that has started and whose span is not emitted.
+#[derive(Debug)]
+pub struct Node {
+    pub process: HostPid,
+    pub thread: HostTid,
+    pub goroutine: Option<u64>,
+    pub started: Monotonic,
+    pub ended: Option<Monotonic>,
+    pub span: SpanId,
+    pub trace: TraceId,
+    /// The trace context of its request.
+    pub context: Option<Context>,
+    /// The parent that the agent found.
+    pub parent: Option<Parent>,
+    /// What it was part of may have been missed: it is no parent of what is not seen on its own connection.
+    pub unsure: bool,
+    /// The trace it has without a parent that the agent found: that of its context, else its own.
+    own_trace: TraceId,
+    depth: u32,
+    /// How many children it has had.
+    children: u32,
+    /// Those of them whose spans are not emitted.
+    waiting: Vec<ExchangeId>,
+    sealed: bool,
+}
+
+/// A parent that the agent found.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    pub exchange: ExchangeId,
+    pub span: SpanId,
+    pub process: HostPid,
+    pub evidence: Evidence,
+}
+
+/// What is known of an exchange when it starts.
+pub struct Birth {
+    pub process: HostPid,
+    pub thread: HostTid,
+    pub goroutine: Option<u64>,
+    pub started: Monotonic,
+    pub span: SpanId,
+    /// The trace it has until a parent is found.
+    pub trace: TraceId,
+    pub context: Option<Context>,
+}
+
+impl Node {
+    fn born(birth: Birth) -> Self {
+        Self {
+            process: birth.process,
+            thread: birth.thread,
+            goroutine: birth.goroutine,
+            started: birth.started,
+            ended: None,
+            span: birth.span,
+            trace: birth.trace,
+            context: birth.context,
+            parent: None,
+            unsure: false,
+            own_trace: birth.trace,
+            depth: 1,
+            children: 0,
+            waiting: Vec::new(),
+            sealed: false,
+        }
+    }
+
+    /// Whether it was open at that time, as far as can be told by this kind of evidence.
+    pub fn open_at(&self, time: Monotonic, evidence: Evidence) -> bool {
+        let latest_start = match evidence {
+            Evidence::Connection => time.after(WIRE_SKEW),
+            _ => time,
+        };
+        self.started <= latest_start && self.ended.is_none_or(|ended| ended >= time)
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Nodes {
+    nodes: BTreeMap<ExchangeId, Node>,
+}
+
+impl Nodes {
+    pub fn get(&self, id: ExchangeId) -> Option<&Node> {
+        self.nodes.get(&id)
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Adds an exchange; false if it is there already.
+    pub fn insert(&mut self, id: ExchangeId, birth: Birth) -> bool {
+        let is_new = !self.nodes.contains_key(&id);
+        if is_new {
+            self.nodes.insert(id, Node::born(birth));
+        }
+        is_new
+    }
+
+    pub fn unsure(&mut self, id: ExchangeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.unsure = true;
+        }
+    }
+
+    /// Makes `parent` the parent of `child`, with all that hangs below it.
+    pub fn link(
+        &mut self,
+        child: ExchangeId,
+        parent: ExchangeId,
+        evidence: Evidence,
+        limits: &Limits,
+    ) -> Result<(), Refusal> {
+        let (trace, depth, link) = self.check(child, parent, evidence, limits)?;
+        if let Some(node) = self.nodes.get_mut(&parent) {
+            node.children += 1;
+            node.waiting.push(child);
+        }
+        if let Some(node) = self.nodes.get_mut(&child) {
+            node.parent = Some(link);
+        }
+        self.settle(child, trace, depth);
+        Ok(())
+    }
+
+    /// Ends an exchange. Children that turn out to have started after its end lose it as their parent, unless that
+    /// has been told; their number is returned.
+    pub fn end(&mut self, id: ExchangeId, ended: Monotonic) -> u64 {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return 0;
+        };
+        node.ended = Some(ended);
+        let children = node.waiting.clone();
+        children
+            .into_iter()
+            .filter(|child| self.started_after(*child, ended) && self.unlink(*child, id))
+            .count() as u64
+    }
+
+    /// The exchanges of a process that have not ended.
+    pub fn unfinished_of(&self, process: HostPid) -> Vec<ExchangeId> {
+        let unfinished = |node: &Node| node.process == process && node.ended.is_none();
+        let found = self.nodes.iter().filter(|(_, node)| unfinished(node));
+        found.map(|(id, _)| *id).collect()
+    }
+
+    /// Takes an exchange out because its span is emitted now: what stands above it is sealed.
+    pub fn emit(&mut self, id: ExchangeId) -> Option<Node> {
+        let node = self.nodes.remove(&id)?;
+        let parent = node.parent.as_ref().map(|parent| parent.exchange);
+        if let Some(parent) = parent.and_then(|parent| self.nodes.get_mut(&parent)) {
+            parent.waiting.retain(|child| *child != id);
+        }
+        self.seal(parent);
+        Some(node)
+    }
+
+    fn check(
+        &self,
+        child: ExchangeId,
+        parent: ExchangeId,
+        evidence: Evidence,
+        limits: &Limits,
+    ) -> Result<(TraceId, u32, Parent), Refusal> {
+        let (Some(below), Some(above)) = (self.nodes.get(&child), self.nodes.get(&parent)) else {
+            return Err(Refusal::Closed);
+        };
+        if below.parent.is_some() || (below.sealed && below.trace != above.trace) {
+            return Err(Refusal::Sealed);
+        }
+        if !above.open_at(below.started, evidence) {
+            return Err(Refusal::Closed);
+        }
+        if below.started.since(above.started) > limits.parent_age {
+            return Err(Refusal::Age);
+        }
+        if above.children >= limits.children {
+            return Err(Refusal::Children);
+        }
+        if above.depth + self.height(child) > limits.depth || self.is_below(parent, child) {
+            return Err(Refusal::Depth);
+        }
+        let link = Parent {
+            exchange: parent,
+            span: above.span,
+            process: above.process,
+            evidence,
+        };
+        Ok((above.trace, above.depth + 1, link))
+    }
+
+    fn started_after(&self, id: ExchangeId, time: Monotonic) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.started > time)
+    }
+
+    /// Undoes a link, unless a span below it has been emitted.
+    fn unlink(&mut self, child: ExchangeId, parent: ExchangeId) -> bool {
+        let trace = match self.nodes.get_mut(&child) {
+            Some(node) if !node.sealed => {
+                node.parent = None;
+                node.own_trace
+            }
+            _ => return false,
+        };
+        if let Some(node) = self.nodes.get_mut(&parent) {
+            node.waiting.retain(|waiting| *waiting != child);
+        }
+        self.settle(child, trace, 1);
+        true
+    }
+
+    /// Gives a node and all below it their trace and depth.
+    fn settle(&mut self, id: ExchangeId, trace: TraceId, depth: u32) {
+        let mut next = vec![(id, depth)];
+        while let Some((id, depth)) = next.pop() {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.trace = trace;
+                node.depth = depth;
+                next.extend(node.waiting.iter().map(|child| (*child, depth + 1)));
+            }
+        }
+    }
+
+    /// Levels from a node down to the lowest below it; 1 for a node alone.
+    fn height(&self, id: ExchangeId) -> u32 {
+        let mut highest = 1;
+        let mut next = vec![(id, 1)];
+        while let Some((id, level)) = next.pop() {
+            highest = highest.max(level);
+            if let Some(node) = self.nodes.get(&id) {
+                next.extend(node.waiting.iter().map(|child| (*child, level + 1)));
+            }
+        }
+        highest
+    }
+
+    fn is_below(&self, id: ExchangeId, above: ExchangeId) -> bool {
+        let mut next = Some(id);
+        while let Some(id) = next {
+            if id == above {
+                return true;
+            }
+            next = self.parent_of(id);
+        }
+        false
+    }
+
+    fn seal(&mut self, from: Option<ExchangeId>) {
+        let mut next = from;
+        while let Some(node) = next.and_then(|id| self.nodes.get_mut(&id)) {
+            if node.sealed {
+                return;
+            }
+            node.sealed = true;
+            next = node.parent.as_ref().map(|parent| parent.exchange);
+        }
+    }
+
+    fn parent_of(&self, id: ExchangeId) -> Option<ExchangeId> {
+        let parent = self.nodes.get(&id)?.parent.as_ref()?;
+        Some(parent.exchange)
+    }
+}

@@ -1,0 +1,274 @@
+//! Who called whom: the heart of this room. A wrong parent is worse than none.
+//!
+//! In: exchanges as they start and end, and what is known of their processes. Out: links between [`Nodes`], each by
+//! the strongest evidence there is, and counted refusals. From the strongest:
+//! 1. the request's own trace context (set when the node is born; overruled only by an exchange that carries the very
+//!    same context, because that one passed it on);
+//! 2. both ends of the connection on this node ([`Wire`]);
+//! 3. the thread, or for Go the goroutine, that works for exactly one open server exchange;
+//! 4. the one open server exchange of the process.
+//!
+//! 3 and 4 are refused in the shadow of a loss, and for endpoints that the process calls by itself ([`Calls`]).
+//!
+//! [`Calls`]: super::calls::Calls
+
+use std::time::Duration;
+
+use super::counts::Counts;
+use super::nodes::{Node, Nodes};
+use super::process::Process;
+use super::wire::Wire;
+use super::{Evidence, Limits, Refusal};
+use crate::capture::event::Goroutine;
+use crate::clock::Monotonic;
+use crate::decode::exchange::{ExchangeId, Side, Started};
+
+/// Goroutines looked at on the way from one to a server exchange's.
+const ANCESTORS_MAX: usize = 16;
+/// A first request is sent at once by who dialled. Later: the connection may have changed hands.
+const DIAL_TO_WRITE_MAX: Duration = Duration::from_millis(10);
+
+type Candidate = Result<Option<(ExchangeId, Evidence)>, Refusal>;
+
+/// Links a client exchange to the server exchange of its process that it works for.
+pub fn ask(
+    started: &Started,
+    process: &mut Process,
+    nodes: &mut Nodes,
+    limits: &Limits,
+    counts: &mut Counts,
+) {
+    let candidate = asker(started, process, nodes);
+    remember(started, process);
+    let context = nodes.get(started.id).and_then(|node| node.context.as_ref());
+    let linked = match candidate {
+        Ok(None) => return,
+        Ok(Some((server, evidence))) if passes_on(nodes, started.id, server) => nodes
+            .link(started.id, server, evidence, limits)
+            .map(|()| evidence),
+        // The request says itself whose child it is.
+        Ok(Some(_)) => return,
+        Err(_) if context.is_some() => return,
+        Err(refusal) => Err(refusal),
+    };
+    counts.judged(linked);
+}
+
+/// Links the two ends of a connection that is on this node at both ends, whichever started first.
+pub fn meet(
+    started: &Started,
+    wire: &mut Wire,
+    nodes: &mut Nodes,
+    limits: &Limits,
+    counts: &mut Counts,
+) {
+    let others = wire.insert(started.id, started.side, &started.link, started.position);
+    let pair = match started.side {
+        Side::Server => the_client(nodes, &others, started.id).map(|client| (started.id, client)),
+        Side::Client => the_server(wire, nodes, &others, started.id),
+    };
+    let (server, client) = match pair {
+        Ok(pair) => pair,
+        Err(None) => return,
+        Err(Some(refusal)) => return counts.judged(Err(refusal)),
+    };
+    let linked = same_context(nodes, client, server)
+        .and_then(|()| nodes.link(server, client, Evidence::Connection, limits));
+    wire.remove(server);
+    wire.remove(client);
+    counts.judged(linked.map(|()| Evidence::Connection));
+}
+
+/// The server exchange that a client exchange works for, if that is certain.
+fn asker(started: &Started, process: &Process, nodes: &Nodes) -> Candidate {
+    if process.serves_nothing() {
+        return Ok(None);
+    }
+    let time = started.origin.time;
+    if process.in_shadow(time) {
+        return Err(Refusal::Loss);
+    }
+    let found = match started.goroutine {
+        Some(goroutine) => by_goroutine(goroutine, started, process, nodes)?,
+        None if process.is_go() => None,
+        None => by_thread(started, process)?,
+    };
+    let found = match found {
+        Some(found) => found,
+        None => match by_process(started, process)? {
+            Some(found) => found,
+            None => return Ok(None),
+        },
+    };
+    match nodes.get(found.0) {
+        Some(server) if server.unsure => Err(Refusal::Loss),
+        Some(_) => Ok(Some(found)),
+        None => Err(Refusal::Closed),
+    }
+}
+
+fn by_thread(started: &Started, process: &Process) -> Candidate {
+    let thread = started.origin.thread;
+    let Some(server) = process.on_thread(thread)? else {
+        return Ok(None);
+    };
+    background(started, process, true)?;
+    Ok(Some((server, Evidence::Thread)))
+}
+
+fn by_process(started: &Started, process: &Process) -> Candidate {
+    let Some(server) = process.in_process()? else {
+        return Ok(None);
+    };
+    background(started, process, false)?;
+    Ok(Some((server, Evidence::Process)))
+}
+
+/// The goroutine that wrote, if the connection is its own; else the one that dialled, for its first request.
+fn by_goroutine(
+    writer: Goroutine,
+    started: &Started,
+    process: &Process,
+    nodes: &Nodes,
+) -> Candidate {
+    let from = match started.link.dialer {
+        Some(dialer) if writer.id != dialer.id && writer.parent == dialer.id => {
+            if !is_own_dial(started, process) {
+                return Ok(None);
+            }
+            dialer.parent
+        }
+        _ => writer.id,
+    };
+    let server = descent(from, process, nodes)?;
+    Ok(server.map(|server| (server, Evidence::Goroutine)))
+}
+
+/// net/http writes by a goroutine of the connection, a child of the one that dialled, itself a child of the one that
+/// asked. The connection may be handed to another asker, unless nothing else was going on.
+fn is_own_dial(started: &Started, process: &Process) -> bool {
+    let Some(established) = started.link.established else {
+        return false;
+    };
+    is_fresh(started) && process.calls.dial_is_own(&started.link.remote, established)
+}
+
+fn is_fresh(started: &Started) -> bool {
+    let time = started.origin.time;
+    started.first_on_connection
+        && started.link.established.is_some_and(|established| {
+            established <= time && time.since(established) <= DIAL_TO_WRITE_MAX
+        })
+}
+
+/// Walks from a goroutine to its ancestors until one serves. A goroutine known from before that request (a worker
+/// that an earlier request started) does not work for it.
+fn descent(from: u64, process: &Process, nodes: &Nodes) -> Result<Option<ExchangeId>, Refusal> {
+    let mut goroutine = from;
+    let mut oldest: Option<Monotonic> = None;
+    for _ in 0..ANCESTORS_MAX {
+        if let Some(server) = process.on_goroutine(goroutine)? {
+            let began = nodes.get(server).map(|node| node.started);
+            let is_younger = oldest.is_none_or(|oldest| began.is_some_and(|began| oldest >= began));
+            return Ok(is_younger.then_some(server));
+        }
+        let Some(known) = process.goroutines.get(goroutine) else {
+            return Ok(None);
+        };
+        oldest = Some(oldest.map_or(known.seen, |oldest| oldest.min(known.seen)));
+        goroutine = known.parent;
+    }
+    Ok(None)
+}
+
+fn background(started: &Started, process: &Process, own_thread: bool) -> Result<(), Refusal> {
+    let thread = own_thread.then_some(started.origin.thread);
+    let remote = &started.link.remote;
+    if process
+        .calls
+        .is_background(remote, thread, started.origin.time)
+    {
+        return Err(Refusal::Background);
+    }
+    Ok(())
+}
+
+fn remember(started: &Started, process: &mut Process) {
+    let (remote, origin) = (&started.link.remote, started.origin);
+    process
+        .calls
+        .record(remote, origin.time, !is_fresh(started));
+    if process.serves_nothing() && !process.in_shadow(origin.time) {
+        process.calls.idle(remote, origin.thread, origin.time);
+    }
+}
+
+/// Whether the client exchange carries no context, or the very one that the server exchange came with.
+fn passes_on(nodes: &Nodes, client: ExchangeId, server: ExchangeId) -> bool {
+    let context = |id| nodes.get(id).and_then(|node| node.context.as_ref());
+    match (context(client), context(server)) {
+        (None, _) => true,
+        (Some(sent), Some(came)) => sent.same(came),
+        (Some(_), None) => false,
+    }
+}
+
+/// The same bytes carry the same context: what came with one that was not sent came from elsewhere.
+fn same_context(nodes: &Nodes, client: ExchangeId, server: ExchangeId) -> Result<(), Refusal> {
+    let context = |id| nodes.get(id).and_then(|node| node.context.as_ref());
+    match (context(client), context(server)) {
+        (_, None) => Ok(()),
+        (Some(sent), Some(came)) if sent.same(came) => Ok(()),
+        _ => Err(Refusal::Context),
+    }
+}
+
+/// The one client exchange that was open when the server exchange started.
+fn the_client(
+    nodes: &Nodes,
+    clients: &[ExchangeId],
+    server: ExchangeId,
+) -> Result<ExchangeId, Option<Refusal>> {
+    let Some(server) = nodes.get(server) else {
+        return Err(None);
+    };
+    let mut open = clients.iter().filter(|client| {
+        nodes
+            .get(**client)
+            .is_some_and(|client| can_be_ends(client, server))
+    });
+    match (open.next(), open.next()) {
+        (Some(client), None) => Ok(*client),
+        (None, _) => Err(None),
+        _ => Err(Some(Refusal::Ambiguous)),
+    }
+}
+
+/// The one server exchange that is open and started while this client exchange, and no other, was open.
+fn the_server(
+    wire: &Wire,
+    nodes: &Nodes,
+    servers: &[ExchangeId],
+    client: ExchangeId,
+) -> Result<(ExchangeId, ExchangeId), Option<Refusal>> {
+    let Some(node) = nodes.get(client) else {
+        return Err(None);
+    };
+    let mut open = servers.iter().filter(|server| {
+        nodes
+            .get(**server)
+            .is_some_and(|server| server.ended.is_none() && can_be_ends(node, server))
+    });
+    match (open.next(), open.next()) {
+        (Some(server), None) => {
+            the_client(nodes, wire.clients_of(*server), *server).map(|client| (*server, client))
+        }
+        (None, _) => Err(None),
+        _ => Err(Some(Refusal::Ambiguous)),
+    }
+}
+
+/// Whether a server exchange started while the client exchange was open, as far as clocks can tell.
+fn can_be_ends(client: &Node, server: &Node) -> bool {
+    client.open_at(server.started, Evidence::Connection)
+}

@@ -1,0 +1,159 @@
+//! What this room knows of one process: who it is, what it serves now, and what of it was not seen.
+//!
+//! In: facts, server exchanges as they start and end, opaque connections, losses. Out: which server exchange a
+//! thread or a goroutine or the whole process is working for, if that is certain.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use super::calls::Calls;
+use super::goroutines::Goroutines;
+use super::route::Names;
+use super::span::Resource;
+use super::Refusal;
+use crate::attach::{Language, ProcessFacts};
+use crate::capture::event::{ConnectionId, HostTid};
+use crate::clock::Monotonic;
+use crate::decode::exchange::ExchangeId;
+
+/// Opaque inbound connections of a process that are told apart. More of them: the process counts as having hidden
+/// work for good.
+const OPAQUE_MAX: usize = 4096;
+
+/// A process.
+#[derive(Debug, Default)]
+pub struct Process {
+    pub facts: ProcessFacts,
+    pub resource: Arc<Resource>,
+    pub names: Names,
+    pub goroutines: Goroutines,
+    pub calls: Calls,
+    /// It ended then.
+    pub gone: Option<Monotonic>,
+    by_thread: BTreeSet<(HostTid, ExchangeId)>,
+    by_goroutine: BTreeSet<(u64, ExchangeId)>,
+    /// A thread was seen to serve two requests at once: its threads are event loops.
+    multiplexes: bool,
+    opaque: HashSet<ConnectionId>,
+    opaque_full: bool,
+    losses: u32,
+    shadow_until: Option<Monotonic>,
+}
+
+impl Process {
+    pub fn new(facts: ProcessFacts, resource: Arc<Resource>) -> Self {
+        Self {
+            facts,
+            resource,
+            ..Self::default()
+        }
+    }
+
+    pub fn is_go(&self) -> bool {
+        self.facts.language == Language::Go
+    }
+
+    /// Forgets what belonged to the program that the process ran before.
+    pub fn exec(&mut self) {
+        self.goroutines = Goroutines::default();
+        self.calls = Calls::default();
+        self.names = Names::default();
+        self.opaque.clear();
+        self.opaque_full = false;
+        self.multiplexes = false;
+        self.gone = None;
+    }
+
+    /// The server exchanges that are open.
+    pub fn serving(&self) -> Vec<ExchangeId> {
+        self.by_thread.iter().map(|(_, id)| *id).collect()
+    }
+
+    pub fn serves_nothing(&self) -> bool {
+        self.by_thread.is_empty()
+    }
+
+    pub fn serve(&mut self, id: ExchangeId, thread: HostTid, goroutine: Option<u64>) {
+        self.multiplexes |= on(&self.by_thread, thread).next().is_some();
+        self.by_thread.insert((thread, id));
+        if let Some(goroutine) = goroutine {
+            self.by_goroutine.insert((goroutine, id));
+        }
+    }
+
+    pub fn served(&mut self, id: ExchangeId, thread: HostTid, goroutine: Option<u64>) {
+        self.by_thread.remove(&(thread, id));
+        if let Some(goroutine) = goroutine {
+            self.by_goroutine.remove(&(goroutine, id));
+        }
+    }
+
+    /// The one server exchange open on a thread. Where tasks move between threads it must be the only one of the
+    /// process as well.
+    pub fn on_thread(&self, thread: HostTid) -> Result<Option<ExchangeId>, Refusal> {
+        let one = only(on(&self.by_thread, thread))?;
+        let moves =
+            self.multiplexes || matches!(self.facts.language, Language::Rust | Language::DotNet);
+        match one {
+            Some(_) if moves && self.by_thread.len() > 1 => Err(Refusal::Ambiguous),
+            one => Ok(one),
+        }
+    }
+
+    /// The one server exchange whose goroutine this is.
+    pub fn on_goroutine(&self, goroutine: u64) -> Result<Option<ExchangeId>, Refusal> {
+        only(on(&self.by_goroutine, goroutine))
+    }
+
+    /// The one server exchange of the process, if nothing it serves is hidden.
+    pub fn in_process(&self) -> Result<Option<ExchangeId>, Refusal> {
+        let one = only(self.by_thread.iter().map(|(_, id)| *id))?;
+        if one.is_some() && (self.opaque_full || !self.opaque.is_empty()) {
+            return Err(Refusal::Opaque);
+        }
+        Ok(one)
+    }
+
+    pub fn hide(&mut self, connection: ConnectionId) {
+        if self.opaque.len() < OPAQUE_MAX {
+            self.opaque.insert(connection);
+        } else {
+            self.opaque_full |= !self.opaque.contains(&connection);
+        }
+    }
+
+    pub fn reveal(&mut self, connection: ConnectionId) {
+        self.opaque.remove(&connection);
+    }
+
+    /// The losses of the process so far; true if there are new ones.
+    pub fn has_lost(&mut self, losses: u32) -> bool {
+        let has_lost = losses != self.losses;
+        self.losses = losses;
+        has_lost
+    }
+
+    /// Something of it was lost: nothing is certain until then.
+    pub fn shadow(&mut self, until: Monotonic) {
+        self.shadow_until = self.shadow_until.max(Some(until));
+    }
+
+    pub fn in_shadow(&self, time: Monotonic) -> bool {
+        self.shadow_until.is_some_and(|until| time < until)
+    }
+}
+
+fn on<Key: Copy + Ord>(
+    open: &BTreeSet<(Key, ExchangeId)>,
+    key: Key,
+) -> impl Iterator<Item = ExchangeId> + '_ {
+    open.range((key, ExchangeId(0))..=(key, ExchangeId(u64::MAX)))
+        .map(|(_, id)| *id)
+}
+
+fn only(mut ids: impl Iterator<Item = ExchangeId>) -> Result<Option<ExchangeId>, Refusal> {
+    match (ids.next(), ids.next()) {
+        (_, Some(_)) => Err(Refusal::Ambiguous),
+        (one, None) => Ok(one),
+    }
+}

@@ -1,0 +1,74 @@
+//! The part of a span's name that stands for the target, as long as no route is known.
+//!
+//! In: a path. Out: a name of low cardinality. The rule:
+//! - The first two segments are kept; `/*` stands for what follows: `/api/orders/7/items` is `/api/orders/*`.
+//! - A segment that looks like an id becomes `{id}`: `/orders/7` is `/orders/{id}`. It looks like a word, and is
+//!   kept, when it is at most 32 bytes of letters, `-`, `_`, `.` and `~`, with at most two digits and those at its
+//!   end (`v1`, `oauth2`), and is not eight or more hexadecimal digits (`deadbeef`).
+//! - A process has at most 100 names; a name after those is the method alone ([`Names`]).
+
+use std::collections::HashSet;
+
+/// Segments of a path that are kept.
+const SEGMENTS_MAX: usize = 2;
+/// Bytes of a segment that can be a word.
+const WORD_BYTES_MAX: usize = 32;
+/// Digits at the end of a word.
+const WORD_DIGITS_MAX: usize = 2;
+/// Hexadecimal digits in a row that are an id.
+const HEX_ID_BYTES_MIN: usize = 8;
+
+/// The names a process has had.
+#[derive(Debug, Default)]
+pub struct Names {
+    seen: HashSet<String>,
+}
+
+impl Names {
+    /// `{method} {target}`, or `{method}` where there is no path or `names_max` names are used up.
+    pub fn name(&mut self, method: &str, path: Option<&str>, names_max: usize) -> String {
+        let Some(path) = path else {
+            return method.to_owned();
+        };
+        let name = format!("{method} {}", target(path));
+        if self.seen.contains(&name) {
+            return name;
+        }
+        if self.seen.len() >= names_max {
+            return method.to_owned();
+        }
+        self.seen.insert(name.clone());
+        name
+    }
+}
+
+/// The path by the rule above.
+pub fn target(path: &str) -> String {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    let mut target = String::new();
+    for segment in segments.by_ref().take(SEGMENTS_MAX) {
+        target.push('/');
+        target.push_str(if is_word(segment) { segment } else { "{id}" });
+    }
+    if segments.next().is_some() {
+        target.push_str("/*");
+    }
+    if target.is_empty() {
+        target.push('/');
+    }
+    target
+}
+
+fn is_word(segment: &str) -> bool {
+    let letters = segment.trim_end_matches(|character: char| character.is_ascii_digit());
+    let digits = segment.len() - letters.len();
+    let is_hex_id =
+        segment.len() >= HEX_ID_BYTES_MIN && segment.bytes().all(|byte| byte.is_ascii_hexdigit());
+    segment.len() <= WORD_BYTES_MAX
+        && digits <= WORD_DIGITS_MAX
+        && !is_hex_id
+        && letters.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && letters
+            .bytes()
+            .all(|byte| byte.is_ascii_alphabetic() || b"-_.~".contains(&byte))
+}
