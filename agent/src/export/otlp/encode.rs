@@ -128,6 +128,15 @@ pub fn key_value(attribute: &Attribute) -> KeyValue {
     }
 }
 
+/// A text attribute of a data point.
+pub fn text_pair(key: &str, value: &str) -> KeyValue {
+    KeyValue {
+        key: key.into(),
+        value: Some(any(Any::StringValue(value.into()))),
+        ..Default::default()
+    }
+}
+
 fn any(value: Any) -> AnyValue {
     AnyValue { value: Some(value) }
 }

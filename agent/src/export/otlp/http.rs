@@ -36,8 +36,7 @@ impl Http {
             }
         }
         if let Some(client) = &target.client {
-            let both = [&client.key.bytes[..], b"\n", &client.certificate.bytes].concat();
-            builder = builder.identity(Identity::from_pem(&both).map_err(describe)?);
+            builder = builder.identity(Identity::from_pem(&client.pem()).map_err(describe)?);
         }
         Ok(Self {
             client: builder.build().map_err(describe)?,

@@ -188,6 +188,13 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     message
 }
 
+impl ClientIdentity {
+    /// Key and certificate in one text.
+    pub fn pem(&self) -> Vec<u8> {
+        [&self.key.bytes[..], b"\n", &self.certificate.bytes].concat()
+    }
+}
+
 impl fmt::Debug for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pem({})", self.path.display())
