@@ -1,6 +1,8 @@
 //! Spans as the enrich room makes them, for the tests of the export room.
 #![allow(dead_code)]
 
+pub mod collector;
+
 use std::sync::Arc;
 
 use spanlet::clock::WallClock;
@@ -63,14 +65,20 @@ impl Make<'_> {
         Span {
             trace_id: TraceId([self.trace; 16]),
             span_id: SpanId(parts),
-            parent_span_id: self.parent.map(|parent| SpanId([0, 0, 0, 0, 0, 0, 0, parent])),
+            parent_span_id: self
+                .parent
+                .map(|parent| SpanId([0, 0, 0, 0, 0, 0, 0, parent])),
             parent_is_remote: self.parent.is_some() && kind == Kind::Server,
             trace_state: None,
             kind,
             name: format!("{method} {path}"),
             started: WallClock(START + self.start * 1000),
             ended: WallClock(START + self.end * 1000),
-            status: if failed { Status::Error(None) } else { Status::Unset },
+            status: if failed {
+                Status::Error(None)
+            } else {
+                Status::Unset
+            },
             attributes,
             resource: self.resource.clone(),
         }
@@ -79,19 +87,34 @@ impl Make<'_> {
 
 /// A single server span of its own trace.
 pub fn lone(id: u8) -> Span {
-    Make { trace: id, id, parent: None, resource: &resource("hello"), start: 0, end: 1_500 }
-        .server("GET", "/hello", 200)
+    Make {
+        trace: id,
+        id,
+        parent: None,
+        resource: &resource("hello"),
+        start: 0,
+        end: 1_500,
+    }
+    .server("GET", "/hello", 200)
 }
 
 /// `gateway` asks `cart`, then `payments`, which fails; as the spans finish.
 pub fn checkout() -> Vec<Span> {
     let (gateway, cart, payments) = (resource("gateway"), resource("cart"), resource("payments"));
-    let make = |id, parent, resource, start, end| Make { trace: 7, id, parent, resource, start, end };
+    let make = |id, parent, resource, start, end| Make {
+        trace: 7,
+        id,
+        parent,
+        resource,
+        start,
+        end,
+    };
     vec![
         make(3, Some(2), &cart, 1_900, 12_000).server("GET", "/cart/42", 200),
         make(2, Some(1), &gateway, 1_200, 13_600).client("GET", "cart", 8081, "/cart/42", 200),
         make(5, Some(4), &payments, 21_000, 798_000).server("POST", "/charge", 503),
-        make(4, Some(1), &gateway, 20_000, 800_000).client("POST", "payments", 8082, "/charge", 503),
+        make(4, Some(1), &gateway, 20_000, 800_000)
+            .client("POST", "payments", 8082, "/charge", 503),
         make(1, None, &gateway, 0, 812_400).server("GET", "/checkout", 502),
     ]
 }

@@ -71,10 +71,24 @@ fn endpoint(target: &Target) -> Result<Endpoint, tonic::transport::Error> {
     endpoint.tls_config(tls)
 }
 
-/// OTLP specification, "Failures": which codes may be tried again.
 fn failure(status: Status) -> Failure {
+    // A status with a cause was made here, not by the collector: the connection broke, under whatever code.
+    match std::error::Error::source(&status) {
+        Some(cause) => Failure {
+            retry: Retry::BackOff,
+            message: with_causes(cause),
+        },
+        None => Failure {
+            retry: retry(&status),
+            message: format!("{:?}: {}", status.code(), status.message()),
+        },
+    }
+}
+
+/// OTLP specification, "Failures": which codes may be tried again.
+fn retry(status: &Status) -> Retry {
     let delay = retry_delay(status.details());
-    let retry = match (status.code(), delay) {
+    match (status.code(), delay) {
         (Code::Unavailable | Code::ResourceExhausted, Some(delay)) => Retry::After(delay),
         (
             Code::Cancelled
@@ -86,14 +100,7 @@ fn failure(status: Status) -> Failure {
             _,
         ) => Retry::BackOff,
         _ => Retry::Never,
-    };
-    let message = format!("{:?}: {}", status.code(), status.message());
-    let cause = std::error::Error::source(&status).map(with_causes);
-    let message = match cause {
-        Some(cause) => format!("{message}: {cause}"),
-        None => message,
-    };
-    Failure { retry, message }
+    }
 }
 
 /// Bytes in, bytes out: messages are encoded once, not at each try.
