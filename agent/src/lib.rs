@@ -7,6 +7,8 @@
 pub mod attach;
 pub mod capture;
 pub mod clock;
+pub mod config;
 pub mod decode;
 pub mod enrich;
 pub mod export;
+pub mod telemetry;

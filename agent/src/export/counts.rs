@@ -1,0 +1,116 @@
+//! What became of spans: each output adds here; the agent's metrics and `spanlet probes` read.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Why a span was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The output's queue had no room.
+    QueueFull,
+    /// The collector could not be reached, or asked to try again, until tries or time ran out.
+    RetriesExhausted,
+    /// The collector refused the request for good.
+    Rejected,
+    /// The collector took the request but refused some of its spans.
+    PartialSuccess,
+    /// Standard output was closed by its reader.
+    OutputClosed,
+    /// Not delivered when the agent had to stop.
+    Shutdown,
+}
+
+impl Reason {
+    pub const ALL: [Self; 6] = [
+        Self::QueueFull,
+        Self::RetriesExhausted,
+        Self::Rejected,
+        Self::PartialSuccess,
+        Self::OutputClosed,
+        Self::Shutdown,
+    ];
+
+    /// As metrics and `spanlet probes` spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::RetriesExhausted => "retries_exhausted",
+            Self::Rejected => "rejected",
+            Self::PartialSuccess => "partial_success",
+            Self::OutputClosed => "output_closed",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// What became of the spans of each output that is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub otlp: Option<OutputCounts>,
+    pub terminal: Option<OutputCounts>,
+}
+
+impl Counts {
+    /// The outputs that are on, by name.
+    pub fn outputs(&self) -> impl Iterator<Item = (&'static str, OutputCounts)> {
+        let outputs = [("otlp", self.otlp), ("terminal", self.terminal)];
+        outputs
+            .into_iter()
+            .filter_map(|(name, counts)| Some((name, counts?)))
+    }
+}
+
+/// What became of one output's spans: accepted = delivered + dropped + waiting; nothing waits after the shutdown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutputCounts {
+    /// Spans handed to the output, also those that its queue had no room for.
+    pub accepted: u64,
+    /// Spans acknowledged by the collector, or written.
+    pub delivered: u64,
+    dropped: [u64; Reason::ALL.len()],
+}
+
+impl OutputCounts {
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.dropped[reason as usize]
+    }
+
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// Spans that are queued or on their way.
+    pub fn waiting(&self) -> u64 {
+        self.accepted
+            .saturating_sub(self.delivered + self.dropped_total())
+    }
+}
+
+/// The counters of one output, shared by the pipeline and the output's worker.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    accepted: AtomicU64,
+    delivered: AtomicU64,
+    dropped: [AtomicU64; Reason::ALL.len()],
+}
+
+impl Tally {
+    pub fn accept(&self) {
+        self.accepted.fetch_add(1, Relaxed);
+    }
+
+    pub fn deliver(&self, spans: usize) {
+        self.delivered.fetch_add(spans as u64, Relaxed);
+    }
+
+    pub fn lose(&self, reason: Reason, spans: usize) {
+        self.dropped[reason as usize].fetch_add(spans as u64, Relaxed);
+    }
+
+    pub fn read(&self) -> OutputCounts {
+        OutputCounts {
+            delivered: self.delivered.load(Relaxed),
+            dropped: std::array::from_fn(|reason| self.dropped[reason].load(Relaxed)),
+            accepted: self.accepted.load(Relaxed),
+        }
+    }
+}

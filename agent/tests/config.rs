@@ -1,0 +1,423 @@
+//! The configuration: what wins over what, that all faults are told at once, and that the written pages are fresh.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use spanlet::config::{
+    fields, Config, ConfigErrors, IoBackend, Query, RawConfig, RawOtlp, RawSelect,
+};
+use spanlet::export::otlp::{Compression, Protocol};
+use spanlet::export::Output;
+
+/// A file with this text, removed with the value.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("spanlet-config-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn all() -> RawConfig {
+    RawConfig {
+        select: RawSelect {
+            all: Some(true),
+            ..RawSelect::default()
+        },
+        ..RawConfig::default()
+    }
+}
+
+fn load(
+    file: Option<&File>,
+    env: &[(&str, &str)],
+    flags: RawConfig,
+) -> Result<Config, ConfigErrors> {
+    let env: HashMap<&str, &str> = env.iter().copied().collect();
+    let path: Option<&Path> = file.map(|file| file.0.as_path());
+    Config::load(
+        path,
+        |name| env.get(name).map(|value| value.to_string()),
+        flags,
+    )
+}
+
+/// Where each fault is.
+fn faults(result: Result<Config, ConfigErrors>) -> Vec<String> {
+    result
+        .unwrap_err()
+        .0
+        .into_iter()
+        .map(|fault| fault.at)
+        .collect()
+}
+
+#[test]
+fn defaults_hold_without_file_and_environment() {
+    let config = load(None, &[], all()).unwrap();
+    assert_eq!(config.export.output, Output::Text);
+    assert_eq!(config.io_backend, IoBackend::Auto);
+    assert_eq!(config.query, Query::Redact);
+    assert!(config.thread_clocks && config.read_wait && config.select.all);
+    assert_eq!(config.socket, Path::new("/run/spanlet.sock"));
+    assert_eq!(config.drain_interval.as_millis(), 5);
+    assert_eq!(config.export.queue_spans, 8192);
+    assert_eq!(config.export.batch_spans, 512);
+    assert_eq!(config.export.retry, Default::default());
+    assert_eq!(config.export.held, Default::default());
+    assert!(config.export.otlp.is_none() && config.metrics.is_none());
+}
+
+#[test]
+fn flags_win_over_variables_over_file_over_defaults() {
+    let text = "batch_spans = 1\nqueue_spans = 100\nbatch_delay_ms = 7\n";
+    let file = File::new("order.toml", text);
+    let env = [
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "200"),
+    ];
+    let flags = RawConfig {
+        batch_spans: Some(3),
+        ..all()
+    };
+    let config = load(Some(&file), &env, flags).unwrap();
+    assert_eq!(config.export.batch_spans, 3);
+    assert_eq!(config.export.queue_spans, 200);
+    assert_eq!(config.export.batch_delay.as_millis(), 7);
+    let shown = config.to_string();
+    let source = |key: &str| {
+        let line = shown.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split("# ").nth(1).unwrap().to_owned()
+    };
+    assert_eq!(source("batch_spans"), "flag");
+    assert_eq!(source("queue_spans"), "environment");
+    assert_eq!(source("batch_delay_ms"), "file");
+    assert_eq!(source("drain_interval_ms"), "default");
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let text = "outptu = 'text'\noutput = 'xml'\ndrain_interval_ms = 0\nbatch_spans = -1\nsocket = 'here'\n\
+                [select]\npids = [0]\nexec = ['[']\nports = [70000]\n[nothing]\n[otlp]\nendpoint = 'collector'\n\
+                client_key = '/nowhere/key.pem'\n[metrics]\ninterval_ms = 1\n";
+    let file = File::new("faults.toml", text);
+    let env = [
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=%zz"),
+    ];
+    let mut found = faults(load(Some(&file), &env, RawConfig::default()));
+    found.sort();
+    let expected = [
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+        "batch_spans",
+        "drain_interval_ms",
+        "metrics.interval_ms",
+        "nothing",
+        "otlp.client_certificate",
+        "otlp.client_key",
+        "otlp.endpoint",
+        "outptu",
+        "output",
+        "select.exec",
+        "select.pids",
+        "select.ports",
+        "socket",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn faults_say_what_to_do() {
+    let errors = load(
+        None,
+        &[("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd")],
+        RawConfig::default(),
+    );
+    let message = errors.unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "the configuration has faults\
+         \n  OTEL_EXPORTER_OTLP_COMPRESSION: `zstd` is not known; give none or gzip\
+         \n  select: nothing is selected: give --pid, --exec, --port or --all, or the same in the file"
+    );
+}
+
+#[test]
+fn unreadable_and_broken_files_are_faults() {
+    let missing = Config::load(Some(Path::new("/nowhere/spanlet.toml")), |_| None, all());
+    assert_eq!(faults(missing), ["/nowhere/spanlet.toml"]);
+    let file = File::new("broken.toml", "output = 'text'\nquery = \n");
+    let at = faults(load(Some(&file), &[], all()));
+    assert_eq!(at, [format!("{}, line 2", file.0.display())]);
+}
+
+#[test]
+fn selecting_flags_replace_the_selection_of_the_file() {
+    let file = File::new(
+        "select.toml",
+        "[select]\nall = true\nexclude_exec = ['sshd']\n",
+    );
+    let flags = RawConfig {
+        select: RawSelect {
+            pids: Some(vec![7]),
+            ..RawSelect::default()
+        },
+        ..RawConfig::default()
+    };
+    let config = load(Some(&file), &[], flags).unwrap();
+    assert!(!config.select.all);
+    assert_eq!(config.select.pids.len(), 1);
+    assert_eq!(config.select.exclude_exec[0].glob(), "sshd");
+    assert!(config.to_string().contains("select.all = false"));
+}
+
+#[test]
+fn http_is_the_protocol_and_paths_are_appended_to_the_common_endpoint_only() {
+    let env = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/base/"),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+            "https://metrics/push",
+        ),
+    ];
+    let config = load(None, &env, all()).unwrap();
+    let traces = config.export.otlp.unwrap();
+    assert_eq!(traces.protocol, Protocol::HttpProtobuf);
+    assert_eq!(traces.endpoint, "http://collector:4318/base/v1/traces");
+    assert_eq!(
+        config.metrics.unwrap().target.endpoint,
+        "https://metrics/push"
+    );
+}
+
+#[test]
+fn the_grpc_port_means_grpc_unless_a_protocol_is_named() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
+    let target = |env: &[(&str, &str)]| load(None, env, all()).unwrap().export.otlp.unwrap();
+    let guessed = target(&[endpoint]);
+    assert_eq!(guessed.protocol, Protocol::Grpc);
+    assert_eq!(guessed.endpoint, "http://collector:4317");
+    let named = target(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]);
+    assert_eq!(named.endpoint, "http://collector:4317/v1/traces");
+}
+
+#[test]
+fn insecure_decides_for_grpc_endpoints_without_a_scheme() {
+    let target = |insecure: &str| {
+        let env = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+            ("OTEL_EXPORTER_OTLP_INSECURE", insecure),
+        ];
+        load(None, &env, all())
+            .unwrap()
+            .export
+            .otlp
+            .unwrap()
+            .endpoint
+    };
+    assert_eq!(target("true"), "http://collector:4317");
+    assert_eq!(target("FALSE"), "https://collector:4317");
+    assert_eq!(target(""), "https://collector:4317");
+}
+
+#[test]
+fn signal_variables_win_over_common_ones_but_not_over_flags() {
+    let env = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://common:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "20"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "30"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip"),
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "authorization=Bearer%20x, b = 2",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "http://traces:4318/here",
+        ),
+    ];
+    let config = load(None, &env, all()).unwrap();
+    let shown = config.to_string();
+    let (traces, metrics) = (config.export.otlp.unwrap(), config.metrics.unwrap().target);
+    assert_eq!(traces.timeout.as_millis(), 20);
+    assert_eq!(metrics.timeout.as_millis(), 30);
+    assert_eq!(traces.compression, Compression::Gzip);
+    assert_eq!(metrics.compression, Compression::None);
+    let header = |name: &str| {
+        let header = traces.headers.iter().find(|header| header.0 == name);
+        header.unwrap().1.to_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        (header("authorization"), header("b")),
+        ("Bearer x".into(), "2".into())
+    );
+    assert!(!format!("{traces:?}").contains("Bearer") && !shown.contains("Bearer"));
+    let flags = RawConfig {
+        otlp: RawOtlp {
+            endpoint: Some("http://flag:4318".into()),
+            ..RawOtlp::default()
+        },
+        ..all()
+    };
+    let config = load(None, &env, flags).unwrap();
+    assert_eq!(
+        config.export.otlp.unwrap().endpoint,
+        "http://flag:4318/v1/traces"
+    );
+}
+
+#[test]
+fn exporters_are_turned_on_and_off_by_the_standard_variables() {
+    let on = load(None, &[("OTEL_TRACES_EXPORTER", "otlp")], all()).unwrap();
+    assert_eq!(
+        on.export.otlp.unwrap().endpoint,
+        "http://localhost:4318/v1/traces"
+    );
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+    let off = load(None, &[endpoint, ("OTEL_TRACES_EXPORTER", "none")], all()).unwrap();
+    assert!(off.export.otlp.is_none());
+    let silent = load(None, &[endpoint, ("OTEL_METRICS_EXPORTER", "none")], all()).unwrap();
+    assert!(silent.export.otlp.is_some() && silent.metrics.is_none());
+}
+
+#[test]
+fn passwords_in_endpoints_and_files_without_certificates_are_refused() {
+    let file = File::new("empty.pem", "nothing here");
+    let path = file.0.display().to_string();
+    let env = [
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "https://me:secret@collector",
+        ),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", path.as_str()),
+    ];
+    assert_eq!(
+        faults(load(None, &env, all())),
+        ["otlp_traces.endpoint", "otlp.certificate"]
+    );
+}
+
+#[test]
+fn the_example_says_the_same_as_no_file() {
+    let text = std::fs::read_to_string(deploy("spanlet.toml")).unwrap();
+    let example: toml::Table = text.parse().unwrap();
+    let defaults: toml::Table = fields::defaults().parse().unwrap();
+    assert_eq!(example, defaults);
+    let file = File::new("example.toml", &text);
+    let config = load(Some(&file), &[], all()).unwrap();
+    assert_eq!(
+        config.export.queue_spans,
+        load(None, &[], all()).unwrap().export.queue_spans
+    );
+    // The keys without a default are commented out; their examples must be right, too.
+    let whole: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(example)
+                if fields::FIELDS.iter().any(|field| {
+                    !field.example.is_empty()
+                        && example == format!("{} = {}", field.name(), field.example)
+                }) =>
+            {
+                example
+            }
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    toml::from_str::<RawConfig>(&whole).unwrap();
+    assert!(whole.contains("\nendpoint = "));
+}
+
+/// To write them anew: `SPANLET_WRITE=1 cargo test -p spanlet --test config`.
+#[test]
+fn written_pages_are_fresh() {
+    let pages = [
+        ("config-reference.md", fields::reference()),
+        ("spanlet.toml", fields::example()),
+    ];
+    for (name, text) in pages {
+        if std::env::var_os("SPANLET_WRITE").is_some() {
+            std::fs::write(deploy(name), &text).unwrap();
+        }
+        let written = std::fs::read_to_string(deploy(name)).unwrap_or_default();
+        assert!(
+            written == text,
+            "deploy/{name} is stale: run SPANLET_WRITE=1 cargo test -p spanlet --test config"
+        );
+    }
+}
+
+/// Each key of the table is one that a file may have, and the other way round.
+#[test]
+fn the_table_has_every_key() {
+    let mut listed = std::collections::BTreeSet::new();
+    for field in fields::FIELDS {
+        listed.insert(field.key.to_owned());
+    }
+    let all_some = RawConfig {
+        output: Some(Output::Json),
+        io_backend: Some(IoBackend::Auto),
+        thread_clocks: Some(true),
+        read_wait: Some(true),
+        query: Some(Query::Drop),
+        socket: Some("/s".into()),
+        drain_interval_ms: Some(1),
+        queue_spans: Some(1),
+        batch_spans: Some(1),
+        batch_delay_ms: Some(1),
+        retry_tries_max: Some(1),
+        retry_time_max_ms: Some(1),
+        held_spans: Some(1),
+        trace_quiet_ms: Some(1),
+        select: RawSelect {
+            pids: Some(vec![]),
+            exec: Some(vec![]),
+            ports: Some(vec![]),
+            all: Some(true),
+            exclude_exec: Some(vec![]),
+        },
+        otlp: RawOtlp {
+            enabled: Some(true),
+            endpoint: Some(String::new()),
+            protocol: Some(Protocol::Grpc),
+            headers: Some(Default::default()),
+            timeout_ms: Some(1),
+            compression: Some(Compression::Gzip),
+            certificate: Some("/c".into()),
+            client_certificate: Some("/c".into()),
+            client_key: Some("/k".into()),
+            insecure: Some(true),
+        },
+        otlp_traces: RawOtlp::default(),
+        otlp_metrics: RawOtlp::default(),
+        metrics: spanlet::config::RawMetrics {
+            enabled: Some(true),
+            interval_ms: Some(1),
+        },
+    };
+    let table = toml::Table::try_from(all_some).unwrap();
+    let keys = table.iter().flat_map(|(key, value)| match value {
+        toml::Value::Table(section) => section.keys().map(|name| format!("{key}.{name}")).collect(),
+        _ => vec![key.clone()],
+    });
+    assert_eq!(keys.collect::<std::collections::BTreeSet<_>>(), listed);
+}
+
+fn deploy(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy")
+        .join(name)
+}
