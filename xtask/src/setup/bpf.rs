@@ -15,7 +15,7 @@ use crate::toolchain::{own_rustup_home, Toolchain, RUSTC_MINIMUM};
 
 /// Longest wait for rustup; where its downloads are not to be had it fails at once.
 const RUSTUP_WAIT_MAX: Duration = Duration::from_secs(600);
-const BPF_LINKER_VERSION: &str = "0.13";
+const BPF_LINKER_VERSION: &str = "^0.13";
 
 /// A compiler that can build `core` from source.
 pub fn toolchain<M: Machine>(machine: &M, apt: &Apt<M>) -> Result<Outcome> {
