@@ -1,1 +1,67 @@
-fn main() {}
+//! The only door to building and testing: `cargo xtask <verb>`. In: a verb and its options. Out: what the verb
+//! builds or prints, and an exit status. One file per verb; this one only names them.
+
+mod build;
+mod doctor;
+mod e2e;
+mod libtest;
+mod machine;
+mod paths;
+mod run;
+mod setup;
+mod step;
+mod test;
+mod toolchain;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about,
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Bring what this machine lacks; called by the other verbs
+    Setup(setup::Options),
+    /// Say which ring of tests can run here, and what is missing for the others
+    Doctor,
+    /// Build the kernel programs and the agent that embeds them
+    Build(build::Options),
+    /// Set up, build, check and run every test that can run here
+    Test,
+    /// Run the end-to-end tests only
+    E2e(e2e::Options),
+    /// What continuous integration runs: the same as test
+    Ci,
+}
+
+fn main() -> ExitCode {
+    match walk(Arguments::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Setup(options) => setup::setup(options.what).map(|()| ExitCode::SUCCESS),
+        Verb::Doctor => doctor::doctor(),
+        Verb::Build(options) => build::build(options).map(|()| ExitCode::SUCCESS),
+        Verb::Test | Verb::Ci => test::test(),
+        Verb::E2e(options) => e2e::e2e(options),
+    }
+}

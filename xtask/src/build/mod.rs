@@ -1,0 +1,46 @@
+//! `cargo xtask build`: the kernel programs, then the agent that embeds them. In: options. Out: `target/bpf/spanlet.bpf.o`
+//! and `target/debug/spanlet` or `target/release/spanlet`; with `--static`, `target/spanlet`.
+
+mod agent;
+mod bpf;
+mod static_binary;
+
+use anyhow::Result;
+
+use crate::setup::{self, Purpose};
+use crate::step::step;
+
+pub use static_binary::StaticRoute;
+
+#[derive(clap::Args, Clone, Copy, Default)]
+pub struct Options {
+    /// Optimise the agent (the kernel programs always are)
+    #[arg(long)]
+    release: bool,
+    /// Also build the release binary that runs on any Linux, in an empty image too
+    #[arg(long = "static")]
+    static_binary: bool,
+    /// Compile the probes' debug lines in (they cost time in every probe)
+    #[arg(long)]
+    probe_log: bool,
+}
+
+/// Sets up what building needs, and builds.
+pub fn build(options: Options) -> Result<()> {
+    setup::setup(if options.static_binary {
+        Purpose::Static
+    } else {
+        Purpose::Build
+    })?;
+    compile(options)
+}
+
+/// Builds on a machine that is set up.
+pub fn compile(options: Options) -> Result<()> {
+    step("build: kernel programs", || bpf::build(options))?;
+    step("build: agent", || agent::build(options))?;
+    if options.static_binary {
+        step("build: static binary", || static_binary::build(options))?;
+    }
+    Ok(())
+}

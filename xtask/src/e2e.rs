@@ -1,0 +1,60 @@
+//! `cargo xtask e2e`: the ring with real functions, this kernel and a real collector. In: a filter. Out: the tests'
+//! own lines, and the tally.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{bail, Result};
+
+use crate::libtest::Tally;
+use crate::setup::Purpose;
+use crate::{build, doctor, machine, paths, setup, test};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Run only the tests whose name contains this
+    filter: Option<String>,
+    /// Save the kernel's bytes, for `cargo test` to replay
+    #[arg(long)]
+    record: bool,
+}
+
+/// Sets up, builds and runs the ring.
+pub fn e2e(options: Options) -> Result<ExitCode> {
+    if let Some(reason) = doctor::end_to_end_blocked() {
+        bail!("the end-to-end ring cannot run here: {reason}");
+    }
+    setup::setup(Purpose::Test)?;
+    build::compile(build::Options::default())?;
+    let mut tally = Tally::default();
+    let succeeded = test::stream(command(&options), &mut tally)?;
+    Ok(test::verdict(&tally, succeeded, Vec::new()))
+}
+
+/// The whole ring.
+pub fn all() -> Command {
+    command(&Options {
+        filter: None,
+        record: false,
+    })
+}
+
+fn command(options: &Options) -> Command {
+    let mut command = machine::command("cargo");
+    command.args([
+        "test",
+        "--package",
+        "spanlet-e2e",
+        "--features",
+        "e2e",
+        "--test",
+        "e2e",
+        "--",
+    ]);
+    // The output of tests that pass holds what they cannot do here.
+    command.arg("--show-output").args(&options.filter);
+    command.env("SPANLET_COLLECTOR", paths::collector());
+    if options.record {
+        command.env("SPANLET_RECORD", "1");
+    }
+    command
+}

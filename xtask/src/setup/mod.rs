@@ -1,0 +1,113 @@
+//! `cargo xtask setup`: brings what this machine lacks. In: what for. Out: a line for each step, or what to install
+//! by hand. Running it again changes nothing and takes a moment.
+
+mod apt;
+mod bpf;
+mod collector;
+mod musl;
+pub mod runtimes;
+
+use anyhow::{bail, Result};
+use clap::ValueEnum;
+
+use crate::machine::ThisMachine;
+use crate::step::{step, Outcome};
+use apt::Apt;
+
+pub use collector::is_current as collector_is_current;
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// What the machine is to be made ready for
+    #[arg(long = "for", value_enum, default_value = "all")]
+    pub what: Purpose,
+}
+
+/// What a machine can be made ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Purpose {
+    /// The kernel programs and the agent
+    Build,
+    /// The same, and the static binary
+    Static,
+    /// The same as build, and the functions and the collector of the end-to-end tests
+    Test,
+    /// All of it, and a load generator
+    All,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    Toolchain,
+    BpfLinker,
+    Musl,
+    Runtimes,
+    Load,
+    Collector,
+}
+
+/// Brings everything for one purpose. Every step is tried, so that all that is missing is said at once.
+pub fn setup(what: Purpose) -> Result<()> {
+    let apt = Apt::new(&ThisMachine);
+    let mut faults = Vec::new();
+    for part in parts(what) {
+        if let Err(fault) = step(name(*part), || bring(*part, &apt)) {
+            faults.push(format!("{}: {fault:#}", name(*part)));
+        }
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    bail!("setup is not complete\n{}", faults.join("\n"))
+}
+
+fn parts(what: Purpose) -> &'static [Part] {
+    use Part::*;
+    match what {
+        Purpose::Build => &[Toolchain, BpfLinker],
+        Purpose::Static => &[Toolchain, BpfLinker, Musl],
+        Purpose::Test => &[Toolchain, BpfLinker, Runtimes, Collector],
+        Purpose::All => &[Toolchain, BpfLinker, Musl, Runtimes, Load, Collector],
+    }
+}
+
+fn name(part: Part) -> &'static str {
+    match part {
+        Part::Toolchain => "setup: BPF toolchain",
+        Part::BpfLinker => "setup: bpf-linker",
+        Part::Musl => "setup: musl",
+        Part::Runtimes => "setup: runtimes",
+        Part::Load => "setup: load generator",
+        Part::Collector => "setup: collector",
+    }
+}
+
+fn bring(part: Part, apt: &Apt<ThisMachine>) -> Result<Outcome> {
+    match part {
+        Part::Toolchain => bpf::toolchain(&ThisMachine, apt),
+        Part::BpfLinker => bpf::linker(&ThisMachine, apt),
+        Part::Musl => musl::musl(&ThisMachine, apt),
+        Part::Runtimes => runtimes::runtimes(&ThisMachine, apt),
+        Part::Load => runtimes::load_generator(&ThisMachine, apt),
+        Part::Collector => collector::collector(&ThisMachine),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purpose_brings_no_more_than_it_needs() {
+        assert!(!parts(Purpose::Build).contains(&Part::Collector));
+        assert!(!parts(Purpose::Test).contains(&Part::Musl));
+        for what in Purpose::value_variants() {
+            assert!(
+                parts(*what)
+                    .iter()
+                    .all(|part| parts(Purpose::All).contains(part)),
+                "{what:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `cargo xtask test`: everything that can run here. In: the checkout and this machine. Out: each tool's own lines, one
+//! line for what cannot run here and why, and last of all `N passed, N failed, N skipped`.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::libtest::Tally;
+use crate::run::{command_line, Run};
+use crate::setup::Purpose;
+use crate::{build, doctor, e2e, machine, setup};
+
+/// Sets up, builds, checks and tests. A fault does not stop what comes after it, as far as that can still be done.
+pub fn test() -> Result<ExitCode> {
+    let blocked = doctor::end_to_end_blocked();
+    let ready = if blocked.is_none() { prepare() } else { Ok(()) };
+    let mut faults: Vec<String> = ready
+        .as_ref()
+        .err()
+        .map(|fault| format!("{fault:#}"))
+        .into_iter()
+        .collect();
+    faults.extend(check());
+    let mut tally = Tally::default();
+    let mut succeeded = stream(unit(), &mut tally)?;
+    match blocked {
+        None if ready.is_ok() => succeeded &= stream(e2e::all(), &mut tally)?,
+        None => faults.push("the end-to-end ring did not run: setup or build failed".into()),
+        Some(reason) => {
+            println!("skipped: end-to-end ring: {reason}");
+            if std::env::var_os("CI").is_some_and(|value| value == "true") {
+                faults.push("continuous integration must run the end-to-end ring".into());
+            }
+        }
+    }
+    Ok(verdict(&tally, succeeded, faults))
+}
+
+/// Runs tests with their output on the terminal, adds them up, and says whether the command succeeded.
+pub fn stream(mut command: Command, tally: &mut Tally) -> Result<bool> {
+    let started = || format!("cannot start `{}`", command_line(&command));
+    let label = started();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context(label)?;
+    let output = child.stdout.take().context("no output to read")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cannot read the tests' output")?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        tally.line(&line);
+    }
+    Ok(child.wait().context("cannot wait for the tests")?.success())
+}
+
+/// Says what is wrong, then the tally, and nothing after it.
+pub fn verdict(tally: &Tally, succeeded: bool, mut faults: Vec<String>) -> ExitCode {
+    faults.extend(unjust_skips(tally, doctor::bears_out));
+    if !succeeded {
+        faults.push("tests failed".into());
+    }
+    if tally.passed + tally.failed == 0 {
+        faults.push("no test ran".into());
+    }
+    faults.iter().for_each(|fault| println!("error: {fault}"));
+    println!("{tally}");
+    if faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Tests that were skipped although nothing shows that this machine cannot run them.
+fn unjust_skips(tally: &Tally, bears_out: impl Fn(&str) -> bool) -> Vec<String> {
+    let ignored = tally
+        .ignored
+        .iter()
+        .map(|test| format!("{test} is ignored without looking at this machine"));
+    let unproven = tally.cannot.iter().filter(|skip| !bears_out(&skip.what));
+    let unproven = unproven.map(|skip| {
+        format!(
+            "{} was skipped ({}), but this machine has it",
+            skip.what, skip.why
+        )
+    });
+    ignored.chain(unproven).collect()
+}
+
+fn prepare() -> Result<()> {
+    setup::setup(Purpose::Test)?;
+    build::compile(build::Options::default())
+}
+
+/// Format and lints.
+fn check() -> Vec<String> {
+    let checks: [&[&str]; 2] = [
+        &["fmt", "--all", "--check"],
+        &["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"],
+    ];
+    let run = |arguments: &&[&str]| {
+        let mut command = machine::command("cargo");
+        command.args(*arguments);
+        Run::new("check", command)
+            .shown()
+            .err()
+            .map(|fault| format!("{fault:#}"))
+    };
+    checks.iter().filter_map(run).collect()
+}
+
+fn unit() -> Command {
+    let mut command = machine::command("cargo");
+    command.args(["test", "--no-fail-fast"]);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(output: &str) -> Tally {
+        let mut tally = Tally::default();
+        output.lines().for_each(|line| tally.line(line));
+        tally
+    }
+
+    #[test]
+    fn a_skip_needs_a_reason_that_this_machine_bears_out() {
+        let skipped = tally("skipped: kprobe back end: lockdown\ntest slow ... ignored");
+        assert_eq!(
+            unjust_skips(&skipped, |_| true),
+            ["slow is ignored without looking at this machine"]
+        );
+        assert_eq!(unjust_skips(&skipped, |_| false).len(), 2);
+    }
+
+    #[test]
+    fn lines_are_counted_and_the_end_is_seen() {
+        let mut counted = Tally::default();
+        let mut shell = Command::new("sh");
+        shell.args([
+            "-c",
+            "echo 'test result: FAILED. 1 passed; 1 failed; 0 ignored'; exit 101",
+        ]);
+        assert!(!stream(shell, &mut counted).unwrap());
+        assert_eq!(counted.to_string(), "1 passed, 1 failed, 0 skipped");
+    }
+}
