@@ -1,1 +1,4 @@
-//! Cases.
+//! The end-to-end cases. They need root, the functions' runtimes, the built agent and a collector: `cargo xtask e2e`.
+
+mod functions;
+mod harness;

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::{bail, ensure, Context, Result};
-use serde::Deserialize;
 
 /// Attributes by name.
 pub type Attributes = BTreeMap<String, Value>;
