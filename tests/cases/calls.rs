@@ -209,3 +209,86 @@ fn chain_request(case: &str, index: usize, route: &str) -> Request {
         "/t/{case}:{index}/chain?path=/t/{case}:{index}/{route}"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Span `id` of request `index` under `parent`.
+    fn span(kind: Kind, index: usize, id: &str, parent: Option<&str>) -> Span {
+        let text = |text: String| spanlet_e2e::otlp::Value::Text(text);
+        Span {
+            resource: Default::default(),
+            scope: Default::default(),
+            trace_id: format!("trace of {index}"),
+            span_id: id.to_owned(),
+            parent_span_id: parent.map(str::to_owned),
+            trace_state: String::new(),
+            flags: 0,
+            name: String::new(),
+            kind,
+            started_ns: 1,
+            ended_ns: 2,
+            attributes: [
+                (
+                    "url.path".to_owned(),
+                    text(format!("/t/case:{index}/hello")),
+                ),
+                (EVIDENCE.to_owned(), text("connection".to_owned())),
+            ]
+            .into(),
+            status: Status::Unset,
+        }
+    }
+
+    /// Two chains, 0 and 1; `parents` of the two clients.
+    fn edges(parents: [Option<&str>; 2], must_know: bool) -> Result<()> {
+        let callers = [0, 1].map(|index| span(Kind::Server, index, ["a0", "a1"][index], None));
+        let clients =
+            [0, 1].map(|index| span(Kind::Client, index, ["b0", "b1"][index], parents[index]));
+        let callees = [0, 1].map(|index| {
+            span(
+                Kind::Server,
+                index,
+                ["c0", "c1"][index],
+                Some(["b0", "b1"][index]),
+            )
+        });
+        let chain = Chain {
+            callers: callers.iter().collect(),
+            clients: clients.iter().collect(),
+            callees: callees.iter().collect(),
+        };
+        chain.edges(must_know)
+    }
+
+    #[test]
+    fn edges_that_are_wrong_or_missing_are_found() {
+        assert!(edges([Some("a0"), Some("a1")], true).is_ok());
+        assert!(edges([Some("a1"), Some("a0")], false).is_err(), "crossed");
+        assert!(
+            edges([Some("a0"), Some("c1")], false).is_err(),
+            "a parent that is no caller"
+        );
+        assert!(edges([Some("a0"), None], true).is_err(), "missing");
+        assert!(
+            edges([Some("a0"), None], false).is_ok(),
+            "unknown, and allowed to be"
+        );
+    }
+
+    #[test]
+    fn durations_that_are_off_are_found() {
+        let truth = |ns: u64| spanlet_e2e::function::Truth {
+            path: "/t/case:0/hello?ms=1".to_owned(),
+            pid: 1,
+            started_ns: 10,
+            ended_ns: 10 + ns,
+        };
+        let span = span(Kind::Server, 0, "a", None);
+        assert!(agree(&[&span], &[truth(900_000)], "case", 0.9).is_ok());
+        assert!(agree(&[&span], &[truth(1_100_000)], "case", 0.9).is_err());
+        assert!(agree(&[&span], &[], "case", 0.9).is_err(), "no truth");
+        assert!(agree(&[], &[], "case", 0.9).is_err(), "no spans");
+    }
+}

@@ -1,7 +1,6 @@
 //! Durations are true, against the function's own clock; bodies are counted.
 
 use anyhow::{ensure, Context, Result};
-use spanlet_e2e::agent::Backend;
 use spanlet_e2e::client::Connection;
 use spanlet_e2e::function::Truth;
 use spanlet_e2e::load::Load;
@@ -72,11 +71,7 @@ pub fn big(stage: &Stage, case: &'static str, in_flight: usize) -> Result<Check>
     ))
 }
 
-/// Once for each language.
 pub fn big_gibibyte(stage: &Stage, case: &'static str) -> Result<Check> {
-    if stage.backend != Backend::SocketTracepoints {
-        return Ok(Box::new(|_| Ok(())));
-    }
     Load::serial(1).run(&stage.main.address, |index| {
         get(case, index, &format!("big?bytes={GIB}"))
     })?;
@@ -133,11 +128,8 @@ pub fn upload_chunked(stage: &Stage, case: &'static str) -> Result<Check> {
     }))
 }
 
-/// Once for each language. The handler begins with the head, as the span does: the body's time is in both.
+/// The handler begins with the head, as the span does: the body's time is in both.
 pub fn upload_gibibyte(stage: &Stage, case: &'static str) -> Result<Check> {
-    if stage.backend != Backend::SocketTracepoints {
-        return Ok(Box::new(|_| Ok(())));
-    }
     upload_all(stage, case, &[GIB], Framing::ContentLength)?;
     Ok(timed(
         stage,

@@ -269,3 +269,53 @@ mod wire {
         pub values: Vec<Value>,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = concat!(
+        r#"{"resourceSpans":[{"resource":{"attributes":[]},"scopeSpans":[{"scope":{},"spans":["#,
+        r#"{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331","parentSpanId":"","name":"GET","kind":3,"#,
+        r#""startTimeUnixNano":"1","endTimeUnixNano":"3","attributes":[{"key":"a","value":{"intValue":"1"}}],"status":{}}]}]}]}"#,
+        "\n"
+    );
+
+    #[test]
+    fn a_span_is_read() -> Result<()> {
+        let spans = parse(LINE)?;
+        assert_eq!(spans.len(), 1);
+        assert_eq!(
+            (spans[0].kind, spans[0].integer("a"), spans[0].duration_ns()),
+            (Kind::Client, Some(1), 2)
+        );
+        assert_eq!(spans[0].parent_span_id, None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_line_without_its_end_is_left_for_later() -> Result<()> {
+        assert_eq!(parse(&format!("{LINE}{{\"resource"))?.len(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_known_is_an_error() {
+        let attribute = r#"{"key":"a","value":{"intValue":"1"}}"#;
+        for (from, to) in [
+            (r#""kind":3"#, r#""kind":3,"droppedAttributesCount":1"#),
+            (r#""kind":3"#, r#""kind":1"#),
+            (
+                r#""spanId":"b7ad6b7169203331""#,
+                r#""spanId":"0000000000000000""#,
+            ),
+            (r#""parentSpanId":"""#, r#""parentSpanId":"b7""#),
+            (r#"{"intValue":"1"}"#, r#"{"bytesValue":"1"}"#),
+            (attribute, &format!("{attribute},{attribute}")),
+        ] {
+            let line = LINE.replace(from, to);
+            assert_ne!(line, LINE, "{from}");
+            assert!(parse(&line).is_err(), "{to}");
+        }
+    }
+}

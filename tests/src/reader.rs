@@ -169,3 +169,58 @@ fn read_bytes<R: Read>(reader: &mut Reader<R>, bytes: u64, answer: &mut Answer) 
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Status, body and end of each answer in `bytes`, read `at_once` bytes at a time.
+    fn read(bytes: &[u8], at_once: usize) -> Result<Vec<(u16, String, End)>> {
+        let mut reader = Reader::new(bytes);
+        reader.pace = Some(Pace {
+            bytes: at_once,
+            pause: Duration::ZERO,
+        });
+        let mut answers = Vec::new();
+        while !reader.is_at_end()? {
+            let answer = read_answer(&mut reader, false, 0)?;
+            answers.push((answer.status, answer.text(), answer.end));
+        }
+        Ok(answers)
+    }
+
+    #[test]
+    fn answers_are_told_apart_however_they_are_cut() -> Result<()> {
+        let bytes = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc\
+            HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n1;x=y\r\nf\r\n0\r\n\r\n\
+            HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\nHTTP/1.0 200 OK\r\n\r\nrest";
+        let expected = [
+            (100, "", End::Length),
+            (200, "abc", End::Length),
+            (200, "def", End::Chunks),
+            (304, "", End::Length),
+            (200, "rest", End::Close),
+        ];
+        let expected = expected.map(|(status, body, end)| (status, body.to_owned(), end));
+        for at_once in [1, 2, 7, 1000] {
+            assert_eq!(read(bytes, at_once)?, expected);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_cut_is_seen() -> Result<()> {
+        for bytes in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
+        ] {
+            assert_eq!(read(bytes.as_bytes(), 1000)?[0].2, End::Cut);
+        }
+        assert!(
+            read(b"HTTP/1.1 200 OK\r\nContent-", 1000).is_err(),
+            "within the head"
+        );
+        Ok(())
+    }
+}
