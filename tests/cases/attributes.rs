@@ -34,14 +34,14 @@ const SERVER_VARYING: &[(&str, Presence)] = &[
     ("spanlet.read_wait", May),
 ];
 const CLIENT_VARYING: &[(&str, Presence)] = &[
+    ("network.local.port", Must),
     ("spanlet.parent.evidence", Must),
     ("spanlet.time_to_first_byte", Must),
 ];
 const RESOURCE_VARYING: &[(&str, Presence)] = &[
     ("container.id", May),
     ("host.id", May),
-    ("process.command_args", May),
-    ("process.parent_pid", May),
+    ("service.instance.id", Must),
 ];
 
 pub fn server(stage: &Stage, case: &'static str) -> Result<Check> {
@@ -57,14 +57,23 @@ pub fn server(stage: &Stage, case: &'static str) -> Result<Check> {
     let expected = Expected {
         exact: vec![
             ("client.address", text("127.0.0.1")),
+            ("client.port", integer(client_port)),
+            ("http.request.body.size", integer(0)),
             ("http.request.method", text("GET")),
             ("http.response.body.size", integer(answer.body_bytes)),
             ("http.response.status_code", integer(200)),
+            ("network.local.address", text("127.0.0.1")),
+            ("network.local.port", integer(port)),
             ("network.peer.address", text("127.0.0.1")),
             ("network.peer.port", integer(client_port)),
+            ("network.protocol.name", text("http")),
             ("network.protocol.version", text("1.1")),
+            ("network.transport", text("tcp")),
+            ("network.type", text("ipv4")),
             ("server.address", text("127.0.0.1")),
             ("server.port", integer(port)),
+            ("spanlet.end.evidence", text("counted")),
+            ("spanlet.parent.evidence", text("none")),
             ("url.path", text(&format!("/t/{case}:0/hello"))),
             ("url.query", text("name=REDACTED")),
             ("url.scheme", text("http")),
@@ -92,18 +101,26 @@ pub fn client(stage: &Stage, case: &'static str) -> Result<Check> {
         stage.next.address.port().context("no port")?,
     );
     let mut exact = vec![
+        ("http.request.body.size", integer(0)),
         ("http.request.method", text("GET")),
         ("http.response.body.size", integer(answer.body_bytes)),
         ("http.response.status_code", integer(200)),
+        ("network.local.address", text("127.0.0.1")),
         ("network.peer.address", text("127.0.0.1")),
         ("network.peer.port", integer(port)),
+        ("network.protocol.name", text("http")),
         ("network.protocol.version", text("1.1")),
+        ("network.transport", text("tcp")),
+        ("network.type", text("ipv4")),
         ("server.address", text("127.0.0.1")),
         ("server.port", integer(port)),
+        ("spanlet.end.evidence", text("counted")),
         (
             "url.full",
             text(&format!("http://127.0.0.1:{port}{target}")),
         ),
+        ("url.path", text(&target)),
+        ("url.scheme", text("http")),
     ];
     if let Some(agent) = user_agent(stage.language)? {
         exact.push(("user_agent.original", text(&agent)));
@@ -192,14 +209,9 @@ fn resource(stage: &Stage, pid: u32) -> Result<Expected> {
         .context("no executable name")?
         .to_string_lossy();
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
     let mut exact = vec![
-        ("host.arch", text(architecture)),
         ("host.name", text(host.trim_end())),
+        ("os.type", text("linux")),
         ("process.executable.name", text(&name)),
         (
             "process.executable.path",

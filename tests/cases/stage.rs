@@ -11,7 +11,6 @@ use spanlet_e2e::otlp::{Kind, Span};
 /// Everything of one run. Ended with the value.
 pub struct Stage {
     pub language: Language,
-    pub backend: Backend,
     /// The function under test: calls `next`.
     pub main: Function,
     /// In another language.
@@ -68,7 +67,6 @@ impl Stage {
         })?;
         Ok(Self {
             language,
-            backend,
             main,
             next,
             unix,

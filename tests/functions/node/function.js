@@ -131,7 +131,7 @@ function file(request, response, query) {
   fs.createReadStream(null, { fd: sparse, start: 0 }).pipe(response);
 }
 
-async function upload(request, response, query) {
+function upload(request, response, query) {
   let size = 0;
   request.on('data', (piece) => { size += piece.length; });
   request.on('end', async () => {

@@ -121,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
         self.partial()
         if self.number("reset"):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.server.shutdown_request = self.server.close_request  # a shutdown would send FIN before the reset
+            self.connection.close()  # else the server would shut it down first, which sends FIN
         self.close_connection = True
 
     def get_die(self):
