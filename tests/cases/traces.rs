@@ -1,0 +1,193 @@
+//! The table of cases over every language and both back ends, and how it is run.
+
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{ensure, Context, Result};
+use spanlet_e2e::agent::Backend;
+use spanlet_e2e::language::Language;
+
+use crate::stage::{Seen, Stage};
+use crate::{attributes, basics, broken, calls, durations};
+
+/// Sends a case's requests, and gives the check of what must have been seen of them.
+pub type Drive = fn(&Stage, &'static str) -> Result<Check>;
+
+/// Reads the spans of a case when all is over.
+pub type Check = Box<dyn FnOnce(&Seen) -> Result<()>>;
+
+/// The table. A case's name marks its requests.
+const CASES: &[(&str, Drive)] = &[
+    ("server-attributes", attributes::server),
+    ("client-attributes", attributes::client),
+    ("hello-kept", |stage, case| {
+        basics::hello(stage, case, 1, true)
+    }),
+    ("hello-closed", |stage, case| {
+        basics::hello(stage, case, 1, false)
+    }),
+    ("hello-kept-by-8", |stage, case| {
+        basics::hello(stage, case, 8, true)
+    }),
+    ("hello-closed-by-8", |stage, case| {
+        basics::hello(stage, case, 8, false)
+    }),
+    ("head", basics::head),
+    ("errors", basics::errors),
+    ("pipelined", basics::pipelined),
+    ("byte-by-byte", basics::byte_by_byte),
+    ("unix-socket", basics::unix_socket),
+    ("ipv6", basics::ipv6),
+    ("mapped-addresses", basics::mapped_addresses),
+    ("delay-10-kept", |stage, case| {
+        durations::delay(stage, case, 10, 1, true)
+    }),
+    ("delay-10-closed", |stage, case| {
+        durations::delay(stage, case, 10, 1, false)
+    }),
+    ("delay-10-kept-by-8", |stage, case| {
+        durations::delay(stage, case, 10, 8, true)
+    }),
+    ("delay-10-closed-by-8", |stage, case| {
+        durations::delay(stage, case, 10, 8, false)
+    }),
+    ("delay-100-kept", |stage, case| {
+        durations::delay(stage, case, 100, 1, true)
+    }),
+    ("delay-100-closed-by-8", |stage, case| {
+        durations::delay(stage, case, 100, 8, false)
+    }),
+    ("stream", |stage, case| durations::stream(stage, case, 1)),
+    ("stream-by-8", |stage, case| {
+        durations::stream(stage, case, 8)
+    }),
+    ("big", |stage, case| durations::big(stage, case, 1)),
+    ("big-by-8", |stage, case| durations::big(stage, case, 8)),
+    ("big-gibibyte", durations::big_gibibyte),
+    ("file", durations::file),
+    ("upload", durations::upload),
+    ("upload-chunked", durations::upload_chunked),
+    ("upload-gibibyte", durations::upload_gibibyte),
+    ("server-aborts", broken::server_aborts),
+    ("client-aborts", broken::client_aborts),
+    ("server-dies", broken::server_dies),
+    ("trace-parent", calls::trace_parent),
+    ("chain-kept", |stage, case| {
+        calls::chain(stage, case, 1, true)
+    }),
+    ("chain-closed", |stage, case| {
+        calls::chain(stage, case, 1, false)
+    }),
+    ("chain-kept-by-8", |stage, case| {
+        calls::chain(stage, case, 8, true)
+    }),
+    ("chain-closed-by-8", |stage, case| {
+        calls::chain(stage, case, 8, false)
+    }),
+    ("chain-delay", calls::chain_delay),
+    ("chain-error", calls::chain_error),
+    ("fan-of-four", calls::fan),
+];
+
+/// The longest true trace of the table: a fan of four is a server, four clients and four servers.
+const TRACE_SPANS_MAX: usize = 9;
+
+macro_rules! on_both_back_ends {
+    ($($language:ident: $variant:ident),*) => {$(
+        mod $language {
+            use spanlet_e2e::agent::Backend;
+            use spanlet_e2e::language::Language::$variant;
+
+            #[test]
+            fn socket_tracepoints() -> anyhow::Result<()> { super::run($variant, Backend::SocketTracepoints) }
+            #[test]
+            fn sys_exit() -> anyhow::Result<()> { super::run($variant, Backend::SysExit) }
+        }
+    )*};
+}
+
+on_both_back_ends!(go: Go, python: Python, node: Node, java: Java, c: C);
+
+/// One run at a time: durations are compared, and there are few cores.
+static RUNNING: Mutex<()> = Mutex::new(());
+
+fn run(language: Language, backend: Backend) -> Result<()> {
+    let _alone = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let stage = Stage::start(language, backend)?;
+    let cases = || {
+        CASES
+            .iter()
+            .filter(|(name, _)| applies(name, language, backend))
+    };
+    let drive = |(name, drive): &(&'static str, Drive)| (*name, drive(&stage, name));
+    let driven: Vec<_> = cases().map(drive).collect();
+    let seen = stage.finish()?;
+    let mut failures = Vec::new();
+    for (name, check) in driven {
+        let result = check.context("sending").and_then(|check| check(&seen));
+        report(language, backend, name, result, &mut failures);
+    }
+    report(
+        language,
+        backend,
+        "all spans",
+        all_spans(&seen),
+        &mut failures,
+    );
+    ensure!(
+        failures.is_empty(),
+        "{} of {} cases failed: {}\nthe agent said:\n{}",
+        failures.len(),
+        cases().count() + 1,
+        failures.join(", "),
+        seen.agent_log
+    );
+    Ok(())
+}
+
+/// Whether a case is part of a run: Java's server has no Unix sockets; a gibibyte is sent once for each language.
+fn applies(case: &str, language: Language, backend: Backend) -> bool {
+    match case {
+        "unix-socket" => language.has_unix_sockets(),
+        "big-gibibyte" | "upload-gibibyte" => backend == Backend::SocketTracepoints,
+        _ => true,
+    }
+}
+
+fn report(
+    language: Language,
+    backend: Backend,
+    case: &'static str,
+    result: Result<()>,
+    failures: &mut Vec<&'static str>,
+) {
+    let language = language.name();
+    match result {
+        Ok(()) => println!("{language}/{backend}/{case}: ok"),
+        Err(error) => {
+            println!("{language}/{backend}/{case}: FAILED: {error:#}");
+            failures.push(case);
+        }
+    }
+}
+
+/// What holds for every span: it is of a case, ends after it starts, and no trace grows past what was sent.
+fn all_spans(seen: &Seen) -> Result<()> {
+    let mut ids = std::collections::HashSet::new();
+    let mut traces = std::collections::HashMap::new();
+    for span in &seen.spans {
+        let path = crate::stage::path(span);
+        let of_a_case = CASES
+            .iter()
+            .any(|(case, _)| path.starts_with(&format!("/t/{case}:")));
+        ensure!(of_a_case, "a span of no request: {span:?}");
+        ensure!(
+            span.started_ns <= span.ended_ns,
+            "ends before it starts: {span:?}"
+        );
+        ensure!(ids.insert(&span.span_id), "span id {} twice", span.span_id);
+        *traces.entry(&span.trace_id).or_insert(0) += 1;
+    }
+    let longest = traces.values().copied().max().unwrap_or(0);
+    ensure!(longest <= TRACE_SPANS_MAX, "a trace of {longest} spans");
+    Ok(())
+}

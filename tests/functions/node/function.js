@@ -1,0 +1,168 @@
+// The test function in Node (http). Contract: ../CONTRACT.md.
+'use strict';
+
+const fs = require('fs');
+const http = require('http');
+const os = require('os');
+const path = require('path');
+
+const { PORT, HOST, UNIX, NEXT, TRUTH } = process.env;
+const truth = TRUTH ? fs.openSync(TRUTH, 'a') : null;
+const buffer = Buffer.alloc(65536, 'x');
+const agent = new http.Agent({ keepAlive: true });
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+const routes = {
+  '/hello': (request, response) => text(response, 200, 'hello from node\n'),
+  '/delay': async (request, response, query) => {
+    await sleep(number(query, 'ms'));
+    text(response, 200, `delayed ${number(query, 'ms')}\n`);
+  },
+  '/stream': stream,
+  '/big': big,
+  '/file': file,
+  '/upload': upload,
+  '/error': (request, response, query) => {
+    const status = number(query, 'status');
+    if (status === 204 || status === 304) response.writeHead(status).end();
+    else text(response, status, `status ${status}\n`);
+  },
+  '/abort': (request, response, query) => partial(response, () => {
+    if (number(query, 'reset')) request.socket.resetAndDestroy();
+    else request.socket.destroy();
+  }),
+  '/die': (request, response) => partial(response, () => process.exit(3)),
+  '/chain': async (request, response, query) => {
+    const answer = await call(query.get('path') ?? '');
+    text(response, answer.status, answer.body);
+  },
+  '/fan': async (request, response, query) => {
+    const calls = Array.from({ length: number(query, 'n') }, () => call(query.get('path') ?? ''));
+    const answers = await Promise.all(calls);
+    text(response, 200, `fan ${answers.map((answer) => answer.status).join(',')}\n`);
+  },
+  '/burn': (request, response, query) => {
+    const began = cpu();
+    while (cpu() - began < number(query, 'ms') * 1e6);
+    text(response, 200, `cpu_ns=${cpu() - began}\n`);
+  },
+  '/echo-headers': (request, response) => {
+    const raw = request.rawHeaders;
+    text(response, 200, raw.map((part, i) => (i % 2 ? `${part}\n` : `${part}: `)).join(''));
+  },
+};
+
+const server = http.createServer(async (request, response) => {
+  const started = process.hrtime.bigint();
+  response.record = once(() => record(request, started));
+  response.on('finish', response.record);
+  response.on('close', response.record);
+  const url = new URL(request.url, 'http://function');
+  const handler = routes[url.pathname.replace(/^\/t\/[^/]*\//, '/')];
+  if (handler) await handler(request, response, url.searchParams);
+  else text(response, 404, 'not found\n');
+});
+server.listen(UNIX ? { path: UNIX } : { port: Number(PORT ?? 0), host: HOST ?? '127.0.0.1', backlog: 1024 }, () => {
+  console.log('listening', UNIX ?? server.address().port);
+});
+
+function once(action) {
+  let done = false;
+  return () => {
+    if (!done) action();
+    done = true;
+  };
+}
+
+function number(query, parameter) {
+  return Number(query.get(parameter) ?? 0);
+}
+
+function cpu() {
+  const { user, system } = (process.threadCpuUsage ?? process.cpuUsage).call(process);
+  return (user + system) * 1000;
+}
+
+function text(response, status, body) {
+  response.writeHead(status, { 'Content-Type': 'text/plain', 'Content-Length': Buffer.byteLength(body) });
+  response.end(body);
+}
+
+async function stream(request, response, query) {
+  const sse = number(query, 'sse');
+  response.writeHead(200, { 'Content-Type': sse ? 'text/event-stream' : 'text/plain' });
+  for (let i = 1; i <= number(query, 'n'); i++) {
+    if (i > 1) await sleep(number(query, 'ms'));
+    response.write(sse ? `data: piece ${i}\n\n` : `piece ${i}\n`);
+  }
+  response.end();
+}
+
+async function big(request, response, query) {
+  let left = number(query, 'bytes');
+  response.writeHead(200, { 'Content-Type': 'text/plain', 'Content-Length': left });
+  while (left > 0 && !response.destroyed) {
+    const piece = left < buffer.length ? buffer.subarray(0, left) : buffer;
+    left -= piece.length;
+    if (!response.write(piece)) await drained(response);
+  }
+  response.end();
+}
+
+function drained(response) {
+  return new Promise((done) => {
+    const either = () => {
+      response.off('drain', either);
+      response.off('close', either);
+      done();
+    };
+    response.on('drain', either);
+    response.on('close', either);
+  });
+}
+
+function file(request, response, query) {
+  const size = number(query, 'bytes');
+  response.writeHead(200, { 'Content-Type': 'text/plain', 'Content-Length': size });
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'function-'));
+  const sparse = fs.openSync(path.join(folder, 'sparse'), 'w+');
+  fs.rmSync(folder, { recursive: true });
+  fs.ftruncateSync(sparse, size);
+  fs.createReadStream(null, { fd: sparse, start: 0 }).pipe(response);
+}
+
+function upload(request, response, query) {
+  let size = 0;
+  request.on('data', (piece) => { size += piece.length; });
+  request.on('end', async () => {
+    await sleep(number(query, 'delay'));
+    text(response, 200, `bytes=${size}\n`);
+  });
+}
+
+function partial(response, then) {
+  response.writeHead(200, { 'Content-Type': 'text/plain', 'Content-Length': 1000 });
+  response.write(buffer.subarray(0, 100), () => {
+    response.record();
+    then();
+  });
+}
+
+function call(target) {
+  return new Promise((done) => {
+    const failed = (error) => done({ status: 502, body: `${error}\n` });
+    const request = http.get(NEXT + target, { agent }, (answer) => {
+      const pieces = [];
+      answer.on('data', (piece) => pieces.push(piece));
+      answer.on('end', () => done({ status: answer.statusCode, body: Buffer.concat(pieces) }));
+      answer.on('error', failed);
+    });
+    request.on('error', failed);
+  });
+}
+
+function record(request, started) {
+  if (truth === null) return;
+  const times = `"started_ns":${started},"ended_ns":${process.hrtime.bigint()}`;
+  fs.writeSync(truth, `{"path":${JSON.stringify(request.url)},"pid":${process.pid},${times}}\n`);
+}

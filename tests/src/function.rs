@@ -1,0 +1,117 @@
+//! A running test function. In: a language and options. Out: its address, its pid and its own ground truth.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::client::Address;
+use crate::language::Language;
+use crate::process::{Process, Stream};
+use crate::scratch::Scratch;
+
+/// How a function is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Listen address; absent: `127.0.0.1`.
+    pub host: Option<&'static str>,
+    /// Listen on a Unix socket instead.
+    pub unix: bool,
+    /// The function that `/chain` and `/fan` call.
+    pub next: Option<Address>,
+    /// More environment: `OTEL_SERVICE_NAME` and the like.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A function that serves. Ended with the value.
+#[derive(Debug)]
+pub struct Function {
+    pub language: Language,
+    pub address: Address,
+    process: Process,
+    scratch: Scratch,
+}
+
+/// What a function itself says of one request.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Truth {
+    /// The request target as it came.
+    pub path: String,
+    pub pid: u32,
+    /// CLOCK_MONOTONIC when the handler began.
+    pub started_ns: u64,
+    /// CLOCK_MONOTONIC when the last byte of the answer was handed to the socket.
+    pub ended_ns: u64,
+}
+
+/// The first start of a runtime on a busy machine.
+const START: Duration = Duration::from_secs(30);
+
+impl Function {
+    /// Builds and starts a function, and waits until it serves.
+    pub fn start(language: Language, options: &Options) -> Result<Self> {
+        let scratch = Scratch::new()?;
+        let mut command = language.command()?;
+        for name in ["PORT", "HOST", "UNIX", "NEXT"] {
+            command.env_remove(name);
+        }
+        command.env("TRUTH", scratch.join("truth"));
+        if let Some(host) = options.host {
+            command.env("HOST", host);
+        }
+        if options.unix {
+            command.env("UNIX", scratch.join("socket"));
+        }
+        if let Some(next) = &options.next {
+            command.env("NEXT", format!("http://{}", next.authority()));
+        }
+        command.envs(options.environment.iter().cloned());
+        let mut process = Process::start(language.name(), &mut command)?;
+        let name = process.wait_for_line(Stream::Stdout, START, listening)?;
+        Ok(Self {
+            language,
+            address: Address::of(options.host, options.unix, &name)?,
+            process,
+            scratch,
+        })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What the function has written down so far, whole lines only.
+    pub fn truth(&self) -> Result<Vec<Truth>> {
+        let text = match fs::read_to_string(self.truth_path()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            text => text.context("read ground truth")?,
+        };
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let lines = whole.lines().map(|line| {
+            serde_json::from_str(line).with_context(|| format!("ground truth: {line}"))
+        });
+        lines.collect()
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
+        self.process.wait(deadline)
+    }
+
+    /// Everything it said, for messages.
+    pub fn said(&self) -> String {
+        self.process.said()
+    }
+
+    fn truth_path(&self) -> PathBuf {
+        self.scratch.join("truth")
+    }
+}
+
+fn listening(line: &str) -> Option<String> {
+    line.strip_prefix("listening ").map(str::to_owned)
+}

@@ -1,0 +1,82 @@
+//! The few system calls that std lacks: the monotonic clock, signals, resetting a connection. In: plain values.
+//! Out: plain values and errors.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+/// A signal that the harness sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Interrupt,
+    Terminate,
+    Kill,
+}
+
+/// CLOCK_MONOTONIC in nanoseconds: the clock of the functions' ground truth.
+pub fn monotonic_ns() -> u64 {
+    let mut reading = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a live timespec; CLOCK_MONOTONIC exists on every Linux, so it cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut reading) };
+    reading.tv_sec as u64 * 1_000_000_000 + reading.tv_nsec as u64
+}
+
+/// Sends a signal to every process of a group.
+pub fn signal_group(group: u32, signal: Signal) -> io::Result<()> {
+    send_signal(-(group as i32), signal)
+}
+
+/// Sends a signal to one process.
+pub fn signal_process(pid: u32, signal: Signal) -> io::Result<()> {
+    send_signal(pid as i32, signal)
+}
+
+/// Makes the next close of a TCP socket a reset.
+pub fn reset_on_close(socket: &impl AsRawFd) -> io::Result<()> {
+    let at_once = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the option's value is a live `linger` and its size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const at_once).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
+    check(result)
+}
+
+/// The workspace's folder.
+pub fn workspace() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The folder of everything built.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
+fn send_signal(target: i32, signal: Signal) -> io::Result<()> {
+    let number = match signal {
+        Signal::Interrupt => libc::SIGINT,
+        Signal::Terminate => libc::SIGTERM,
+        Signal::Kill => libc::SIGKILL,
+    };
+    // SAFETY: kill takes no pointers.
+    check(unsafe { libc::kill(target, number) })
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
