@@ -4,11 +4,18 @@
 //! [`enrich`] makes spans of exchanges; [`export`] delivers spans or counts them. [`attach`] finds the processes
 //! and holds the probes. See `agent/README.md`.
 
+mod answer;
 pub mod attach;
 pub mod capture;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod decode;
+pub mod doctor;
 pub mod enrich;
 pub mod export;
+pub mod pipeline;
+pub mod report;
+mod tally;
 pub mod telemetry;

@@ -1,1 +1,76 @@
-fn main() {}
+//! Parses arguments, loads the configuration, starts the pipeline, waits for its end. The rest is library.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use spanlet::cli::{Cli, Command, Probes, ReportForm, Run};
+use spanlet::config::{Config, RawConfig};
+use spanlet::pipeline::{self, Trial};
+use spanlet::{control, doctor, report};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Run(run) => trace(&run),
+        Command::Probes(probes) => show_probes(&probes),
+        Command::Doctor => {
+            let checks = doctor::examine();
+            print!("{}", doctor::text(&checks));
+            return ExitCode::from(u8::from(!doctor::can_trace(&checks)));
+        }
+        Command::CheckConfig { file } => {
+            Config::load(Some(&file), environment, RawConfig::default())
+                .map(|config| print!("{config}"))
+                .map_err(Into::into)
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("spanlet: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn trace(run: &Run) -> anyhow::Result<()> {
+    log();
+    let config = Config::load(run.config.as_deref(), environment, run.settings())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(pipeline::run(
+        config,
+        Trial {
+            record: run.record.clone(),
+            lose_per_mille: run.lose_per_mille,
+        },
+    ))
+}
+
+fn show_probes(probes: &Probes) -> anyhow::Result<()> {
+    let report = control::ask(&probes.socket)?;
+    match probes.output {
+        ReportForm::Text => print!("{}", report::text(&report, false)),
+        ReportForm::Wide => print!("{}", report::text(&report, true)),
+        ReportForm::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+    }
+    Ok(())
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The agent's own log goes to standard error; `SPANLET_LOG` says how much of it (`debug`, `spanlet=trace`).
+fn log() {
+    let filter = EnvFilter::try_from_env("SPANLET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+}

@@ -60,16 +60,18 @@ macro_rules! metrics {
 }
 
 metrics! {
-    KernelRecords Sum "spanlet.kernel.records" "{record}" ["kind"] "Records taken from the ring buffer.";
+    KernelRecords Sum "spanlet.kernel.records" "{record}" [] "Records taken from the ring buffer.";
     KernelLosses Sum "spanlet.kernel.losses" "{record}" ["reason"] "Records that the kernel side could not hand over.";
     RingBytes Sum "spanlet.ring.bytes" "By" [] "Bytes taken from the ring buffer.";
-    RingFill Gauge "spanlet.ring.fill" "1" [] "Part of the ring buffer that was full when it was last emptied.";
     CaptureSkipped Sum "spanlet.capture.skipped" "{record}" ["reason"] "Records that could not be understood.";
-    DecodeEvents Sum "spanlet.decode.events" "{event}" ["outcome"] "Events by what the decoder did with them.";
-    DecodeExchanges Sum "spanlet.decode.exchanges" "{exchange}" ["outcome"] "Finished exchanges by how they ended.";
+    DecodeNoted Sum "spanlet.decode.noted" "{event}" ["what"] "What the decoder met on connections, also what it could not follow.";
+    DecodeExchanges Sum "spanlet.decode.exchanges" "{exchange}" ["stage"] "Exchanges (a request and its answer), started and finished.";
     DecodeOpen Gauge "spanlet.decode.open" "{connection}" [] "Connections known to the decoder.";
-    EnrichSpans Sum "spanlet.enrich.spans" "{span}" ["evidence"] "Spans made, by what is known of their parents.";
-    EnrichDropped Sum "spanlet.enrich.dropped" "{exchange}" ["reason"] "Exchanges that did not become spans.";
+    DecodeHeld Gauge "spanlet.decode.held" "By" [] "Bytes held for connections.";
+    EnrichSpans Sum "spanlet.enrich.spans" "{span}" [] "Spans made.";
+    EnrichParents Sum "spanlet.enrich.parents" "{span}" ["evidence"] "Parents given, by what proves them.";
+    EnrichRefused Sum "spanlet.enrich.refused" "{span}" ["reason"] "Parents not given, by what spoke against them.";
+    EnrichDropped Sum "spanlet.enrich.unfollowed" "{exchange}" ["reason"] "Exchanges, processes and headers that could not be followed.";
     ExportAccepted Sum "spanlet.export.accepted" "{span}" ["output"] "Spans handed to an output.";
     ExportDelivered Sum "spanlet.export.delivered" "{span}" ["output"] "Spans acknowledged by the collector, or written.";
     ExportDropped Sum "spanlet.export.dropped" "{span}" ["output", "reason"] "Spans that an output gave up.";

@@ -36,14 +36,23 @@ pub fn process(pid: HostPid) -> Result<Seen, Error> {
     open(pid).map(|process| seen(&process))
 }
 
-/// The facts of a process and of its runtime. Errors: it is gone.
-pub fn facts(pid: HostPid) -> Result<(ProcessFacts, Runtime), Error> {
+/// When a process was started, in clock ticks since boot. Errors: it is gone.
+pub fn start_ticks(pid: HostPid) -> Result<u64, Error> {
+    let stat = open(pid)?.stat().map_err(|source| gone(pid, &source))?;
+    Ok(stat.starttime)
+}
+
+/// The facts of a process and of its runtime, which is looked into unless it is `known`. Errors: it is gone.
+pub fn facts(pid: HostPid, known: Option<&Runtime>) -> Result<(ProcessFacts, Runtime), Error> {
     let process = open(pid)?;
     let stat = process.stat().map_err(|source| gone(pid, &source))?;
     let executable_path = seen(&process).executable_path;
     let name = executable_path.rsplit('/').next().unwrap_or_default();
     let link = PathBuf::from(format!("/proc/{}/exe", pid.0));
-    let runtime = inspect(&link, name, &libraries(&process));
+    let runtime = match known {
+        Some(runtime) => runtime.clone(),
+        None => inspect(&link, name, &libraries(&process)),
+    };
     let environment = environment(&process);
     let variable = |name: &str| {
         environment
@@ -97,6 +106,14 @@ pub fn listeners(pid: HostPid) -> Listeners {
         .filter(|entry| sockets.contains(&entry.inode))
         .map(|entry| (namespace, entry.local_address.port()))
         .collect()
+}
+
+/// The ports of [`listeners`], in order, each once.
+pub fn ports(pid: HostPid) -> Vec<u16> {
+    let mut ports: Vec<u16> = listeners(pid).into_iter().map(|(_, port)| port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
 }
 
 fn open(pid: HostPid) -> Result<Process, Error> {
@@ -220,7 +237,7 @@ mod tests {
     #[test]
     fn this_process_is_found_with_its_facts() {
         let pid = HostPid(std::process::id());
-        let (facts, _) = facts(pid).unwrap();
+        let (facts, _) = facts(pid, None).unwrap();
         assert_eq!(facts.pid, pid);
         assert!(facts.start_ticks > 0);
         assert!(!facts.executable_name().is_empty());

@@ -1,6 +1,7 @@
 //! Room 1: processes in, attached probes out (dropped with the process).
 
 pub mod btf;
+pub mod census;
 pub mod discover;
 mod error;
 pub mod golang;
@@ -11,6 +12,7 @@ pub mod process;
 pub mod runtime;
 pub mod selection;
 
+pub use census::Census;
 pub use error::Error;
 pub use probes::Probes;
 pub use process::{Language, ProcessFacts};

@@ -21,6 +21,14 @@ pub struct Runtime {
     pub goroutines_unknown: Option<String>,
 }
 
+impl Runtime {
+    /// Nothing more will be known later. Just after exec the libraries that name a release are not mapped yet.
+    pub fn is_complete(&self) -> bool {
+        let release = self.version.as_deref().unwrap_or_default();
+        release.matches('.').count() >= 2
+    }
+}
+
 type Elf<'a> = ElfFile64<'a, object::Endianness, &'a ReadCache<File>>;
 
 /// Bytes of a Node.js executable that are searched at once for its version.
@@ -58,7 +66,7 @@ pub fn inspect(path: &Path, executable_name: &str, libraries: &[PathBuf]) -> Run
     if is("python") {
         return runtime(Language::Python, "cpython", python_version(path));
     }
-    if library("libjvm.so").is_some() {
+    if is("java") || library("libjvm.so").is_some() {
         return java(path);
     }
     if is("ruby") || library("libruby").is_some() {

@@ -17,6 +17,9 @@ pub struct Field {
     pub meaning: &'static str,
 }
 
+/// The default of `socket`, also for who asks.
+pub const SOCKET: &str = "/run/spanlet.sock";
+
 const fn field(
     key: &'static str,
     default: &'static str,

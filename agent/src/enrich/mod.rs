@@ -30,4 +30,5 @@ pub use counts::Counts;
 pub use enricher::Enricher;
 pub use evidence::{Evidence, Refusal};
 pub use redact::Query;
+pub use resource::service_name;
 pub use span::Span;

@@ -12,6 +12,11 @@ const OWN_ATTRIBUTES_MAX: usize = 64;
 /// Bytes of one of their values; a longer one is left out.
 const OWN_VALUE_BYTES_MAX: usize = 1024;
 
+/// `service.name` of a process.
+pub fn service_name(facts: &ProcessFacts) -> String {
+    service::name(facts, &own_attributes(facts))
+}
+
 /// The resource of a process.
 pub fn of(facts: &ProcessFacts, config: &Config) -> Resource {
     let own = own_attributes(facts);

@@ -57,7 +57,9 @@ pub struct Offsets {
 
 /// Constants other than offsets. 0 is off.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Settings {
     /// New programs (`exec`) are traced provisionally until the agent decides.
     pub provisional_exec: u32,

@@ -1,0 +1,180 @@
+//! The command line: flags in, a command and the settings it carries out. Pure.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{IoBackend, Query, RawConfig, RawOtlp, RawSelect};
+use crate::export::otlp::Protocol;
+use crate::export::Output;
+
+/// The commit and the kernel programs this executable was built from.
+pub const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("SPANLET_COMMIT"),
+    ", BPF build ",
+    env!("SPANLET_BPF_BUILD"),
+    ")"
+);
+
+/// Traces functions without touching them.
+#[derive(Debug, Parser)]
+#[command(name = "spanlet", version = VERSION, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Trace processes of this node until interrupted.
+    Run(Box<Run>),
+    /// Ask the running agent what is traced, what is attached and what it costs; and what is not, and why.
+    Probes(Probes),
+    /// Try each kernel feature: what it enables, what its absence costs.
+    Doctor,
+    /// Check a configuration file (with the environment) and print every setting and where it comes from.
+    CheckConfig {
+        file: PathBuf,
+    },
+}
+
+/// Name at least one of --pid, --exec, --port and --all, here or in the file.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// Trace this process and its children (repeatable).
+    #[arg(long, value_name = "N")]
+    pub pid: Vec<u32>,
+    /// Trace processes whose executable matches, by its name, or by its path if the pattern has a `/` (repeatable).
+    #[arg(long, value_name = "GLOB")]
+    pub exec: Vec<String>,
+    /// Trace processes that listen on this port, now or later (repeatable).
+    #[arg(long, value_name = "P")]
+    pub port: Vec<u16>,
+    /// Trace every process.
+    #[arg(long)]
+    pub all: bool,
+    /// Never trace executables that match (repeatable).
+    #[arg(long, value_name = "GLOB")]
+    pub exclude_exec: Vec<String>,
+    /// What is written to standard output: traces as waterfalls (text), a line a span, JSON, or nothing.
+    #[arg(long, value_enum)]
+    pub output: Option<OutputFlag>,
+    /// Send spans to this OpenTelemetry Protocol endpoint (also OTEL_EXPORTER_OTLP_ENDPOINT).
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// How to speak to it (also OTEL_EXPORTER_OTLP_PROTOCOL).
+    #[arg(long, value_enum)]
+    pub otlp_protocol: Option<ProtocolFlag>,
+    /// How bytes on sockets are seen; auto takes the cheapest that the kernel allows.
+    #[arg(long, value_enum)]
+    pub io_backend: Option<BackendFlag>,
+    /// What becomes of the values in a URL's query.
+    #[arg(long, value_enum)]
+    pub query: Option<QueryFlag>,
+    /// Do not read CPU time and run-queue wait.
+    #[arg(long)]
+    pub no_thread_clocks: bool,
+    /// Do not measure how long requests wait before they are read.
+    #[arg(long)]
+    pub no_read_wait: bool,
+    /// Where `spanlet probes` asks.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Read settings from this file; flags win over it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Save the kernel's records to this file, for tests to replay.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub record: Option<PathBuf>,
+    /// Lose this many of 1000 records on purpose, to see what loss does.
+    #[arg(long, value_name = "N", hide = true, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub lose_per_mille: u32,
+}
+
+#[derive(Args, Debug)]
+pub struct Probes {
+    /// Tables, tables with everything in them, or JSON.
+    #[arg(long, value_enum, default_value_t = ReportForm::Text)]
+    pub output: ReportForm,
+    /// The agent's socket.
+    #[arg(long, value_name = "PATH", default_value = crate::config::fields::SOCKET)]
+    pub socket: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportForm {
+    Text,
+    Wide,
+    Json,
+}
+
+/// Mirrors of configuration words, as flag values.
+macro_rules! flag_values {
+    ($($flag:ident = $word:ident { $($value:ident),* })*) => {$(
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+        pub enum $flag { $($value),* }
+
+        impl From<$flag> for $word {
+            fn from(flag: $flag) -> Self {
+                match flag { $($flag::$value => Self::$value),* }
+            }
+        }
+    )*};
+}
+
+flag_values! {
+    OutputFlag = Output { Text, Lines, Json, None }
+    BackendFlag = IoBackend { Auto, SocketTracepoints, SysExit }
+    QueryFlag = Query { Redact, Keep, Drop }
+}
+
+/// As OTEL_EXPORTER_OTLP_PROTOCOL spells them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolFlag {
+    #[value(name = "grpc")]
+    Grpc,
+    #[value(name = "http/protobuf")]
+    HttpProtobuf,
+}
+
+impl From<ProtocolFlag> for Protocol {
+    fn from(flag: ProtocolFlag) -> Self {
+        match flag {
+            ProtocolFlag::Grpc => Self::Grpc,
+            ProtocolFlag::HttpProtobuf => Self::HttpProtobuf,
+        }
+    }
+}
+
+impl Run {
+    /// The settings that the flags make; what is not given is left to the file, the environment and the defaults.
+    pub fn settings(&self) -> RawConfig {
+        RawConfig {
+            select: RawSelect {
+                pids: given(&self.pid),
+                exec: given(&self.exec),
+                ports: given(&self.port),
+                all: self.all.then_some(true),
+                exclude_exec: given(&self.exclude_exec),
+            },
+            output: self.output.map(Into::into),
+            io_backend: self.io_backend.map(Into::into),
+            thread_clocks: self.no_thread_clocks.then_some(false),
+            read_wait: self.no_read_wait.then_some(false),
+            query: self.query.map(Into::into),
+            socket: self.socket.clone(),
+            otlp: RawOtlp {
+                endpoint: self.otlp_endpoint.clone(),
+                protocol: self.otlp_protocol.map(Into::into),
+                ..RawOtlp::default()
+            },
+            ..RawConfig::default()
+        }
+    }
+}
+
+fn given<T: Clone>(values: &[T]) -> Option<Vec<T>> {
+    (!values.is_empty()).then(|| values.to_vec())
+}

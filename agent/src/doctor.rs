@@ -1,0 +1,256 @@
+//! `spanlet doctor`: each kernel feature tried, what it enables, what its absence costs. Touches the kernel.
+//!
+//! Nothing is asked of version numbers: what can be tried is tried.
+
+use spanlet_abi::settings::{Settings, ABSENT};
+
+use crate::attach::btf::Btf;
+use crate::attach::offsets::{missing, offsets};
+use crate::attach::plan::{BackEnd, Wish, READ_WAIT, WRITE_BEGIN};
+use crate::attach::probes::{has_thread_clocks, Probes, Request};
+use crate::report::table;
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Works,
+    /// Something is not seen or costs more.
+    Missing,
+    /// Nothing can be traced.
+    Fatal,
+}
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    pub feature: &'static str,
+    pub outcome: Outcome,
+    /// What was found.
+    pub found: String,
+    pub enables: &'static str,
+    /// What its absence costs, and what to do.
+    pub without: &'static str,
+}
+
+/// Tries everything.
+pub fn examine() -> Vec<Check> {
+    let mut checks = vec![privileges(), process_namespace()];
+    let offsets = match Btf::of_kernel() {
+        Ok(btf) => {
+            checks.push(check("kernel types (BTF)", Ok("read".into()), TYPES));
+            Some(offsets(&btf))
+        }
+        Err(error) => {
+            checks.push(check(
+                "kernel types (BTF)",
+                Err((Outcome::Fatal, error.to_string())),
+                TYPES,
+            ));
+            None
+        }
+    };
+    if let Some(offsets) = offsets {
+        let lacking = missing(&offsets);
+        let found = match lacking.is_empty() {
+            true => Ok("all there".to_owned()),
+            false => Err((Outcome::Fatal, format!("missing: {}", lacking.join(", ")))),
+        };
+        checks.push(check("fields of sockets and tasks", found, FIELDS));
+        checks.push(check(
+            "scheduler totals",
+            there(has_thread_clocks(&offsets)),
+            CLOCKS,
+        ));
+        checks.push(check(
+            "thread-local base",
+            there(offsets.task_fsbase != ABSENT),
+            GOROUTINES,
+        ));
+    }
+    checks.extend(probes());
+    checks
+}
+
+type Words = (&'static str, &'static str);
+
+const TYPES: Words = (
+    "finding fields in the kernel",
+    "nothing is traced: run a kernel with CONFIG_DEBUG_INFO_BTF",
+);
+const FIELDS: Words = ("reading sockets", "nothing is traced on this kernel");
+const CLOCKS: Words = (
+    "spanlet.cpu_time and spanlet.run_queue_wait",
+    "spans do not say what a request cost",
+);
+const GOROUTINES: Words = (
+    "parents by goroutine",
+    "Go: parents by headers, connections and lone requests only",
+);
+const BACK_END: Words = (
+    "reads from and writes to sockets",
+    "the other back end is used",
+);
+
+fn there(there: bool) -> Result<String, (Outcome, String)> {
+    match there {
+        true => Ok("there".to_owned()),
+        false => Err((
+            Outcome::Missing,
+            "this kernel does not have them".to_owned(),
+        )),
+    }
+}
+
+fn check(feature: &'static str, found: Result<String, (Outcome, String)>, words: Words) -> Check {
+    let (outcome, found) = match found {
+        Ok(found) => (Outcome::Works, found),
+        Err(reason) => reason,
+    };
+    Check {
+        feature,
+        outcome,
+        found,
+        enables: words.0,
+        without: words.1,
+    }
+}
+
+fn privileges() -> Check {
+    // SAFETY: has no precondition.
+    let found = match unsafe { libc::geteuid() } {
+        0 => Ok("root".to_owned()),
+        user => Err((Outcome::Missing, format!("user {user}"))),
+    };
+    let words = (
+        "loading programs, reading processes",
+        "nothing is traced unless CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are given",
+    );
+    check("privileges", found, words)
+}
+
+/// Inode of the initial PID namespace (include/linux/proc_ns.h, PROC_PID_INIT_INO).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+fn process_namespace() -> Check {
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let found = match namespace.to_str() == Some(INITIAL_PID_NAMESPACE) {
+        true => Ok("the node's".to_owned()),
+        false => Err((Outcome::Missing, namespace.display().to_string())),
+    };
+    let words = (
+        "naming processes as the kernel does",
+        "processes are mistaken for others: run with the node's PID namespace (hostPID: true)",
+    );
+    check("PID namespace", found, words)
+}
+
+/// Loads and attaches each back end in turn, tracing nobody.
+fn probes() -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut extras = None;
+    for (back_end, feature) in BackEnd::ALL
+        .into_iter()
+        .zip(["socket tracepoints", "sys_exit"])
+    {
+        let found = match attach(back_end) {
+            Ok(probes) => {
+                extras = Some((probes.attached.clone(), probes.left.clone()));
+                Ok(format!("works ({})", names(back_end)))
+            }
+            Err(error) => Err((Outcome::Missing, first_line(&error.to_string()))),
+        };
+        checks.push(check(feature, found, BACK_END));
+    }
+    if checks.iter().all(|check| check.outcome != Outcome::Works) {
+        checks
+            .iter_mut()
+            .for_each(|check| check.outcome = Outcome::Fatal);
+    }
+    let (attached, left) = extras.unwrap_or_default();
+    for probe in [READ_WAIT, WRITE_BEGIN] {
+        let found = match left.iter().find(|left| left.probe == probe) {
+            _ if attached.contains(&probe) => Ok("works".to_owned()),
+            Some(left) => Err((Outcome::Missing, first_line(&left.reason))),
+            None => Err((Outcome::Missing, "not tried: no back end works".to_owned())),
+        };
+        checks.push(check(probe.name, found, (probe.enables, probe.without)));
+    }
+    checks
+}
+
+fn attach(back_end: BackEnd) -> Result<Probes, crate::attach::Error> {
+    let request = Request {
+        wish: Wish {
+            back_end: Some(back_end),
+            read_wait: true,
+        },
+        settings: Settings::default(),
+    };
+    Probes::attach(&request).map(|(probes, _ring)| probes)
+}
+
+fn names(back_end: BackEnd) -> String {
+    let names: Vec<_> = back_end.probes().iter().map(|probe| probe.name).collect();
+    names.join(", ")
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Whether anything can be traced.
+pub fn can_trace(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.outcome != Outcome::Fatal)
+}
+
+/// As a table, with a line of conclusion.
+pub fn text(checks: &[Check]) -> String {
+    let rows = checks.iter().map(|check| {
+        let (mark, last) = match check.outcome {
+            Outcome::Works => ("ok", check.enables),
+            Outcome::Missing => ("missing", check.without),
+            Outcome::Fatal => ("FATAL", check.without),
+        };
+        vec![
+            mark.to_owned(),
+            check.feature.to_owned(),
+            check.found.clone(),
+            last.to_owned(),
+        ]
+    });
+    let mut out = String::new();
+    table(
+        &["", "FEATURE", "FOUND", "ENABLES, OR COSTS WHEN MISSING"],
+        rows.collect(),
+        &mut out,
+    );
+    out.push_str(match can_trace(checks) {
+        true => "\nspanlet can trace here\n",
+        false => "\nspanlet cannot trace here\n",
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fatal_check_says_that_nothing_can_be_traced() {
+        let works = check("a", Ok("there".into()), ("seeing", "blindness"));
+        let fatal = check(
+            "b",
+            Err((Outcome::Fatal, "gone".into())),
+            ("seeing", "blindness"),
+        );
+        assert!(can_trace(std::slice::from_ref(&works)));
+        assert!(
+            text(std::slice::from_ref(&works)).contains("ok  a"),
+            "{}",
+            text(&[works.clone()])
+        );
+        let text = text(&[works, fatal]);
+        assert!(text.contains("FATAL  b        gone   blindness"), "{text}");
+        assert!(text.ends_with("spanlet cannot trace here\n"));
+    }
+}

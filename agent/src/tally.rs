@@ -1,0 +1,100 @@
+//! What every room has counted, gathered: one list for the agent's metrics and for `spanlet probes`.
+
+use spanlet_abi::loss;
+
+use crate::capture::Reader;
+use crate::pipeline::Rooms;
+use crate::telemetry::{Id, Snapshot};
+
+/// The counters of all rooms now.
+pub(crate) fn snapshot(rooms: &Rooms, reader: &Reader) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    kernel(&mut snapshot, rooms);
+    capture(&mut snapshot, reader);
+    decode(&mut snapshot, rooms);
+    enrich(&mut snapshot, rooms);
+    snapshot.add_export(&rooms.exporter.counts());
+    processes(&mut snapshot, rooms);
+    snapshot.add_own_usage();
+    snapshot
+}
+
+fn kernel(snapshot: &mut Snapshot, rooms: &Rooms) {
+    for (reason, lost) in loss::NAMES.into_iter().zip(rooms.probes.losses()) {
+        snapshot.add_one(Id::KernelLosses, reason, lost as f64);
+    }
+    for cost in rooms.probes.costs() {
+        snapshot.add_one(Id::ProbeHits, cost.probe, cost.hits as f64);
+        snapshot.add_one(Id::ProbeTime, cost.probe, cost.nanoseconds as f64);
+    }
+}
+
+fn capture(snapshot: &mut Snapshot, reader: &Reader) {
+    let counts = reader.counts();
+    snapshot.add(Id::KernelRecords, counts.records as f64);
+    snapshot.add(Id::RingBytes, counts.bytes as f64);
+    for (reason, number) in [
+        ("short", counts.skipped_short),
+        ("unknown_kind", counts.skipped_unknown_kind),
+        ("recording_failed", counts.recording_failed),
+    ] {
+        snapshot.add_one(Id::CaptureSkipped, reason, number as f64);
+    }
+}
+
+fn decode(snapshot: &mut Snapshot, rooms: &Rooms) {
+    let counts = rooms.decoder.counts();
+    for (outcome, number) in [
+        ("connections", counts.connections),
+        ("opaque_connections", counts.opaque),
+        ("malformed", counts.malformed),
+        ("incomplete_heads", counts.incomplete_heads),
+        ("answers_without_request", counts.answers_without_request),
+        ("pipeline_full", counts.pipeline_full),
+        ("gaps", counts.gaps),
+        ("lost_bytes", counts.lost_bytes),
+        ("repeated_bytes", counts.repeated_bytes),
+        ("connections_evicted", counts.evicted),
+    ] {
+        snapshot.add_one(Id::DecodeNoted, outcome, number as f64);
+    }
+    snapshot.add_one(Id::DecodeExchanges, "started", counts.exchanges as f64);
+    snapshot.add_one(Id::DecodeExchanges, "finished", counts.finished as f64);
+    let (connections, bytes) = rooms.decoder.held();
+    snapshot.add(Id::DecodeOpen, connections as f64);
+    snapshot.add(Id::DecodeHeld, bytes as f64);
+}
+
+fn enrich(snapshot: &mut Snapshot, rooms: &Rooms) {
+    let counts = rooms.enricher.counts();
+    snapshot.add(Id::EnrichSpans, counts.spans as f64);
+    for (evidence, number) in counts.linked() {
+        snapshot.add_one(Id::EnrichParents, evidence, number as f64);
+    }
+    for (reason, number) in counts.refused() {
+        snapshot.add_one(Id::EnrichRefused, reason, number as f64);
+    }
+    for (reason, number) in [
+        ("waiting_full", counts.dropped_waiting_full),
+        ("exchanges_full", counts.exchanges_full),
+        ("processes_full", counts.processes_full),
+        ("abandoned", counts.abandoned),
+        ("unannounced", counts.unannounced),
+        ("context_malformed", counts.context_malformed),
+        ("links_undone", counts.undone),
+    ] {
+        snapshot.add_one(Id::EnrichDropped, reason, number as f64);
+    }
+}
+
+fn processes(snapshot: &mut Snapshot, rooms: &Rooms) {
+    let mut by_language = std::collections::BTreeMap::<&str, f64>::new();
+    for (_, tracked) in rooms.census.tracked() {
+        *by_language
+            .entry(tracked.facts.language.name())
+            .or_default() += 1.0;
+    }
+    for (language, number) in by_language {
+        snapshot.add_one(Id::ProcessesTraced, language, number);
+    }
+}
