@@ -41,7 +41,7 @@ impl<'a, M: Machine> Apt<'a, M> {
 
     /// The newest version on offer of packages whose name matches a regular expression.
     pub fn newest(&self, pattern: &str) -> Result<Option<(String, Version)>> {
-        self.refresh(&[pattern.to_owned()])?;
+        self.refresh(&[pattern.trim_matches(['^', '$']).to_owned()])?;
         let found = self
             .machine
             .output("apt-cache", &["search", "--names-only", pattern])

@@ -13,7 +13,7 @@ use crate::run::Run;
 use crate::step::Outcome;
 use crate::toolchain::{own_rustup_home, Toolchain, RUSTC_MINIMUM};
 
-/// Longest wait for rustup; where its downloads are not to be had it fails at once.
+/// Longest wait for rustup's downloads.
 const RUSTUP_WAIT_MAX: Duration = Duration::from_secs(600);
 const BPF_LINKER_VERSION: &str = "^0.13";
 
@@ -22,8 +22,11 @@ pub fn toolchain<M: Machine>(machine: &M, apt: &Apt<M>) -> Result<Outcome> {
     if let Some(found) = Toolchain::find(machine) {
         return Ok(Outcome::AlreadyThere(found.describe()));
     }
-    if !(machine.find("rustup").is_some() && install_nightly().is_ok()) {
-        install_distribution(apt)?;
+    if let Err(fault) = install_distribution(apt) {
+        if machine.find("rustup").is_none() {
+            return Err(fault);
+        }
+        install_nightly().with_context(|| format!("{fault:#}; and not from rustup either"))?;
     }
     let found =
         Toolchain::find(machine).context("the toolchain was installed but does not answer")?;

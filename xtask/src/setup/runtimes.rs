@@ -157,6 +157,6 @@ mod tests {
         let Err(fault) = runtimes(&machine, &Apt::new(&machine)) else {
             panic!("nothing was missing")
         };
-        assert!(fault.to_string().contains("golang-go"), "{fault}");
+        assert!(fault.to_string().ends_with("hold: golang-go"), "{fault}");
     }
 }
