@@ -94,8 +94,8 @@ impl Connection {
         });
         if fate != Fate::Http {
             conversation.abandon(None, books, out);
-            let never = fate == Fate::Upgraded || detect::never_http1(io.data);
-            let for_good = never || !(conversation.is_confirmed() || self.start_unseen(io));
+            let for_good =
+                fate == Fate::Upgraded || conversation.is_fresh() || detect::never_http1(io.data);
             self.turn_opaque(io, for_good, books, out);
         }
     }
@@ -188,35 +188,39 @@ impl Connection {
         self.weight
     }
 
-    fn start_unseen(&self, io: &Io<'_>) -> bool {
-        self.initiator == Initiator::Unknown || io.already_open
-    }
-
     /// The first bytes: a request, or an answer to one that was not seen or comes late.
     fn look(&mut self, io: &Io<'_>, books: &mut Books, out: &mut Vec<Step>) {
         if io.size == 0 {
             return;
         }
-        let fresh = !self.start_unseen(io);
-        let begins = fresh || io.turn_start;
+        // Who speaks first begins a turn: otherwise bytes were lost.
+        let fresh = self.initiator != Initiator::Unknown && !io.already_open && io.turn_start;
         let side = Conversation::side_of_requests(io.direction);
-        if begins && detect::request_line(io.data) != Verdict::No && !io.data.is_empty() {
-            self.carries = Carries::Http(Box::new(Conversation::new(side, fresh)));
+        let other_side = match side {
+            Side::Server => Side::Client,
+            Side::Client => Side::Server,
+        };
+        let conversation = if io.turn_start && detect::request_line_begins(io.data)
+            || fresh && !io.data.is_empty() && detect::request_line(io.data) == Verdict::More
+        {
+            Some(Conversation::new(side, fresh))
         } else if detect::status_line(io.data) == Verdict::Yes {
-            let side = match side {
-                Side::Server => Side::Client,
-                Side::Client => Side::Server,
-            };
-            self.carries = Carries::Http(Box::new(Conversation::new(side, fresh)));
+            Some(Conversation::new(other_side, false))
         } else {
-            let for_good = fresh && !io.data.is_empty() || detect::never_http1(io.data);
-            self.turn_opaque(io, for_good, books, out);
+            None
+        };
+        match conversation {
+            Some(conversation) => self.carries = Carries::Http(Box::new(conversation)),
+            None => {
+                let seen = fresh && !io.data.is_empty();
+                self.turn_opaque(io, seen || detect::never_http1(io.data), books, out);
+            }
         }
     }
 
     /// A turn that begins with a request line makes it HTTP.
     fn look_again(&mut self, io: &Io<'_>, out: &mut Vec<Step>) {
-        if io.turn_start && detect::request_line(io.data) == Verdict::Yes {
+        if io.turn_start && detect::request_line_begins(io.data) {
             self.opaque_ended(io.origin.time, out);
             let side = Conversation::side_of_requests(io.direction);
             self.carries = Carries::Http(Box::new(Conversation::new(side, false)));

@@ -16,8 +16,9 @@ pub enum Verdict {
 }
 
 /// Whether the bytes begin with an HTTP/1 request line (RFC 9112 §3). One with spaces in its target is one too:
-/// not valid, but the function has to answer it.
+/// not valid, but the function has to answer it. Empty lines before it are passed over (RFC 9112 §2.2).
 pub fn request_line(bytes: &[u8]) -> Verdict {
+    let bytes = &bytes[blank(bytes)..];
     let method = bytes.iter().take_while(|byte| is_token(**byte)).count();
     match bytes.get(method) {
         _ if method > METHOD_BYTES_MAX => return Verdict::No,
@@ -33,6 +34,12 @@ pub fn request_line(bytes: &[u8]) -> Verdict {
     }
 }
 
+/// Bytes of the empty lines at the start.
+pub fn blank(bytes: &[u8]) -> usize {
+    let is_blank = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+    bytes.iter().take_while(is_blank).count()
+}
+
 /// Whether the first bytes of a request line whose end is not known can be taken for one: a method everybody
 /// knows, and a target of a usual form.
 pub fn request_line_likely(bytes: &[u8]) -> bool {
@@ -42,6 +49,19 @@ pub fn request_line_likely(bytes: &[u8]) -> bool {
         words.next().unwrap_or_default(),
     );
     METHODS.contains(&method) && (target.starts_with(b"/") || target.starts_with(b"http"))
+}
+
+/// Whether the bytes may well be the start of a request line: one is there, or a method everybody knows begins.
+pub fn request_line_begins(bytes: &[u8]) -> bool {
+    let begins = |method: &&[u8]| {
+        let word = method.iter().chain(b" ");
+        !bytes.is_empty() && bytes.iter().zip(word).all(|(byte, other)| byte == other)
+    };
+    match request_line(bytes) {
+        Verdict::Yes => true,
+        Verdict::No => false,
+        Verdict::More => METHODS.iter().any(begins),
+    }
 }
 
 /// Whether the bytes begin with an HTTP/1 status line (RFC 9112 §4).
@@ -84,7 +104,7 @@ mod tests {
 
     #[test]
     fn request_lines() {
-        let cases: [(&[u8], Verdict); 14] = [
+        let cases: [(&[u8], Verdict); 15] = [
             (b"GET / HTTP/1.1\r\n", Verdict::Yes),
             (b"GET / HTTP/1.0\nHost", Verdict::Yes),
             (b"M-SEARCH * HTTP/1.1\r\n", Verdict::Yes),
@@ -92,6 +112,7 @@ mod tests {
             (b"GET /caf\xc3\xa9 HTTP/1.1\r\n", Verdict::Yes),
             (b"G", Verdict::More),
             (b"", Verdict::More),
+            (b"\r\n\r\nGET / HTTP/1.1\r\n", Verdict::Yes),
             (b"GET /long", Verdict::More),
             (b"set key 0 0 5\r\nhello", Verdict::No),
             (b"GET /\r\n", Verdict::No),

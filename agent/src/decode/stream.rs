@@ -57,6 +57,11 @@ impl Stream {
         }
     }
 
+    /// Whether no call of it was seen.
+    pub fn is_unseen(&self) -> bool {
+        self.next.is_none()
+    }
+
     /// Bytes lost before the call, and bytes of it that were seen before.
     fn jump(&self, io: &Io<'_>) -> (u64, u64) {
         let Some(next) = self.next else { return (0, 0) };

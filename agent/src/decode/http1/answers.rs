@@ -88,6 +88,10 @@ impl Conversation {
         }
         let io = scene.io;
         self.likely_end_confirmed(scene);
+        // An answer begins a turn. Where the position cannot show that its start was lost, this does.
+        if self.answer_stream.is_unseen() && io.size > 0 && !io.turn_start {
+            self.lost_head(scene);
+        }
         let cut = self.answer_stream.cut(io);
         count_cut(&cut, scene);
         for piece in cut.pieces.into_iter().flatten() {
@@ -349,7 +353,7 @@ impl Conversation {
     fn answer_without_request(&mut self, scene: &mut Scene<'_>) {
         let io = scene.io;
         let begins = io.size > 0 && detect::status_line(io.data) == Verdict::Yes;
-        let between = matches!(self.requests, Requests::Head { .. });
+        let between = matches!(self.requests, Requests::Head { .. }) || !self.confirmed;
         let holding = matches!(self.answers, Answers::Held { .. });
         if (begins || holding) && between && self.side == Side::Client && !io.end_of_stream {
             if !holding {
@@ -366,6 +370,7 @@ impl Conversation {
         scene.books.counts.answers_without_request += u64::from(begins && !holding);
         count_cut(&self.answer_stream.cut(io), scene);
         self.answers = Answers::Seek;
+        self.fresh &= io.size == 0;
     }
 
     fn hold(&mut self, io: &Io<'_>) -> bool {

@@ -118,9 +118,9 @@ impl Conversation {
         self.fate
     }
 
-    /// Whether a request was seen.
-    pub fn is_confirmed(&self) -> bool {
-        self.confirmed
+    /// Whether nothing was seen but the start of what should be the first request.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
     }
 
     /// Exchanges open.

@@ -136,12 +136,8 @@ impl Conversation {
             return None;
         };
         let sought = *sought;
-        // RFC 9112 §2.2: empty lines before a request line are passed over.
         let blank = match head.bytes.is_empty() {
-            true => bytes
-                .iter()
-                .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-                .count(),
+            true => detect::blank(bytes),
             false => 0,
         };
         let (position, bytes) = (position.wrapping_add(blank as u32), &bytes[blank..]);
@@ -242,8 +238,12 @@ impl Conversation {
         self.open.push_back(open);
     }
 
-    /// A request that begins a turn: an answer before it whose end could not be seen is over.
+    /// A request that begins a turn: an answer before it that could not be followed is over.
     fn answers_before(&mut self, scene: &mut Scene<'_>) {
+        if self.answer_stream.is_unseen() {
+            // There was one, of which every record was lost.
+            return self.give_up_oldest(0, scene.books, scene.out);
+        }
         let Answers::Body {
             body: Body::Blind { .. },
             likely_end,

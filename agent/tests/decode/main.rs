@@ -1,0 +1,9 @@
+//! Room 3 as the pipeline uses it: scripted conversations in, the exchanges they make compared.
+
+mod cases;
+mod ends;
+mod kernel;
+mod losses;
+mod others;
+mod properties;
+mod times;

@@ -1,0 +1,252 @@
+//! What holds for any stream: however it is cut, whatever of it is lost, whatever it is.
+
+use crate::kernel::{run, Record, Talk, MS};
+use proptest::prelude::*;
+use spanlet::capture::event::*;
+use spanlet::clock::Monotonic;
+use spanlet::decode::exchange::{Outcome, Side};
+
+const REQUESTS: [&str; 6] = [
+    "GET /0 HTTP/1.1\r\nHost: h\r\nTraceparent: 00-01-02-03\r\n\r\n",
+    "POST /1 HTTP/1.1\r\nContent-Length: 11\r\n\r\nhello world",
+    "PUT /2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4;x\r\nabcd\r\n1\r\n\n\r\n0\r\nA: b\r\n\r\n",
+    "HEAD /3 HTTP/1.0\r\nHost: h\r\n\r\n",
+    "\r\nDELETE /4 HTTP/1.1\nContent-Length: 0\n\n",
+    "POST /5 HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+];
+
+const ANSWERS: [&str; 6] = [
+    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 500 Oops\r\nX: y\r\n fold\r\nContent-Length: 20\r\n\r\nHTTP/1.1 200 OK\r\n\r\n!",
+    "HTTP/1.0 404 Not Found\r\nTransfer-Encoding: Chunked\r\n\r\n00a\r\n0\r\n\r\n12345\r\n0\r\nT: t\r\n\r\n",
+];
+
+/// Requests sent together, then their answers. A HEAD request gets an answer without a body.
+type Turn = Vec<(usize, usize)>;
+
+fn turns(together: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Turn>> {
+    let pair = (0..REQUESTS.len(), 0..ANSWERS.len());
+    let pair = pair.prop_map(|(request, answer)| (request, if request == 3 { 3 } else { answer }));
+    prop::collection::vec(prop::collection::vec(pair, together), 1..5)
+}
+
+fn side() -> impl Strategy<Value = Side> {
+    prop_oneof![Just(Side::Server), Just(Side::Client)]
+}
+
+/// The turns, in calls of these sizes (used again from the first).
+fn talk(side: Side, turns: &[Turn], sizes: &[usize]) -> Talk {
+    let mut talk = Talk::new(side);
+    let mut sizes = sizes.iter().copied().cycle();
+    for turn in turns {
+        let requests: Vec<&str> = turn.iter().map(|(request, _)| REQUESTS[*request]).collect();
+        let answers: Vec<&str> = turn.iter().map(|(_, answer)| ANSWERS[*answer]).collect();
+        let mut cut = |bytes: String, request: bool| {
+            let mut bytes = bytes.as_bytes();
+            while !bytes.is_empty() {
+                let (now, rest) = bytes.split_at(sizes.next().unwrap_or(1).clamp(1, bytes.len()));
+                match request {
+                    true => talk.request(now),
+                    false => talk.answer(now),
+                };
+                bytes = rest;
+            }
+        };
+        cut(requests.concat(), true);
+        cut(answers.concat(), false);
+    }
+    talk
+}
+
+/// When the calls that moved the bytes at these positions took place must be what the exchange says.
+fn assert_times(talk: &mut Talk, whole: &[String]) -> Result<(), TestCaseError> {
+    let told = run(&talk.records);
+    prop_assert_eq!(told.lines(), whole);
+    let calls: Vec<Io<'static>> = talk
+        .records
+        .iter_mut()
+        .skip(1)
+        .map(|record| record.io().clone())
+        .collect();
+    for (started, exchange) in told.started().zip(told.finished()) {
+        let holds = |io: &&Io<'static>| {
+            io.direction == talk.way(true) && started.position.wrapping_sub(io.position) < io.size
+        };
+        let first = calls.iter().find(holds).map(|io| io.origin.time);
+        prop_assert_eq!(Some(exchange.started), first);
+        let answer = calls.iter().filter(|io| io.direction == talk.way(false));
+        let times: Vec<_> = answer.map(|io| io.origin.time).collect();
+        prop_assert!(exchange
+            .first_byte
+            .is_some_and(|time| times.contains(&time)));
+        prop_assert!(times.contains(&exchange.ended));
+        prop_assert!(exchange.first_byte <= Some(exchange.ended));
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_cut_gives_the_same_exchanges(
+        side in side(),
+        turns in turns(1..4),
+        sizes in prop::collection::vec(1..60_usize, 1..20),
+    ) {
+        let whole = run(&talk(side, &turns, &[usize::MAX]).records).lines();
+        prop_assert_eq!(whole.len(), turns.iter().map(Vec::len).sum::<usize>());
+        assert_times(&mut talk(side, &turns, &sizes), &whole)?;
+    }
+
+    /// One request at a time: the others come out as if nothing had been lost. Together: those of other turns do.
+    #[test]
+    fn a_lost_record_loses_at_most_its_own_turn(
+        side in side(),
+        turns in prop_oneof![turns(1..2), turns(1..4)],
+        sizes in prop::collection::vec(1..60_usize, 1..20),
+        lost in any::<prop::sample::Index>(),
+    ) {
+        let mut talk = talk(side, &turns, &sizes);
+        let whole = run(&talk.records);
+        let lost = 1 + lost.index(talk.records.len() - 1);
+        let time = talk.records.remove(lost).io().origin.time;
+        talk.records[lost..].iter_mut().for_each(|record| record.io().process_losses += 1);
+        let told = run(&talk.records);
+        let mut begin = 0;
+        for turn in &turns {
+            let exchanges: Vec<_> = whole.finished().skip(begin).take(turn.len()).collect();
+            begin += turn.len();
+            let hit = exchanges.iter().any(|exchange| exchange.started <= time) && exchanges.iter().any(|exchange| exchange.ended >= time);
+            for expected in exchanges.into_iter().filter(|_| !hit) {
+                let found = told.finished().find(|found| found.started == expected.started);
+                let found = found.map(|found| (crate::kernel::line(found), found.first_byte, found.ended));
+                prop_assert_eq!(found, Some((crate::kernel::line(expected), expected.first_byte, expected.ended)));
+            }
+        }
+        prop_assert!(told.finished().count() <= whole.finished().count());
+        let wrong = told.finished().filter(|exchange| exchange.outcome == Outcome::ConnectionClosed);
+        prop_assert_eq!(wrong.count(), 0);
+    }
+
+    #[test]
+    fn nothing_panics_or_grows(records in prop::collection::vec(record(), 0..200)) {
+        run(&records);
+    }
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    let text =
+        (0..REQUESTS.len(), 0..200_usize, any::<bool>()).prop_map(|(index, end, request)| {
+            let text = if request {
+                REQUESTS[index]
+            } else {
+                ANSWERS[index]
+            };
+            text.as_bytes()[..end.min(text.len())].to_vec()
+        });
+    let pieces = prop::sample::select(vec![
+        "\r\n",
+        "0\r\n\r\n",
+        "\r\n0\r\n\r\n",
+        "ffffffffffffffff\r\n",
+        "GET ",
+        " HTTP/1.1\r\n",
+        "HTTP/1.1 101 \r\n\r\n",
+    ]);
+    prop_oneof![
+        text,
+        pieces.prop_map(|piece| piece.as_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 0..40),
+    ]
+}
+
+/// Anything at all on a few connections.
+fn record() -> impl Strategy<Value = Record> {
+    let place = (
+        0..3_u64,
+        1..3_u64,
+        0..3_u32,
+        prop_oneof![0..300_u64, Just(u64::MAX / MS)],
+    );
+    let io = (
+        bytes(),
+        any::<bool>(),
+        prop_oneof![0..600_u32, any::<u32>()],
+        prop_oneof![
+            Just(None),
+            (0..70_u32).prop_map(Some),
+            any::<u32>().prop_map(Some)
+        ],
+    );
+    let flags = (any::<[bool; 4]>(), any::<[u8; 8]>(), 0..3_u32, any::<u64>());
+    (place, io, flags, 0..12_u8).prop_map(
+        |(
+            (socket, generation, process, time),
+            (data, egress, position, size),
+            (flags, tail, losses, word),
+            kind,
+        )| {
+            let connection = ConnectionId { socket, generation };
+            let origin = Origin {
+                time: Monotonic(time * MS),
+                process: HostPid(process),
+                thread: HostTid(process),
+            };
+            let event = match kind {
+                0 => Event::Closed(Closed {
+                    time: origin.time,
+                    connection,
+                    reset: flags[0],
+                }),
+                1 => Event::Exit {
+                    origin,
+                    status: losses,
+                },
+                2 => Event::Opened(Opened {
+                    origin,
+                    connection,
+                    local: Endpoint::Unix,
+                    remote: Endpoint::Unknown,
+                    initiator: if flags[0] {
+                        Initiator::Here
+                    } else {
+                        Initiator::There
+                    },
+                    established: None,
+                    peer_socket: None,
+                    goroutine: None,
+                    network_namespace: 0,
+                }),
+                _ => Event::Io(Io {
+                    origin,
+                    connection,
+                    direction: if egress {
+                        Direction::Egress
+                    } else {
+                        Direction::Ingress
+                    },
+                    position,
+                    size: size.unwrap_or(data.len() as u32),
+                    data: &[],
+                    tail: flags[0].then_some(tail),
+                    turn_start: flags[1],
+                    end_of_stream: flags[2],
+                    already_open: flags[3],
+                    goroutine: None,
+                    thread_clock: Some(ThreadClock {
+                        cpu_ns: word,
+                        run_queue_wait_ns: word / 2,
+                    }),
+                    ready: Some(Monotonic(word)),
+                    process_losses: losses,
+                    system_call: 0,
+                }),
+            };
+            Record { event, data }
+        },
+    )
+}
