@@ -51,7 +51,7 @@ fn program(facts: &ProcessFacts) -> Option<String> {
 /// How an interpreter's command line is read.
 struct Interpreter {
     language: Language,
-    /// What its executable's name starts with.
+    /// The name of its executable, before a version.
     executable: &'static str,
     /// Options whose value is the program.
     names: &'static [&'static str],
@@ -143,8 +143,19 @@ const INTERPRETERS: [Interpreter; 6] = [
 fn interpreter(facts: &ProcessFacts) -> Option<&'static Interpreter> {
     let name = facts.executable_name();
     INTERPRETERS.iter().find(|interpreter| {
-        name.starts_with(interpreter.executable)
+        is_version_of(name, interpreter.executable)
             && (facts.language == interpreter.language || facts.language == Language::Unknown)
+    })
+}
+
+/// `python` is `python`, `python3` and `python3.11`; Debian calls `node` `nodejs` as well.
+fn is_version_of(name: &str, executable: &str) -> bool {
+    let version = name.strip_prefix(executable);
+    version.is_some_and(|version| {
+        version == "js"
+            || version
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'.')
     })
 }
 

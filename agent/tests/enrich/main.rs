@@ -1,0 +1,13 @@
+//! Room 4, from outside: steps in, spans out.
+
+mod contexts;
+mod growth;
+mod lifecycle;
+mod parents;
+mod properties;
+mod redaction;
+mod refusals;
+mod resources;
+mod semantics;
+mod steps;
+mod wires;

@@ -1,0 +1,285 @@
+//! Readable steps: builds what the decoder would tell, and finds the spans that came of it.
+//!
+//! Exchanges are numbered by the test; a span is found again by its user agent, which is that number.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use spanlet::attach::{Language, ProcessFacts};
+use spanlet::capture::event::{ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin};
+use spanlet::clock::{Monotonic, WallOffset};
+use spanlet::decode::exchange::{
+    EndEvidence, Exchange, ExchangeId, Link, Outcome, Protocol, Request, Response, Side, Started,
+};
+use spanlet::decode::Step;
+use spanlet::enrich::{Config, Counts, Enricher, Span};
+
+pub const OFFSET: WallOffset = WallOffset(1_000_000_000_000);
+
+/// Milliseconds since the start of the test.
+pub fn ms(milliseconds: u64) -> Monotonic {
+    Monotonic(1_000_000_000).after(Duration::from_millis(milliseconds))
+}
+
+/// An exchange's start, to be changed before it is told.
+#[derive(Clone)]
+pub struct Start(pub Started);
+
+/// A server exchange of process 1, thread 1, on a connection of its own.
+pub fn server(id: u64, at: u64) -> Start {
+    start(id, Side::Server, at).on_connection(10_000 + id, id as u32)
+}
+
+/// A client exchange of process 1, thread 1, on a connection of its own.
+pub fn client(id: u64, at: u64) -> Start {
+    start(id, Side::Client, at).on_connection(10_000 + id, id as u32)
+}
+
+fn start(id: u64, side: Side, at: u64) -> Start {
+    Start(Started {
+        id: ExchangeId(id),
+        side,
+        link: Link {
+            id: ConnectionId::default(),
+            local: Endpoint::Unknown,
+            remote: Endpoint::Unknown,
+            peer_socket: None,
+            network_namespace: 1,
+            dialer: None,
+            established: None,
+        },
+        origin: Origin {
+            time: ms(at),
+            process: HostPid(1),
+            thread: HostTid(1),
+        },
+        goroutine: None,
+        position: 0,
+        first_on_connection: false,
+        context: Vec::new(),
+        process_losses: 0,
+    })
+}
+
+pub fn tcp(address: &str, port: u16) -> Endpoint {
+    let address: IpAddr = address.parse().expect("address");
+    Endpoint::Tcp { address, port }
+}
+
+impl Start {
+    pub fn process(mut self, process: u32) -> Self {
+        self.0.origin.process = HostPid(process);
+        self
+    }
+
+    pub fn thread(mut self, thread: u32) -> Self {
+        self.0.origin.thread = HostTid(thread);
+        self
+    }
+
+    pub fn goroutine(mut self, id: u64, parent: u64) -> Self {
+        self.0.goroutine = Some(Goroutine { id, parent });
+        self
+    }
+
+    /// The TCP connection of that number: from 10.0.0.1, port number, to 10.0.0.2:80.
+    pub fn on_connection(mut self, number: u64, position: u32) -> Self {
+        let (near, far) = (tcp("10.0.0.1", number as u16), tcp("10.0.0.2", 80));
+        let is_client = self.0.side == Side::Client;
+        let (local, remote) = if is_client { (near, far) } else { (far, near) };
+        self.0.link.local = local;
+        self.0.link.remote = remote;
+        self.0.link.id.socket = number * 2 + u64::from(is_client);
+        self.0.position = position;
+        self
+    }
+
+    /// A Unix socket whose other end is that socket.
+    pub fn on_unix(mut self, socket: u64, peer: u64) -> Self {
+        self.0.link.local = Endpoint::Unix;
+        self.0.link.remote = Endpoint::Unix;
+        self.0.link.id.socket = socket;
+        self.0.link.peer_socket = Some(peer);
+        self
+    }
+
+    pub fn to(mut self, address: &str) -> Self {
+        self.0.link.remote = tcp(address, 80);
+        self
+    }
+
+    /// The first exchange on a connection dialled by that goroutine and established then.
+    pub fn dialled(mut self, id: u64, parent: u64, established: u64) -> Self {
+        self.0.link.dialer = Some(Goroutine { id, parent });
+        self.0.link.established = Some(ms(established));
+        self.0.first_on_connection = true;
+        self
+    }
+
+    pub fn context(mut self, name: &str, value: &str) -> Self {
+        self.0.context.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn losses(mut self, losses: u32) -> Self {
+        self.0.process_losses = losses;
+        self
+    }
+
+    /// The exchange that this becomes: `GET /` answered by 200.
+    pub fn exchange(&self, ended: u64) -> Exchange {
+        let started = &self.0;
+        Exchange {
+            id: started.id,
+            side: started.side,
+            protocol: Protocol::Http11,
+            process: started.origin.process,
+            thread: started.origin.thread,
+            link: started.link.clone(),
+            started: started.origin.time,
+            first_byte: None,
+            ended: ms(ended),
+            request: Request {
+                method: Some("GET".to_owned()),
+                target: Some("/".to_owned()),
+                user_agent: Some(started.id.0.to_string()),
+                context: started.context.clone(),
+                ..Request::default()
+            },
+            response: Response {
+                status: Some(200),
+                ..Response::default()
+            },
+            outcome: Outcome::Complete,
+            end_evidence: EndEvidence::Counted,
+            upgraded: false,
+            serving: None,
+            read_wait: None,
+        }
+    }
+}
+
+/// An enricher, what it was told, and what it told.
+pub struct World {
+    pub enricher: Enricher,
+    open: HashMap<u64, Start>,
+    pub spans: Vec<Span>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub fn with(config: Config) -> Self {
+        Self {
+            enricher: Enricher::new(config, 7),
+            open: HashMap::new(),
+            spans: Vec::new(),
+        }
+    }
+
+    pub fn language(mut self, process: u32, language: Language) -> Self {
+        self.enricher.process(ProcessFacts {
+            pid: HostPid(process),
+            executable_path: format!("/bin/program{process}"),
+            language,
+            ..ProcessFacts::default()
+        });
+        self
+    }
+
+    pub fn start(&mut self, start: Start) {
+        self.open.insert(start.0.id.0, start.clone());
+        self.enricher.apply(Step::Started(start.0));
+    }
+
+    pub fn finish(&mut self, id: u64, at: u64) {
+        let exchange = self.open.remove(&id).expect("it started").exchange(at);
+        self.enricher.apply(Step::Finished(Box::new(exchange)));
+    }
+
+    /// A whole exchange.
+    pub fn run(&mut self, start: Start, ended: u64) {
+        let id = start.0.id.0;
+        self.start(start);
+        self.finish(id, ended);
+    }
+
+    pub fn opaque(&mut self, process: u32, socket: u64, at: u64, inbound: bool) {
+        self.enricher.apply(Step::Opaque {
+            process: HostPid(process),
+            connection: connection(socket),
+            time: ms(at),
+            inbound,
+        });
+    }
+
+    pub fn opaque_ended(&mut self, process: u32, socket: u64, at: u64) {
+        self.enricher.apply(Step::OpaqueEnded {
+            process: HostPid(process),
+            connection: connection(socket),
+            time: ms(at),
+        });
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, until: u64) {
+        self.enricher.spans(ms(until), OFFSET, &mut self.spans);
+    }
+
+    /// Finishes what is open and emits everything.
+    pub fn end(&mut self, at: u64) {
+        let mut open: Vec<u64> = self.open.keys().copied().collect();
+        open.sort_unstable();
+        open.into_iter().for_each(|id| self.finish(id, at));
+        self.enricher.flush(OFFSET, &mut self.spans);
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.enricher.counts()
+    }
+
+    /// The span of an exchange.
+    pub fn span(&self, id: u64) -> &Span {
+        let mark = id.to_string();
+        let mut spans = self
+            .spans
+            .iter()
+            .filter(|span| span.text("user_agent.original") == Some(&mark));
+        let span = spans.next().expect("the exchange has a span");
+        assert!(spans.next().is_none(), "one span an exchange");
+        span
+    }
+
+    pub fn evidence(&self, id: u64) -> &str {
+        let evidence = self.span(id).text("spanlet.parent.evidence");
+        evidence.expect("each span says it")
+    }
+
+    /// Asserts that one is the parent of the other, by that evidence.
+    #[track_caller]
+    pub fn assert_parent(&self, child: u64, parent: u64, evidence: &str) {
+        let (child, parent) = (self.span(child), self.span(parent));
+        let said = child.text("spanlet.parent.evidence");
+        assert_eq!(said, Some(evidence));
+        assert_eq!(child.parent_span_id, Some(parent.span_id));
+        assert_eq!(child.trace_id, parent.trace_id);
+    }
+
+    /// Asserts that it has no parent.
+    #[track_caller]
+    pub fn assert_root(&self, id: u64) {
+        assert_eq!(self.evidence(id), "none");
+        assert_eq!(self.span(id).parent_span_id, None);
+        assert!(!self.span(id).parent_is_remote);
+    }
+}
+
+fn connection(socket: u64) -> ConnectionId {
+    ConnectionId {
+        socket,
+        generation: 1,
+    }
+}
