@@ -115,12 +115,12 @@ fn answers(language: Language) -> Result<()> {
 
 fn streams(language: Language) -> Result<()> {
     let function = start(language)?;
-    let answer = get(&function, "/stream?n=4&ms=20")?;
+    let answer = get(&function, "/stream?n=4&ms=100")?;
     assert_eq!(answer.text(), "piece 1\npiece 2\npiece 3\npiece 4\n");
     assert_eq!(answer.end, End::Chunks);
     let spread = Duration::from_nanos(answer.last_byte_ns - answer.first_byte_ns);
     assert!(
-        spread >= Duration::from_millis(50),
+        spread >= Duration::from_millis(150),
         "not flushed piece by piece: {spread:?}"
     );
     let events = get(&function, "/stream?n=2&ms=1&sse=1")?;
@@ -276,13 +276,16 @@ fn calls(language: Language) -> Result<()> {
     assert_eq!(chain("/stream%3Fn=2%26ms=1")?.text(), "piece 1\npiece 2\n");
     assert_eq!(chain("/big%3Fbytes=1048576")?.body_bytes, MIB);
     assert_eq!(chain("/abort")?.status, 502);
-    let fan = get(&function, "/fan?n=4&path=/t/fan/delay%3Fms=100")?;
+    let fan = get(&function, "/fan?n=4&path=/t/fan/delay%3Fms=200")?;
     assert_eq!(fan.text(), "fan 200,200,200,200\n");
-    assert!(
-        elapsed(&fan) < Duration::from_millis(300),
-        "not in parallel: {:?}",
-        elapsed(&fan)
-    );
+    let called = wait_until(Duration::from_secs(5), "ground truth of the fan", || {
+        let mut lines = next.truth()?;
+        lines.retain(|line| line.path.starts_with("/t/fan/"));
+        Ok(Some(lines).filter(|lines| lines.len() == 4))
+    })?;
+    let last_start = called.iter().map(|line| line.started_ns).max();
+    let first_end = called.iter().map(|line| line.ended_ns).min();
+    assert!(last_start < first_end, "not in parallel: {called:?}");
     let load = Load {
         in_flight: 8,
         requests: 40,
@@ -310,17 +313,17 @@ fn ground_truth(language: Language) -> Result<()> {
     let answers = load.run(&function.address, |index| {
         Request::get(format!("/t/{index}/delay?ms=20"))
     })?;
-    let after = monotonic_ns();
     let lines = wait_until(Duration::from_secs(5), "40 lines of ground truth", || {
         Ok(Some(function.truth()?).filter(|lines| lines.len() == 40))
     })?;
+    let after = monotonic_ns();
     for (index, answer) in answers.iter().enumerate() {
         let path = format!("/t/{index}/delay?ms=20");
         let mine: Vec<_> = lines.iter().filter(|line| line.path == path).collect();
         ensure!(mine.len() == 1, "{} lines for {path}", mine.len());
         let line = mine[0];
         assert_eq!(line.pid, function.pid());
-        assert!(before <= line.started_ns && line.ended_ns <= after + 1_000_000);
+        assert!(before <= line.started_ns && line.ended_ns <= after);
         assert!(answer.sent_ns <= line.started_ns, "the same clock");
         assert!(line.ended_ns - line.started_ns >= 20_000_000);
     }
@@ -330,17 +333,17 @@ fn ground_truth(language: Language) -> Result<()> {
 fn late_reads(language: Language) -> Result<()> {
     let function = start(language)?;
     let mut connection = Connection::open(&function.address)?;
-    let armed = connection.exchange(&Request::get("/late?ms=50"))?;
+    let armed = connection.exchange(&Request::get("/late?ms=200"))?;
     if !language.has_late() {
         assert_eq!(armed.status, 404);
         return Ok(());
     }
-    assert_eq!(armed.text(), "late 50\n");
+    assert_eq!(armed.text(), "late 200\n");
     let late = connection.exchange(&Request::get("/hello"))?;
-    assert!(elapsed(&late) >= Duration::from_millis(50));
+    assert!(elapsed(&late) >= Duration::from_millis(200));
     let usual = connection.exchange(&Request::get("/hello"))?;
     assert!(
-        elapsed(&usual) < Duration::from_millis(40),
+        elapsed(&usual) < Duration::from_millis(150),
         "late only once"
     );
     Ok(())
