@@ -29,6 +29,8 @@ pub struct OpenExchange {
     pub exchange: Box<Exchange>,
     /// It is not valid HTTP, whatever its answer is.
     pub malformed: bool,
+    /// Records of its answer were lost, so that where it ends is not certain.
+    pub records_lost: bool,
     /// The last call that moved bytes of it, either way.
     pub last_seen: Monotonic,
     /// The last call that moved bytes of its answer.
@@ -67,9 +69,9 @@ impl End {
 }
 
 impl Mark {
-    /// The byte of this call that stands at `position`.
-    pub fn new(io: &Io<'_>, position: u32) -> Self {
-        let first_of_call = position == io.position;
+    /// The byte of this call that stands at `position`, after so many bytes of empty lines.
+    pub fn new(io: &Io<'_>, position: u32, blank: usize) -> Self {
+        let first_of_call = position.wrapping_sub(blank as u32) == io.position;
         let time = match (io.direction, io.ready) {
             (Direction::Egress, Some(ready)) if io.turn_start => ready.min(io.origin.time),
             _ => io.origin.time,
@@ -134,6 +136,7 @@ impl OpenExchange {
         Self {
             exchange: Box::new(exchange),
             malformed: head.malformed,
+            records_lost: false,
             last_seen: mark.origin.time,
             last_answer: None,
             mark,
@@ -190,7 +193,12 @@ impl OpenExchange {
         self.mark.turn_start
     }
 
-    /// Whether records of its process were lost since it began.
+    /// Whether records of its process were lost between its begin and this call.
+    pub fn lost_before(&self, io: &Io<'_>) -> bool {
+        self.mark.process_losses != io.process_losses
+    }
+
+    /// Whether records of its process are known to have been lost since it began.
     pub fn had_losses(&self, books: &Books) -> bool {
         books.lost_since(self.exchange.process, self.mark.process_losses)
     }
@@ -224,6 +232,7 @@ impl OpenExchange {
         exchange.outcome = match end.outcome {
             Outcome::ProcessExited | Outcome::StillOpen | Outcome::EndUnseen => end.outcome,
             _ if self.malformed => Outcome::Malformed,
+            Outcome::Complete if self.records_lost => Outcome::EndUnseen,
             outcome => outcome,
         };
         exchange.end_evidence = end.evidence;

@@ -87,7 +87,7 @@ impl Conversation {
             return self.answer_without_request(scene);
         }
         let io = scene.io;
-        self.likely_end_confirmed(scene);
+        self.blind_body_goes_on(scene);
         // An answer begins a turn. Where the position cannot show that its start was lost, this does.
         if self.answer_stream.is_unseen() && io.size > 0 && !io.turn_start {
             self.lost_head(scene);
@@ -115,20 +115,13 @@ impl Conversation {
                 Some(piece)
             }
             (Answers::Seek, _) => self.seek_answer(scene, piece),
-            (Answers::Adrift, Bytes::Seen(bytes)) if is_status_line(bytes, true) => {
-                self.answers = Answers::between();
-                Some(piece)
-            }
             (Answers::Adrift, Bytes::Lost(_)) => None,
-            (Answers::Adrift, _) => {
-                self.unseen_head(scene, None);
-                Some(piece)
-            }
+            (Answers::Adrift, _) => self.answer_after_loss(scene, piece),
             (Answers::Head(_), Bytes::Seen(bytes)) => {
                 self.answer_head(scene, piece.position, bytes)
             }
             (Answers::Head(_), Bytes::Uncopied(_)) => {
-                let mark = Mark::new(scene.io, piece.position);
+                let mark = Mark::new(scene.io, piece.position, 0);
                 self.unseen_head(scene, Some(mark.origin.time));
                 Some(piece)
             }
@@ -171,9 +164,13 @@ impl Conversation {
         if let Some(front) = self.open.front_mut() {
             front.saw_answer(scene.io, scene.books);
         }
+        if head.mark.is_none() {
+            let mut later = self.open.iter().skip(1);
+            self.turns_overlap |= later.any(OpenExchange::begins_turn);
+        }
         let mark = *head
             .mark
-            .get_or_insert_with(|| Mark::new(scene.io, position));
+            .get_or_insert_with(|| Mark::new(scene.io, position, 0));
         let first_byte = Some(mark.origin.time);
         match head.read(bytes, head::answer, detect::status_line) {
             Read::Whole(parsed, used) => {
@@ -224,22 +221,62 @@ impl Conversation {
     /// Records were lost where a head was expected, or in the middle of one.
     fn lost_head(&mut self, scene: &mut Scene<'_>) {
         if matches!(&self.answers, Answers::Head(head) if head.mark.is_some()) {
-            return self.give_up_answer_head(scene, false);
+            self.give_up_answer_head(scene, false);
+            return self.lost_end(scene);
         }
         self.give_up_unclear(scene);
         self.answers = Answers::Adrift;
     }
 
-    /// Answers were lost. Whose, and whose comes next? Clear only where each request waited for the answer before.
+    /// Records were lost in an answer, and with them where it ends. When they end a turn, it is over.
+    fn lost_end(&mut self, scene: &mut Scene<'_>) {
+        if let Some(front) = self.open.front_mut() {
+            front.records_lost = true;
+        }
+        if scene.io.turn_start && self.open.len() > 1 {
+            self.give_up_unclear(scene);
+            self.answers = Answers::Adrift;
+        }
+    }
+
+    /// Answers were lost. Whose, and whose comes next? If nothing was lost since the newest turn of requests
+    /// began, what comes is for that turn, and all before are over; unless turns overlap.
     fn give_up_unclear(&mut self, scene: &mut Scene<'_>) {
-        let one_at_a_time =
-            !self.pipelines && self.open.iter().skip(1).all(OpenExchange::begins_turn);
-        let keep = usize::from(one_at_a_time || self.open.len() == 1);
+        let newest = self.open.iter().rposition(OpenExchange::begins_turn);
+        let newest = newest.unwrap_or_default();
+        let turn = self.open.get(newest);
+        let clear = turn.is_some_and(|first| !first.lost_before(scene.io));
+        let keep = match self.open.len() - newest.min(self.open.len()) {
+            _ if self.turns_overlap => usize::from(self.open.len() == 1),
+            1 => 1,
+            count if clear => count,
+            _ => 0,
+        };
         self.give_up_oldest(keep, scene.books, scene.out);
     }
 
+    /// What follows lost records, with one request waiting. A status line is its answer only if nothing was lost
+    /// since the request: its answer and the next request may be among what was lost.
+    fn answer_after_loss<'a>(
+        &mut self,
+        scene: &mut Scene<'_>,
+        piece: Piece<'a>,
+    ) -> Option<Piece<'a>> {
+        let begins = matches!(piece.bytes, Bytes::Seen(bytes) if is_status_line(bytes, true));
+        let front = self.open.front_mut()?;
+        if !begins {
+            front.records_lost = true;
+            self.unseen_head(scene, None);
+        } else if front.lost_before(scene.io) {
+            scene.books.counts.answers_without_request += 1;
+            self.give_up_oldest(0, scene.books, scene.out);
+        } else {
+            self.answers = Answers::between();
+        }
+        Some(piece)
+    }
+
     fn answered(&mut self, scene: &mut Scene<'_>, head: AnswerHead, first_byte: Option<Monotonic>) {
-        let waiting = self.open.len();
         let Some(front) = self.open.front_mut() else {
             return;
         };
@@ -249,7 +286,6 @@ impl Conversation {
         if (100..200).contains(&status) && status != 101 && !head.incomplete {
             return;
         }
-        self.pipelines |= waiting > 1;
         front.answered(&head, first_byte, scene.books);
         let method = front.exchange.request.method.as_deref();
         let tunnel = method == Some("CONNECT") && (200..300).contains(&status);
@@ -282,6 +318,7 @@ impl Conversation {
             front.saw_answer(scene.io, scene.books);
         }
         match taken.progress {
+            Progress::More if lost && matches!(body, Body::Blind { .. }) => self.lost_end(scene),
             Progress::More => {}
             Progress::Ended if lost => {
                 self.answers = Answers::between();
@@ -313,26 +350,30 @@ impl Conversation {
         self.finish_front(end, scene.books, scene.out);
     }
 
-    /// A status line after what looked like the end of a chunked body: it was the end.
-    fn likely_end_confirmed(&mut self, scene: &mut Scene<'_>) {
+    /// More comes after a body whose end could not be seen. A status line that begins a turn, or follows what
+    /// looked like the end, begins the next answer.
+    fn blind_body_goes_on(&mut self, scene: &mut Scene<'_>) {
         let Answers::Body {
-            likely_end: likely @ Some(_),
+            body: Body::Blind { .. },
+            likely_end,
             ..
         } = &mut self.answers
         else {
             return;
         };
-        let Some(time) = likely.take_if(|_| scene.io.size > 0) else {
+        let likely_end = likely_end.take_if(|_| scene.io.size > 0);
+        let next = scene.io.turn_start || (likely_end.is_some() && self.open.len() > 1);
+        if !next || detect::status_line(scene.io.data) != Verdict::Yes {
             return;
-        };
-        if self.open.len() > 1 && detect::status_line(scene.io.data) == Verdict::Yes {
-            self.finish_front(
-                End::complete(EndEvidence::Counted, time),
-                scene.books,
-                scene.out,
-            );
-            self.answers = Answers::between();
         }
+        match likely_end {
+            Some(time) => {
+                let end = End::complete(EndEvidence::Counted, time);
+                self.finish_front(end, scene.books, scene.out);
+            }
+            None => self.give_up_oldest(self.open.len().saturating_sub(1), scene.books, scene.out),
+        }
+        self.answers = Answers::between();
     }
 
     /// Whether the call ended as chunked bodies end, where only that is left to tell.

@@ -55,8 +55,8 @@ pub struct Conversation {
     fresh: bool,
     /// A request was seen: this is HTTP.
     confirmed: bool,
-    /// An answer was seen to begin while two requests waited for theirs.
-    pipelines: bool,
+    /// An answer was seen to begin after a later turn of requests had.
+    turns_overlap: bool,
     /// The other side will send no more.
     stream_ended: bool,
     fate: Fate,
@@ -89,7 +89,7 @@ impl Conversation {
             answer_stream: Stream::default(),
             fresh,
             confirmed: false,
-            pipelines: false,
+            turns_overlap: false,
             stream_ended: false,
             fate: Fate::Http,
         }

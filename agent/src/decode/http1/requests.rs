@@ -146,7 +146,7 @@ impl Conversation {
         }
         let mark = *head
             .mark
-            .get_or_insert_with(|| Mark::new(scene.io, position));
+            .get_or_insert_with(|| Mark::new(scene.io, position, blank));
         match head.read(bytes, head::request, detect::request_line) {
             Read::Whole(parsed, used) => {
                 self.begin(scene, mark, parsed);
