@@ -55,6 +55,18 @@ fn threads_prove_nothing_once_one_was_seen_to_serve_two_at_once() {
 }
 
 #[test]
+fn a_thread_that_reads_requests_ahead_on_one_connection_is_no_event_loop() {
+    let mut world = World::new().language(1, Language::Java);
+    world.start(server(1, 0).thread(11).on_connection(5, 70));
+    world.start(server(2, 0).thread(11).on_connection(5, 90));
+    world.finish(1, 5);
+    world.start(server(3, 6).thread(12));
+    world.start(client(4, 7).thread(11));
+    world.end(20);
+    world.assert_parent(4, 2, "thread");
+}
+
+#[test]
 fn another_process_is_no_parent() {
     let mut world = World::new();
     world.start(server(1, 0).process(1));
