@@ -224,7 +224,7 @@ impl Enricher {
         match started.side {
             Side::Server => {
                 let goroutine = goroutine.map(|goroutine| goroutine.id);
-                process.serve(started.id, origin.thread, goroutine);
+                process.serve(started.id, started.link.id, origin.thread, goroutine);
             }
             Side::Client => parents::ask(
                 started,

@@ -1,8 +1,8 @@
 //! Room 4: [`crate::decode::Step`] in, [`Span`] out.
 //!
 //! Pure: no input or output, no clock, no randomness but a seed. [`Enricher`] is told of processes and of exchanges
-//! as they start and end, finds who called whom ([`parents`]), and writes each finished exchange down in the words of
-//! the semantic conventions ([`semantic`]) after a short grace, in which the other end may still be found.
+//! as they start and end, finds who called whom (`parents.rs`), and writes each finished exchange down in the words of
+//! the semantic conventions (`semantic.rs`) after a short grace, in which the other end may still be found.
 
 mod calls;
 mod config;

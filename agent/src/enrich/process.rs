@@ -3,7 +3,7 @@
 //! In: facts, server exchanges as they start and end, opaque connections, losses. Out: which server exchange a
 //! thread or a goroutine or the whole process is working for, if that is certain.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::calls::Calls;
@@ -30,9 +30,9 @@ pub struct Process {
     pub calls: Calls,
     /// It ended then.
     pub gone: Option<Monotonic>,
-    by_thread: BTreeSet<(HostTid, ExchangeId)>,
-    by_goroutine: BTreeSet<(u64, ExchangeId)>,
-    /// A thread was seen to serve two requests at once: its threads are event loops.
+    by_thread: BTreeMap<(HostTid, ExchangeId), ConnectionId>,
+    by_goroutine: BTreeMap<(u64, ExchangeId), ()>,
+    /// A thread was seen to serve two connections at once: the threads are event loops.
     multiplexes: bool,
     opaque: HashSet<ConnectionId>,
     opaque_full: bool,
@@ -66,18 +66,25 @@ impl Process {
 
     /// The server exchanges that are open.
     pub fn serving(&self) -> Vec<ExchangeId> {
-        self.by_thread.iter().map(|(_, id)| *id).collect()
+        self.by_thread.keys().map(|(_, id)| *id).collect()
     }
 
     pub fn serves_nothing(&self) -> bool {
         self.by_thread.is_empty()
     }
 
-    pub fn serve(&mut self, id: ExchangeId, thread: HostTid, goroutine: Option<u64>) {
-        self.multiplexes |= on(&self.by_thread, thread).next().is_some();
-        self.by_thread.insert((thread, id));
+    pub fn serve(
+        &mut self,
+        id: ExchangeId,
+        connection: ConnectionId,
+        thread: HostTid,
+        goroutine: Option<u64>,
+    ) {
+        let is_other = |open| self.by_thread.get(&(thread, open)) != Some(&connection);
+        self.multiplexes |= on(&self.by_thread, thread).any(is_other);
+        self.by_thread.insert((thread, id), connection);
         if let Some(goroutine) = goroutine {
-            self.by_goroutine.insert((goroutine, id));
+            self.by_goroutine.insert((goroutine, id), ());
         }
     }
 
@@ -107,7 +114,7 @@ impl Process {
 
     /// The one server exchange of the process, if nothing it serves is hidden.
     pub fn in_process(&self) -> Result<Option<ExchangeId>, Refusal> {
-        let one = only(self.by_thread.iter().map(|(_, id)| *id))?;
+        let one = only(self.by_thread.keys().map(|(_, id)| *id))?;
         if one.is_some() && (self.opaque_full || !self.opaque.is_empty()) {
             return Err(Refusal::Opaque);
         }
@@ -143,12 +150,12 @@ impl Process {
     }
 }
 
-fn on<Key: Copy + Ord>(
-    open: &BTreeSet<(Key, ExchangeId)>,
+fn on<Key: Copy + Ord, Value>(
+    open: &BTreeMap<(Key, ExchangeId), Value>,
     key: Key,
 ) -> impl Iterator<Item = ExchangeId> + '_ {
     open.range((key, ExchangeId(0))..=(key, ExchangeId(u64::MAX)))
-        .map(|(_, id)| *id)
+        .map(|((_, id), _)| *id)
 }
 
 fn only(mut ids: impl Iterator<Item = ExchangeId>) -> Result<Option<ExchangeId>, Refusal> {

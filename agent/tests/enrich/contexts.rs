@@ -5,6 +5,8 @@ use crate::steps::{server, World};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// Headers, then the evidence and ids they give.
 type Valid = (
     &'static [(&'static str, &'static str)],
@@ -33,7 +35,7 @@ const VALID: &[Valid] = &[
     (&[("traceparent", "nonsense"), ("b3", "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7")], "b3", TRACE, PARENT),
 ];
 
-const MALFORMED: &[&[(&str, &str)]] = &[
+const MALFORMED: &[Headers] = &[
     &[("traceparent", "")],
     &[(
         "traceparent",
@@ -109,7 +111,7 @@ const MALFORMED: &[&[(&str, &str)]] = &[
 ];
 
 /// Valid, and names no parent.
-const SILENT: &[&[(&str, &str)]] = &[
+const SILENT: &[Headers] = &[
     &[],
     &[("b3", "0")],
     &[("x-b3-sampled", "1")],
@@ -120,7 +122,7 @@ const SILENT: &[&[(&str, &str)]] = &[
     )],
 ];
 
-fn received(headers: &[(&str, &str)]) -> World {
+fn received(headers: Headers) -> World {
     let mut world = World::new();
     let start = headers.iter().fold(server(1, 0), |start, (name, value)| {
         start.context(name, value)
@@ -170,7 +172,7 @@ fn trace_state_is_passed_on_with_a_valid_trace_parent_only() {
     );
     let b3 = ("b3", "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7");
     let long = format!("k={}", "v".repeat(257));
-    let cases: [(&[(&str, &str)], Option<&str>); 6] = [
+    let cases: [(Headers, Option<&str>); 6] = [
         (&[valid, ("tracestate", "a=1,b@c=2")], Some("a=1,b@c=2")),
         (
             &[valid, ("tracestate", "a=1"), ("tracestate", " b=2 ")],

@@ -55,6 +55,18 @@ fn threads_prove_nothing_once_one_was_seen_to_serve_two_at_once() {
 }
 
 #[test]
+fn a_thread_that_reads_requests_ahead_on_one_connection_is_no_event_loop() {
+    let mut world = World::new().language(1, Language::Java);
+    world.start(server(1, 0).thread(11).on_connection(5, 70));
+    world.start(server(2, 0).thread(11).on_connection(5, 90));
+    world.finish(1, 5);
+    world.start(server(3, 6).thread(12));
+    world.start(client(4, 7).thread(11));
+    world.end(20);
+    world.assert_parent(4, 2, "thread");
+}
+
+#[test]
 fn another_process_is_no_parent() {
     let mut world = World::new();
     world.start(server(1, 0).process(1));
@@ -99,6 +111,50 @@ fn a_loss_casts_a_shadow() {
     world.assert_root(3);
     world.assert_parent(5, 4, "thread");
     assert_eq!(world.counts().refused_loss, 2);
+}
+
+#[test]
+fn what_starts_in_the_shadow_of_a_loss_may_not_be_alone() {
+    let mut world = World::new();
+    world
+        .enricher
+        .apply(spanlet::decode::Step::Started(server(9, 0).0));
+    world.start(server(1, 1).thread(11).losses(1));
+    world.start(client(2, 2).thread(11).losses(1));
+    world.end(10);
+    world.assert_root(2);
+}
+
+#[test]
+fn unix_sockets_prove_nothing_in_the_shadow_of_a_loss() {
+    for (client_losses, server_losses) in [(1, 0), (0, 1)] {
+        let mut world = World::new();
+        world.start(
+            client(1, 0)
+                .process(1)
+                .on_unix(0xc, 0x5)
+                .losses(client_losses),
+        );
+        world.start(
+            server(2, 1)
+                .process(2)
+                .on_unix(0x5, 0xc)
+                .losses(server_losses),
+        );
+        world.end(10);
+        world.assert_root(2);
+    }
+}
+
+#[test]
+fn a_request_that_began_after_a_call_did_not_cause_it() {
+    let mut world = World::new();
+    world.start(server(1, 5));
+    // Told later, begun earlier.
+    world.start(client(2, 3));
+    world.end(10);
+    world.assert_root(2);
+    assert_eq!(world.counts().refused_closed, 1);
 }
 
 #[test]
@@ -159,6 +215,14 @@ fn a_dial_is_not_certain_while_others_ask_for_the_same_endpoint() {
     dialled(reused(2005), dial(9, 2006, 2005)).assert_root(9);
     // A connection that became free shortly before may have gone to the one who dialled.
     dialled(reused(1500), dial(9, 2006, 2005)).assert_root(9);
+    // So may one that was dialled at the same time.
+    let dialled_too = |world: &mut World| {
+        world.run(
+            client(8, 2005).goroutine(401, 400).dialled(400, 100, 2004),
+            2006,
+        );
+    };
+    dialled(dialled_too, dial(9, 2006, 2005)).assert_root(9);
     dialled(reused(500), dial(9, 2006, 2005)).assert_parent(9, 2, "goroutine");
     let elsewhere = |world: &mut World| {
         world.run(client(8, 2005).goroutine(401, 400).to("10.0.0.9"), 2006);
