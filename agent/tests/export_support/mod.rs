@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod collector;
+pub mod otlp;
 
 use std::sync::Arc;
 
