@@ -203,7 +203,7 @@ fn a_parent_named_by_a_header_is_not_waited_for() {
     span.attributes
         .retain(|attribute| attribute.key != "spanlet.parent.evidence");
     span.attributes
-        .push(Attribute::text("spanlet.parent.evidence", "header"));
+        .push(Attribute::text("spanlet.parent.evidence", "traceparent"));
     let mut printer = Printer::new(Output::Text, Held::default(), screen(80));
     let start = Instant::now();
     printer.push(Arc::new(span), start);
