@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod collector;
+pub mod otlp;
 
 use std::sync::Arc;
 
@@ -53,7 +54,7 @@ impl Make<'_> {
         let mut parts = [0; 8];
         parts[7] = self.id;
         let evidence = match (self.parent, kind) {
-            (None, _) => None,
+            (None, _) => Some("none"),
             (_, Kind::Server) => Some("connection"),
             (_, Kind::Client) => Some("thread"),
         };

@@ -109,9 +109,8 @@ fn otlp_status(status: &Status) -> Option<OtlpStatus> {
 
 /// One attribute.
 pub fn key_value(attribute: &Attribute) -> KeyValue {
-    let key: &str = attribute.key.as_ref();
     KeyValue {
-        key: key.into(),
+        key: attribute.key.to_string(),
         value: Some(any(match &attribute.value {
             Value::Text(text) => Any::StringValue(text.clone()),
             Value::Integer(integer) => Any::IntValue(*integer),

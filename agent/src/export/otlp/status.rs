@@ -56,8 +56,9 @@ pub fn retry_delay(details: &[u8]) -> Option<Duration> {
 /// The reason in the body of a failed HTTP answer, as `: reason`; empty where there is none.
 pub fn status_message(body: &[u8]) -> String {
     let message = match RpcStatus::decode(body) {
-        Ok(status) => status.message,
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
+        Ok(status) if !status.message.is_empty() => status.message,
+        // Plain text may happen to be protobuf, too.
+        _ => std::str::from_utf8(body).unwrap_or_default().to_owned(),
     };
     let first_line = message.trim().lines().next().unwrap_or_default();
     let short: String = first_line

@@ -26,6 +26,8 @@ pub use traces::Held;
 
 /// How often complete traces are looked for.
 const TICK: Duration = Duration::from_millis(50);
+/// Spans written at once at most, so that the text in memory is bounded.
+const WRITE_SPANS: usize = 1024;
 
 /// The queue, and the thread that empties it.
 pub(super) struct Terminal {
@@ -86,7 +88,8 @@ fn run<W: Write>(spans: Receiver<Arc<Span>>, mut printer: Printer, sink: &mut Si
             Ok(span) => {
                 let now = Instant::now();
                 printer.push(span, now);
-                spans.try_iter().for_each(|span| printer.push(span, now));
+                let more = spans.try_iter().take(WRITE_SPANS);
+                more.for_each(|span| printer.push(span, now));
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,

@@ -51,7 +51,7 @@ impl View {
             status_style: status_style(status, failed),
             duration: Duration::from_nanos(span.ended.0.saturating_sub(span.started.0)),
             error: failed.then(|| error(span)),
-            evidence: clean(span.text(PARENT_EVIDENCE).unwrap_or_default()),
+            evidence: evidence(span),
         }
     }
 
@@ -104,6 +104,14 @@ fn shortened(host: &str) -> String {
     match host.split_once('.') {
         Some((first, _)) if first.contains(|c: char| !c.is_ascii_digit()) => format!("{first}…"),
         _ => host.to_owned(),
+    }
+}
+
+/// A root's `none` is not worth a word.
+fn evidence(span: &Span) -> String {
+    match span.text(PARENT_EVIDENCE) {
+        Some(evidence) if span.parent_span_id.is_some() => clean(evidence),
+        _ => String::new(),
     }
 }
 
