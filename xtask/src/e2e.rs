@@ -52,7 +52,9 @@ fn command(options: &Options) -> Command {
     ]);
     // The output of tests that pass holds what they cannot do here.
     command.arg("--show-output").args(&options.filter);
-    command.env("SPANLET_COLLECTOR", paths::collector());
+    command.env("SPANLET_OTELCOL", paths::collector());
+    // A test says what was wrong; where in the test is of no use.
+    command.env("RUST_LIB_BACKTRACE", "0");
     if options.record {
         command.env("SPANLET_RECORD", "1");
     }
