@@ -98,6 +98,9 @@ impl Conversation {
             let mut rest = Some(piece);
             while let Some(piece) = rest {
                 if self.open.is_empty() {
+                    self.give_up_request_head(scene);
+                }
+                if self.open.is_empty() {
                     self.answers = Answers::Seek;
                     break;
                 }

@@ -61,7 +61,13 @@ impl Conversation {
                 self.request_head(scene, piece.position, bytes)
             }
             (Requests::Head { .. }, _) => {
+                let before = self.open.len();
                 self.give_up_request_head(scene);
+                let lost = matches!(piece.bytes, Bytes::Lost(_));
+                if lost && scene.io.turn_start && self.open.len() > before {
+                    // Its turn is over, and its answer was not seen.
+                    self.give_up_oldest(0, scene.books, scene.out);
+                }
                 self.drop_held(scene.books);
                 self.requests = Requests::Seek;
                 self.fresh = false;
@@ -186,7 +192,11 @@ impl Conversation {
             Verdict::More if detect::request_line_likely(&bytes) => {
                 self.begin(scene, mark, head::salvage_request(&bytes, false));
             }
-            _ => self.not_a_request(scene, sought),
+            verdict => {
+                // Too little of it was seen to say what the connection carries.
+                self.fresh &= verdict == Verdict::No;
+                self.not_a_request(scene, sought);
+            }
         }
     }
 
