@@ -403,7 +403,7 @@ impl Conversation {
             if !holding {
                 self.answers = Answers::Held {
                     calls: Vec::new(),
-                    certain: self.confirmed,
+                    certain: self.confirmed && !self.answers_owed,
                 };
             }
             if self.hold(io) {

@@ -148,11 +148,15 @@ impl Conversation {
         };
         let (position, bytes) = (position.wrapping_add(blank as u32), &bytes[blank..]);
         if bytes.is_empty() {
+            head.begins_turn |= Mark::new(scene.io, position, blank).turn_start;
             return None;
         }
-        let mark = *head
+        let begins_turn = head.begins_turn;
+        let mark = head
             .mark
             .get_or_insert_with(|| Mark::new(scene.io, position, blank));
+        mark.turn_start |= begins_turn;
+        let mark = *mark;
         match head.read(bytes, head::request, detect::request_line) {
             Read::Whole(parsed, used) => {
                 self.begin(scene, mark, parsed);
@@ -227,6 +231,7 @@ impl Conversation {
         };
         let first = std::mem::take(&mut self.fresh);
         self.confirmed = true;
+        self.answers_owed = false;
         let mut open = OpenExchange::start(
             self.side,
             scene.link,
