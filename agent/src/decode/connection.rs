@@ -193,9 +193,14 @@ impl Connection {
         if io.size == 0 {
             return;
         }
-        // Who speaks first begins a turn: otherwise bytes were lost.
-        let fresh = self.initiator != Initiator::Unknown && !io.already_open && io.turn_start;
         let side = Conversation::side_of_requests(io.direction);
+        // Who connected speaks first, and that begins a turn: otherwise bytes were lost.
+        let speaks_first = match self.initiator {
+            Initiator::Here => side == Side::Client,
+            Initiator::There => side == Side::Server,
+            Initiator::Unknown => false,
+        };
+        let fresh = speaks_first && !io.already_open && io.turn_start;
         let other_side = match side {
             Side::Server => Side::Client,
             Side::Client => Side::Server,

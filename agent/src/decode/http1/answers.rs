@@ -98,6 +98,9 @@ impl Conversation {
             let mut rest = Some(piece);
             while let Some(piece) = rest {
                 if self.open.is_empty() {
+                    self.give_up_request_head(scene);
+                }
+                if self.open.is_empty() {
                     self.answers = Answers::Seek;
                     break;
                 }
@@ -400,7 +403,7 @@ impl Conversation {
             if !holding {
                 self.answers = Answers::Held {
                     calls: Vec::new(),
-                    certain: self.confirmed,
+                    certain: self.confirmed && !self.answers_owed,
                 };
             }
             if self.hold(io) {

@@ -57,6 +57,8 @@ pub struct Conversation {
     confirmed: bool,
     /// An answer was seen to begin after a later turn of requests had.
     turns_overlap: bool,
+    /// Exchanges were given up whose answers may still come.
+    answers_owed: bool,
     /// The other side will send no more.
     stream_ended: bool,
     fate: Fate,
@@ -67,6 +69,8 @@ pub struct Conversation {
 struct Head {
     bytes: Vec<u8>,
     mark: Option<Mark>,
+    /// Empty lines before it began the turn, in calls of their own.
+    begins_turn: bool,
 }
 
 impl Conversation {
@@ -90,6 +94,7 @@ impl Conversation {
             fresh,
             confirmed: false,
             turns_overlap: false,
+            answers_owed: false,
             stream_ended: false,
             fate: Fate::Http,
         }
@@ -146,6 +151,7 @@ impl Conversation {
     /// Finishes all but the newest `keep`, the end of which will not be known.
     fn give_up_oldest(&mut self, keep: usize, books: &mut Books, out: &mut Vec<Step>) {
         use super::exchange::Outcome::EndUnseen;
+        self.answers_owed |= self.open.len() > keep;
         while self.open.len() > keep {
             let last_seen = self
                 .open

@@ -61,7 +61,13 @@ impl Conversation {
                 self.request_head(scene, piece.position, bytes)
             }
             (Requests::Head { .. }, _) => {
+                let before = self.open.len();
                 self.give_up_request_head(scene);
+                let lost = matches!(piece.bytes, Bytes::Lost(_));
+                if lost && scene.io.turn_start && self.open.len() > before {
+                    // Its turn is over, and its answer was not seen.
+                    self.give_up_oldest(0, scene.books, scene.out);
+                }
                 self.drop_held(scene.books);
                 self.requests = Requests::Seek;
                 self.fresh = false;
@@ -142,11 +148,15 @@ impl Conversation {
         };
         let (position, bytes) = (position.wrapping_add(blank as u32), &bytes[blank..]);
         if bytes.is_empty() {
+            head.begins_turn |= Mark::new(scene.io, position, blank).turn_start;
             return None;
         }
-        let mark = *head
+        let begins_turn = head.begins_turn;
+        let mark = head
             .mark
             .get_or_insert_with(|| Mark::new(scene.io, position, blank));
+        mark.turn_start |= begins_turn;
+        let mark = *mark;
         match head.read(bytes, head::request, detect::request_line) {
             Read::Whole(parsed, used) => {
                 self.begin(scene, mark, parsed);
@@ -186,7 +196,11 @@ impl Conversation {
             Verdict::More if detect::request_line_likely(&bytes) => {
                 self.begin(scene, mark, head::salvage_request(&bytes, false));
             }
-            _ => self.not_a_request(scene, sought),
+            verdict => {
+                // Too little of it was seen to say what the connection carries.
+                self.fresh &= verdict == Verdict::No;
+                self.not_a_request(scene, sought);
+            }
         }
     }
 
@@ -217,6 +231,7 @@ impl Conversation {
         };
         let first = std::mem::take(&mut self.fresh);
         self.confirmed = true;
+        self.answers_owed = false;
         let mut open = OpenExchange::start(
             self.side,
             scene.link,
