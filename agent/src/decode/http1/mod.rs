@@ -4,12 +4,15 @@
 //! without one. Where bytes are missing, reading goes on where a message is known to begin: a request line that
 //! begins a turn, a status line that begins a call.
 
+mod after_loss;
 mod answers;
 mod body;
 mod chunked;
 mod ends;
 mod fields;
 pub mod head;
+mod held;
+mod recent;
 mod requests;
 
 use std::collections::VecDeque;

@@ -295,7 +295,7 @@ pub(super) enum Read<T> {
 }
 
 impl Head {
-    /// Adds bytes and parses, when a line ended in them. The usual head comes whole and is not copied.
+    /// Adds bytes and parses when the head's end is there. The usual head comes whole and is not copied.
     pub(super) fn read<T>(
         &mut self,
         bytes: &[u8],
@@ -314,14 +314,13 @@ impl Head {
         if detect(&self.bytes) == Verdict::No {
             return Read::None;
         }
-        if bytes.contains(&b'\n') {
-            match (head::end(&self.bytes), parse(&self.bytes)) {
-                (_, Parsed::Complete(parsed, length)) => {
-                    return Read::Whole(parsed, length.saturating_sub(before))
+        if bytes.contains(&b'\n') && head::end(&self.bytes).is_some() {
+            return match parse(&self.bytes) {
+                Parsed::Complete(parsed, length) => {
+                    Read::Whole(parsed, length.saturating_sub(before))
                 }
-                (Some(_), _) => return Read::Broken(std::mem::take(&mut self.bytes)),
-                (None, _) => {}
-            }
+                _ => Read::Broken(std::mem::take(&mut self.bytes)),
+            };
         }
         match bytes.len() < room {
             true => Read::More,
