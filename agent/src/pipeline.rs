@@ -97,11 +97,17 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
         Some(metrics) => Some(Reporter::start(metrics, rooms.now())?),
         None => None,
     };
-    let report_every = config.metrics.as_ref().map_or(Duration::from_secs(60), |metrics| metrics.interval);
+    let report_every = config
+        .metrics
+        .as_ref()
+        .map_or(Duration::from_secs(60), |metrics| metrics.interval);
     let mut inputs = Inputs {
         reader,
         desk: Desk::open(&config.socket)?,
-        stop: [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?],
+        stop: [
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        ],
         report: interval(report_every),
         measuring: None,
     };

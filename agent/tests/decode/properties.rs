@@ -230,6 +230,7 @@ fn record() -> impl Strategy<Value = Record> {
                     time: origin.time,
                     connection,
                     reset: flags[0],
+                    process_losses: flags[0].then_some(losses),
                 }),
                 1 => Event::Exit {
                     origin,
@@ -246,6 +247,7 @@ fn record() -> impl Strategy<Value = Record> {
                         Initiator::There
                     },
                     established: None,
+                    accepted: None,
                     peer_socket: None,
                     goroutine: None,
                     network_namespace: 0,

@@ -23,9 +23,9 @@ const MSG_ASIDE: i32 = 0x1 | 0x2 | 0x2000;
 /// `sock_send_length(sk, ret, flags)`
 #[raw_tracepoint(tracepoint = "sock_send_length")]
 pub fn sock_send_length(context: RawTracePointContext) -> i32 {
-    if let Some(traced) = select::traced() {
-        let sent: i32 = context.arg(1);
-        if sent > 0 {
+    let sent: i32 = context.arg(1);
+    if sent > 0 {
+        if let Some(traced) = select::traced() {
             moved(&traced, context.arg(0), true, sent as u32);
         }
     }
@@ -35,10 +35,11 @@ pub fn sock_send_length(context: RawTracePointContext) -> i32 {
 /// `sock_recv_length(sk, ret, flags)`
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
 pub fn sock_recv_length(context: RawTracePointContext) -> i32 {
-    if let Some(traced) = select::traced() {
-        let received: i32 = context.arg(1);
-        let flags: i32 = context.arg(2);
-        if received >= 0 && flags & MSG_ASIDE == 0 {
+    let received: i32 = context.arg(1);
+    let flags: i32 = context.arg(2);
+    // Many reads find nothing: they are let go before anything is looked up.
+    if received >= 0 && flags & MSG_ASIDE == 0 {
+        if let Some(traced) = select::traced() {
             moved(&traced, context.arg(0), false, received as u32);
         }
     }
