@@ -215,6 +215,8 @@ impl Rooms {
 
     /// Takes the records that are there through all the rooms.
     fn records(&mut self, reader: &mut Reader) {
+        #[cfg(feature = "probe-log")]
+        self.probes.flush_log();
         let mut latest = Monotonic::default();
         let taken = reader.drain(EVENTS_AT_ONCE, |event| {
             latest = latest.max(self.event(event));
