@@ -25,6 +25,16 @@ pub struct Options {
     probe_log: bool,
 }
 
+impl Options {
+    /// The optimised agent, which tests and measurements are about.
+    pub fn released() -> Self {
+        Self {
+            release: true,
+            ..Self::default()
+        }
+    }
+}
+
 /// Sets up what building needs, and builds.
 pub fn build(options: Options) -> Result<()> {
     setup::setup(if options.static_binary {
