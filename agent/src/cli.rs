@@ -35,9 +35,7 @@ pub enum Command {
     /// Try each kernel feature: what it enables, what its absence costs.
     Doctor,
     /// Check a configuration file (with the environment) and print every setting and where it comes from.
-    CheckConfig {
-        file: PathBuf,
-    },
+    CheckConfig { file: PathBuf },
 }
 
 /// Name at least one of --pid, --exec, --port and --all, here or in the file.
