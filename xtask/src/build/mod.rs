@@ -25,6 +25,16 @@ pub struct Options {
     probe_log: bool,
 }
 
+impl Options {
+    /// The agent as it is used.
+    pub fn release() -> Self {
+        Self {
+            release: true,
+            ..Self::default()
+        }
+    }
+}
+
 /// Sets up what building needs, and builds.
 pub fn build(options: Options) -> Result<()> {
     setup::setup(if options.static_binary {
