@@ -23,9 +23,10 @@ pub(crate) fn report(rooms: &Rooms, reader: &Reader) -> Report {
             .map(|(pid, tracked)| process(rooms, pid, tracked))
             .collect(),
         probes: probes(rooms),
+        // Before procfs is searched, which takes a while.
+        counters: counters(rooms, reader),
         not_attached: not_attached(rooms),
         not_traced: not_traced(rooms),
-        counters: counters(rooms, reader),
     }
 }
 
@@ -113,7 +114,7 @@ fn not_traced(rooms: &Rooms) -> Vec<NotTraced> {
                 ),
                 false => (
                     "nothing selects it",
-                    format!("spanlet run --pid {} (or --port {})", seen.pid.0, ports[0]),
+                    format!("--pid {} or --port {}", seen.pid.0, ports[0]),
                 ),
             };
             Some(NotTraced {

@@ -18,7 +18,7 @@ pub const VERSION: &str = concat!(
     ")"
 );
 
-/// Traces functions without touching them.
+/// Traces functions without touching them: HTTP requests in and out of processes become OpenTelemetry spans.
 #[derive(Debug, Parser)]
 #[command(name = "spanlet", version = VERSION, max_term_width = 100)]
 pub struct Cli {
@@ -35,11 +35,25 @@ pub enum Command {
     /// Try each kernel feature: what it enables, what its absence costs.
     Doctor,
     /// Check a configuration file (with the environment) and print every setting and where it comes from.
-    CheckConfig { file: PathBuf },
+    CheckConfig {
+        /// What `spanlet run --config` would read.
+        file: PathBuf,
+    },
 }
 
-/// Name at least one of --pid, --exec, --port and --all, here or in the file.
+const RUN_EXAMPLES: &str = "\
+Name at least one of --pid, --exec, --port and --all, here or in the file. Needs root.
+
+Examples:
+  spanlet run --port 8080
+  spanlet run --exec 'python*' --output lines
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 spanlet run --all --output none
+
+Also heeded: the other OTEL_EXPORTER_OTLP_* and OTEL_BSP_* variables; NO_COLOR and COLUMNS; SPANLET_LOG (warn, info,
+debug) for the agent's own log, which goes to standard error.";
+
 #[derive(Args, Debug)]
+#[command(after_help = RUN_EXAMPLES)]
 pub struct Run {
     /// Trace this process and its children (repeatable).
     #[arg(long, value_name = "N")]
@@ -56,20 +70,20 @@ pub struct Run {
     /// Never trace executables that match (repeatable).
     #[arg(long, value_name = "GLOB")]
     pub exclude_exec: Vec<String>,
-    /// What is written to standard output: traces as waterfalls (text), a line a span, JSON, or nothing.
-    #[arg(long, value_enum)]
+    /// What is written to standard output: traces as waterfalls (text, the default), a line a span, JSON, or nothing.
+    #[arg(long, value_enum, value_name = "FORM")]
     pub output: Option<OutputFlag>,
     /// Send spans to this OpenTelemetry Protocol endpoint (also OTEL_EXPORTER_OTLP_ENDPOINT).
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
-    /// How to speak to it (also OTEL_EXPORTER_OTLP_PROTOCOL).
-    #[arg(long, value_enum)]
+    /// How to speak to it; unset: grpc if its port is 4317 (also OTEL_EXPORTER_OTLP_PROTOCOL).
+    #[arg(long, value_enum, value_name = "PROTOCOL")]
     pub otlp_protocol: Option<ProtocolFlag>,
-    /// How bytes on sockets are seen; auto takes the cheapest that the kernel allows.
-    #[arg(long, value_enum)]
+    /// How bytes on sockets are seen; auto, the default, takes the cheapest that the kernel allows.
+    #[arg(long, value_enum, value_name = "HOW")]
     pub io_backend: Option<BackendFlag>,
-    /// What becomes of the values in a URL's query.
-    #[arg(long, value_enum)]
+    /// What becomes of a URL's query: values replaced (redact, the default), all kept, or all dropped.
+    #[arg(long, value_enum, value_name = "WHAT")]
     pub query: Option<QueryFlag>,
     /// Do not read CPU time and run-queue wait.
     #[arg(long)]
@@ -77,7 +91,7 @@ pub struct Run {
     /// Do not measure how long requests wait before they are read.
     #[arg(long)]
     pub no_read_wait: bool,
-    /// Where `spanlet probes` asks.
+    /// The Unix socket where `spanlet probes` asks; unset: /run/spanlet.sock.
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Read settings from this file; flags win over it.
@@ -94,7 +108,7 @@ pub struct Run {
 #[derive(Args, Debug)]
 pub struct Probes {
     /// Tables, tables with everything in them, or JSON.
-    #[arg(long, value_enum, default_value_t = ReportForm::Text)]
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = ReportForm::Text)]
     pub output: ReportForm,
     /// The agent's socket.
     #[arg(long, value_name = "PATH", default_value = crate::config::fields::SOCKET)]

@@ -86,7 +86,19 @@ pub struct Counter {
     pub value: u64,
 }
 
-/// As tables. `wide` adds what most questions do not need: every probe's purpose and every counter, zeroes too.
+/// The metrics that say what became of spans and why; the others are in the wide form.
+const TOLD: [&str; 7] = [
+    "spanlet.kernel.losses",
+    "spanlet.capture.skipped",
+    "spanlet.decode.noted",
+    "spanlet.enrich.parents",
+    "spanlet.enrich.refused",
+    "spanlet.enrich.unfollowed",
+    "spanlet.export.dropped",
+];
+
+/// As tables. `wide` adds what most questions do not need: whole paths, every probe's purpose and every counter,
+/// zeroes too.
 pub fn text(report: &Report, wide: bool) -> String {
     let mut out = format!(
         "spanlet {} ({}), up {} s, I/O back end {}\n",
@@ -95,7 +107,7 @@ pub fn text(report: &Report, wide: bool) -> String {
     processes(report, wide, &mut out);
     probes(report, wide, &mut out);
     not_attached(report, &mut out);
-    not_traced(report, &mut out);
+    not_traced(report, wide, &mut out);
     counters(report, wide, &mut out);
     out
 }
@@ -161,7 +173,7 @@ fn numbers(ports: &[u16]) -> String {
 }
 
 fn probes(report: &Report, wide: bool, out: &mut String) {
-    let mut header = vec!["PROBE", "AT", "HITS", "NS/HIT"];
+    let mut header = vec!["PROBE", "AT", "HITS MEASURED", "NS/HIT"];
     if wide {
         header.push("ENABLES");
     }
@@ -192,14 +204,16 @@ fn not_attached(report: &Report, out: &mut String) {
     table(&["NOT ATTACHED", "WHY", "SO"], rows.collect(), out);
 }
 
-fn not_traced(report: &Report, out: &mut String) {
+fn not_traced(report: &Report, wide: bool, out: &mut String) {
     if report.not_traced.is_empty() {
         return;
     }
     let rows = report.not_traced.iter().map(|process| {
+        let path = &process.executable;
+        let name = path.rsplit('/').next().unwrap_or(path);
         vec![
             process.pid.to_string(),
-            process.executable.clone(),
+            if wide { path } else { name }.to_owned(),
             numbers(&process.ports),
             process.reason.clone(),
             process.remedy.clone(),
@@ -213,10 +227,11 @@ fn not_traced(report: &Report, out: &mut String) {
 }
 
 fn counters(report: &Report, wide: bool, out: &mut String) {
+    let told = |counter: &&Counter| counter.value > 0 && TOLD.contains(&counter.room.as_str());
     let shown = report
         .counters
         .iter()
-        .filter(|counter| wide || counter.value > 0);
+        .filter(|counter| wide || told(counter));
     let rows: Vec<_> = shown
         .map(|counter| {
             vec![
@@ -227,7 +242,7 @@ fn counters(report: &Report, wide: bool, out: &mut String) {
         })
         .collect();
     if !rows.is_empty() {
-        table(&["ROOM", "COUNTER", "VALUE"], rows, out);
+        table(&["COUNTER", "OF WHAT", "VALUE"], rows, out);
     }
 }
 
@@ -299,14 +314,19 @@ mod tests {
             }],
             counters: vec![
                 Counter {
-                    room: "kernel".into(),
+                    room: "spanlet.kernel.losses".into(),
                     name: "ring_full".into(),
                     value: 0,
                 },
                 Counter {
-                    room: "decode".into(),
+                    room: "spanlet.decode.noted".into(),
                     name: "malformed".into(),
                     value: 2,
+                },
+                Counter {
+                    room: "spanlet.ring.bytes".into(),
+                    name: String::new(),
+                    value: 4096,
                 },
             ],
             ..Report::default()
@@ -318,16 +338,42 @@ mod tests {
         let text = text(&sample(), false);
         assert!(text.contains("PID  SERVICE  RUNTIME    PORTS   PROBES  RECORDS  SPANS  LOST  WHY TRACED\n 12  orders   go 1.26.8  80,443       1     1000      5     0  --pid\n"), "{text}");
         assert!(text.contains("orders (12): io_uring: not seen; turn it off"));
-        assert!(text.contains("decode  malformed      2"));
+        assert!(text.contains("spanlet.decode.noted  malformed      2"));
         assert!(
             !text.contains("ring_full"),
             "zeroes are only in the wide form"
+        );
+        assert!(
+            !text.contains("ring.bytes"),
+            "and what says nothing of spans"
         );
     }
 
     #[test]
     fn the_wide_form_has_every_counter() {
-        assert!(text(&sample(), true).contains("ring_full"));
+        let text = text(&sample(), true);
+        assert!(text.contains("ring_full") && text.contains("ring.bytes"));
+    }
+
+    #[test]
+    fn what_is_not_traced_is_named_by_its_file_or_in_the_wide_form_by_its_path() {
+        let report = Report {
+            not_traced: vec![NotTraced {
+                pid: 7,
+                executable: "/usr/bin/python3.11".into(),
+                ports: vec![8080],
+                reason: "nothing selects it".into(),
+                remedy: "--pid 7".into(),
+            }],
+            ..Report::default()
+        };
+        let row = "         7  python3.11   8080  nothing selects it  --pid 7\n";
+        assert!(
+            text(&report, false).contains(row),
+            "{}",
+            text(&report, false)
+        );
+        assert!(text(&report, true).contains("  /usr/bin/python3.11  "));
     }
 
     #[test]

@@ -48,27 +48,64 @@ fn check(text: &str, expected: &str) {
 #[test]
 fn a_trace_is_a_waterfall_on_80_columns() {
     let expected = "\
-12:04:31.218  812 ms  5 spans, 3 services, 3 errors  07070707070707070707070707070707
-  gateway ← GET /checkout          502              812 ms  █████████████████ ✗
-  ├─ → GET cart:8081/cart/42       200  +1.20 ms   12.4 ms  ▒
-  │  └─ cart ← GET /cart/42        200  +1.90 ms   10.1 ms  ▎
-  └─ → POST payments:8082/charge   503  +20.0 ms    780 ms  ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒ ✗
-     └─ payments ← POST /charge    503  +21.0 ms    777 ms  ████████████████▊ ✗
+12:04:31.218  812 ms  5 spans, 3 errors         07070707070707070707070707070707
+  gateway ← GET /checkout         ✗ 502    812 ms  █████████████████
+  ├─ → GET /cart/42                 200   12.4 ms  ▒                 thread
+  │  └─ cart ← GET /cart/42         200   10.1 ms  ▎                 connection
+  └─ → POST /charge               ✗ 503    780 ms  ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒ thread
+     └─ payments ← POST /charge   ✗ 503    777 ms  ████████████████▊ connection
 ";
     check(&printed(Output::Text, screen(80), checkout()), expected);
 }
 
 #[test]
-fn a_wide_screen_has_room_for_the_evidence() {
+fn a_wide_screen_has_room_for_when_spans_started() {
     let expected = "\
-12:04:31.218  812 ms  5 spans, 3 services, 3 errors  07070707070707070707070707070707
-  gateway ← GET /checkout                           502              812 ms  ████████████████████████████ ✗
-  ├─ → GET cart:8081/cart/42                        200  +1.20 ms   12.4 ms  ▒                            thread
-  │  └─ cart ← GET /cart/42                         200  +1.90 ms   10.1 ms  ▍                            connection
-  └─ → POST payments:8082/charge                    503  +20.0 ms    780 ms  ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒ ✗
-     └─ payments ← POST /charge                     503  +21.0 ms    777 ms  ███████████████████████████▌ ✗
+12:04:31.218  812 ms  5 spans, 3 errors                                                 07070707070707070707070707070707
+  gateway ← GET /checkout                          ✗ 502              812 ms  ██████████████████████████
+  ├─ → GET /cart/42                                  200  +1.20 ms   12.4 ms  ▒                          thread
+  │  └─ cart ← GET /cart/42                          200  +1.90 ms   10.1 ms  ▍                          connection
+  └─ → POST /charge                                ✗ 503  +20.0 ms    780 ms  ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒ thread
+     └─ payments ← POST /charge                    ✗ 503  +21.0 ms    777 ms  █████████████████████████▌ connection
 ";
     check(&printed(Output::Text, screen(120), checkout()), expected);
+}
+
+#[test]
+fn a_call_that_nobody_here_answers_names_its_host() {
+    let spans = checkout()
+        .into_iter()
+        .filter(|span| span.span_id != SpanId([0, 0, 0, 0, 0, 0, 0, 3]));
+    let text = printed(Output::Text, screen(80), spans.collect());
+    assert!(text.contains("├─ → GET cart:8081/cart/42 "), "{text}");
+    assert!(text.contains("└─ → POST /charge "), "{text}");
+}
+
+#[test]
+fn a_wide_line_has_room_for_the_evidence() {
+    let expected = "\
+12:04:31.219  cart             ← GET  /cart/42                        200   10.1 ms  connection
+";
+    let span = checkout().remove(0);
+    check(&printed(Output::Lines, screen(100), vec![span]), expected);
+}
+
+#[test]
+fn waterfalls_stand_apart_and_lines_together() {
+    let mut printer = Printer::new(Output::Text, Held::default(), screen(80));
+    let mut trace = |spans: Vec<Span>| {
+        for span in spans {
+            printer.push(Arc::new(span), Instant::now());
+        }
+        printer.finish();
+        printer.take().0
+    };
+    let waterfall = trace(checkout());
+    assert!(waterfall.starts_with("12:04"));
+    assert_eq!(trace(checkout()), format!("\n{waterfall}"));
+    assert!(trace(vec![lone(1)]).starts_with("\n12:04"));
+    assert!(trace(vec![lone(2)]).starts_with("12:04"));
+    assert_eq!(trace(checkout()), format!("\n{waterfall}"));
 }
 
 #[test]
@@ -76,12 +113,12 @@ fn lines_come_as_spans_finish_and_are_aligned() {
     let mut spans = checkout();
     spans.push(lone(9));
     let expected = "\
-12:04:31.219  cart             ← GET  /cart/42                 200   10.1 ms
-12:04:31.219  gateway          → GET  cart:8081/cart/42        200   12.4 ms
-12:04:31.239  payments         ← POST /charge                  503    777 ms  ✗
-12:04:31.238  gateway          → POST payments:8082/charge     503    780 ms  ✗
-12:04:31.218  gateway          ← GET  /checkout                502    812 ms  ✗
-12:04:31.218  hello            ← GET  /hello                   200   1.50 ms
+12:04:31.219  cart             ← GET  /cart/42                     200   10.1 ms
+12:04:31.219  gateway          → GET  cart:8081/cart/42            200   12.4 ms
+12:04:31.239  payments         ← POST /charge                    ✗ 503    777 ms
+12:04:31.238  gateway          → POST payments:8082/charge       ✗ 503    780 ms
+12:04:31.218  gateway          ← GET  /checkout                  ✗ 502    812 ms
+12:04:31.218  hello            ← GET  /hello                       200   1.50 ms
 ";
     check(&printed(Output::Lines, screen(80), spans), expected);
 }
@@ -104,8 +141,8 @@ fn what_the_status_does_not_say_is_said() {
     let host = "files.storage.svc.cluster.local";
     let long = make(2, 754_000_000).client("GET", host, 80, "/a/rather/long/path", 404);
     let expected = "\
-12:04:31.218  thumbnailer      ← DELETE /images/…  connectio…    -    3.60 s  ✗
-12:04:31.218  thumbnailer      → GET  files…/a/rather/long/p…  404 12 m 34 s  ✗
+12:04:31.218  thumbnailer      ← DELETE /images/c…  connection_… ✗   -    3.60 s
+12:04:31.218  thumbnailer      → GET  files…/a/rather/long/path  ✗ 404 12 m 34 s
 ";
     check(
         &printed(Output::Lines, screen(80), vec![reset, long]),
@@ -140,7 +177,7 @@ fn colours_change_nothing_but_colours() {
         ..screen(120)
     };
     let painted = printed(Output::Text, colour, checkout());
-    assert!(painted.contains("\x1b[31m503\x1b[0m"));
+    assert!(painted.contains("\x1b[31m✗ 503\x1b[0m"));
     let mut plain = String::new();
     for part in painted.split('\x1b') {
         let text = part.strip_prefix('[').and_then(|code| code.split_once('m'));

@@ -35,10 +35,18 @@ type Captured = Arc<Mutex<Vec<String>>>;
 impl Process {
     /// Starts a command in its own process group. `name` is for messages.
     pub fn start(name: &str, command: &mut Command) -> Result<Self> {
+        Self::spawn(name, command.stdout(Stdio::piped()))
+    }
+
+    /// The same, but its standard output is this process's own and not captured.
+    pub fn start_showing(name: &str, command: &mut Command) -> Result<Self> {
+        Self::spawn(name, command.stdout(Stdio::inherit()))
+    }
+
+    fn spawn(name: &str, command: &mut Command) -> Result<Self> {
         let mut child = command
             .process_group(0)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("start {name}: {command:?}"))?;

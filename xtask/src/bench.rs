@@ -28,7 +28,7 @@ pub fn bench(options: &Options) -> Result<ExitCode> {
         bail!("nothing can be measured here: {reason}");
     }
     setup::setup(Purpose::All)?;
-    build::compile(build::Options::released())?;
+    build::compile(build::Options::release())?;
     let mut command = machine::command("cargo");
     command.args([
         "bench",

@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod demo;
 mod doctor;
 mod e2e;
 mod libtest;
@@ -37,6 +38,8 @@ enum Verb {
     Setup(setup::Options),
     /// Say which ring of tests can run here, and what is missing for the others
     Doctor,
+    /// Show a live trace: sample functions in two languages, traffic, and the agent
+    Demo(demo::Options),
     /// Build the kernel programs and the agent that embeds them
     Build(build::Options),
     /// Set up, build, check and run every test that can run here
@@ -50,6 +53,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    // As other programs do, end quietly when nobody reads (`| head`); Rust's own start-up has it ignored.
+    // SAFETY: the default action runs no code of this process.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     match walk(Arguments::parse().verb) {
         Ok(code) => code,
         Err(error) => {
@@ -63,6 +69,7 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Setup(options) => setup::setup(options.what).map(|()| ExitCode::SUCCESS),
         Verb::Doctor => doctor::doctor(),
+        Verb::Demo(options) => demo::demo(options),
         Verb::Build(options) => build::build(options).map(|()| ExitCode::SUCCESS),
         Verb::Test | Verb::Ci => test::test(),
         Verb::E2e(options) => e2e::e2e(options),

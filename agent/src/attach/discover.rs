@@ -1,6 +1,7 @@
 //! Touches procfs: which processes there are, and the facts of one.
 
 use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use procfs::process::{FDTarget, MMapPath, Process};
@@ -84,28 +85,43 @@ pub fn listeners(pid: HostPid) -> Listeners {
     let Ok(process) = open(pid) else {
         return Vec::new();
     };
-    let sockets: HashSet<u64> = process
-        .fd()
-        .into_iter()
-        .flatten()
-        .flatten()
+    let descriptors = process.fd().into_iter().flatten().flatten();
+    let sockets: HashSet<u64> = descriptors
         .filter_map(|descriptor| match descriptor.target {
             FDTarget::Socket(inode) => Some(inode),
             _ => None,
         })
         .collect();
+    if sockets.is_empty() {
+        return Vec::new();
+    }
     let Some(namespace) = network_namespace(pid) else {
         return Vec::new();
     };
-    let tables = [process.tcp(), process.tcp6()];
+    let table = |name| std::fs::File::open(format!("/proc/{}/net/{name}", pid.0)).ok();
+    let tables = [table("tcp"), table("tcp6")].into_iter().flatten();
     tables
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.state == procfs::net::TcpState::Listen)
-        .filter(|entry| sockets.contains(&entry.inode))
-        .map(|entry| (namespace, entry.local_address.port()))
+        .flat_map(|table| listening(BufReader::new(table)))
+        .filter(|(inode, _)| sockets.contains(inode))
+        .map(|(_, port)| (namespace, port))
         .collect()
+}
+
+/// Inode and port of the listening sockets in a table of the format of `/proc/net/tcp`. The kernel lists them before
+/// all connections (`tcp_get_idx` in net/ipv4/tcp_ipv4.c), of which there may be very many: those are not read.
+fn listening(table: impl BufRead) -> Vec<(u64, u16)> {
+    const LISTEN: &str = "0A";
+    let socket = |line: String| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [_, local, _, state, _, _, _, _, _, inode, ..] = fields.as_slice() else {
+            return None;
+        };
+        let (_, port) = local.rsplit_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        (*state == LISTEN).then_some((inode.parse().ok()?, port))
+    };
+    let lines = table.lines().skip(1).map_while(Result::ok);
+    lines.map_while(socket).collect()
 }
 
 /// The ports of [`listeners`], in order, each once.
@@ -232,6 +248,37 @@ mod tests {
             pairs,
             [("a".into(), "1".into()), ("b".into(), "x%20y".into())]
         );
+    }
+
+    #[test]
+    fn connections_after_the_listening_sockets_are_not_read() {
+        struct Table(std::io::Cursor<&'static str>);
+        impl std::io::Read for Table {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                match self.0.read(buffer)? {
+                    0 => panic!("read on after the listening sockets"),
+                    bytes => Ok(bytes),
+                }
+            }
+        }
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:46A0 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 78127 1 0 100 0 0 10 0
+   1: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0
+   2: 0100007F:46A0 0100007F:9C40 06 00000000:00000000 03:00000F5A 00000000     0        0 0 3 0
+";
+        let sockets = listening(BufReader::new(Table(std::io::Cursor::new(table))));
+        assert_eq!(sockets, [(78127, 18080), (4711, 22)]);
+    }
+
+    #[test]
+    fn the_ports_of_this_process_are_found() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let six = std::net::TcpListener::bind("[::1]:0").unwrap();
+        let ports = ports(HostPid(std::process::id()));
+        for listener in [listener, six] {
+            let port = listener.local_addr().unwrap().port();
+            assert!(ports.contains(&port), "{port} is not in {ports:?}");
+        }
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// The optimised agent, which tests and measurements are about.
-    pub fn released() -> Self {
+    /// The agent as it is used.
+    pub fn release() -> Self {
         Self {
             release: true,
             ..Self::default()

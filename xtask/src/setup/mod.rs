@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use crate::machine::ThisMachine;
 use crate::step::{step, Outcome};
 use apt::Apt;
+use runtimes::RUNTIMES;
 
 pub use collector::is_current as collector_is_current;
 
@@ -28,7 +29,9 @@ pub struct Options {
 pub enum Purpose {
     /// The kernel programs and the agent
     Build,
-    /// The same, and the static binary
+    /// The same, and the functions of the demo
+    Demo,
+    /// The same as build, and the static binary
     Static,
     /// The same as build, and the functions and the collector of the end-to-end tests
     Test,
@@ -41,6 +44,7 @@ enum Part {
     Toolchain,
     BpfLinker,
     Musl,
+    DemoRuntimes,
     Runtimes,
     Load,
     Collector,
@@ -65,6 +69,7 @@ fn parts(what: Purpose) -> &'static [Part] {
     use Part::*;
     match what {
         Purpose::Build => &[Toolchain, BpfLinker],
+        Purpose::Demo => &[Toolchain, BpfLinker, DemoRuntimes],
         Purpose::Static => &[Toolchain, BpfLinker, Musl],
         Purpose::Test => &[Toolchain, BpfLinker, Runtimes, Collector],
         Purpose::All => &[Toolchain, BpfLinker, Musl, Runtimes, Load, Collector],
@@ -76,7 +81,7 @@ fn name(part: Part) -> &'static str {
         Part::Toolchain => "setup: BPF toolchain",
         Part::BpfLinker => "setup: bpf-linker",
         Part::Musl => "setup: musl",
-        Part::Runtimes => "setup: runtimes",
+        Part::DemoRuntimes | Part::Runtimes => "setup: runtimes",
         Part::Load => "setup: load generator",
         Part::Collector => "setup: collector",
     }
@@ -87,7 +92,8 @@ fn bring(part: Part, apt: &Apt<ThisMachine>) -> Result<Outcome> {
         Part::Toolchain => bpf::toolchain(&ThisMachine, apt),
         Part::BpfLinker => bpf::linker(&ThisMachine, apt),
         Part::Musl => musl::musl(&ThisMachine, apt),
-        Part::Runtimes => runtimes::runtimes(&ThisMachine, apt),
+        Part::DemoRuntimes => runtimes::runtimes(runtimes::of_demo(), &ThisMachine, apt),
+        Part::Runtimes => runtimes::runtimes(&RUNTIMES, &ThisMachine, apt),
         Part::Load => runtimes::load_generator(&ThisMachine, apt),
         Part::Collector => collector::collector(&ThisMachine),
     }
@@ -102,12 +108,12 @@ mod tests {
         assert!(!parts(Purpose::Build).contains(&Part::Collector));
         assert!(!parts(Purpose::Test).contains(&Part::Musl));
         for what in Purpose::value_variants() {
-            assert!(
-                parts(*what)
-                    .iter()
-                    .all(|part| parts(Purpose::All).contains(part)),
-                "{what:?}"
-            );
+            // All runtimes hold the demo's.
+            let own = parts(*what)
+                .iter()
+                .filter(|part| **part != Part::DemoRuntimes);
+            let all = parts(Purpose::All);
+            assert!(own.copied().all(|part| all.contains(&part)), "{what:?}");
         }
     }
 }

@@ -17,7 +17,7 @@ pub struct Runtime {
     packages: &'static str,
 }
 
-/// Every runtime of the end-to-end ring.
+/// Every runtime of the end-to-end ring; those of the demo first.
 pub const RUNTIMES: [Runtime; 5] = [
     Runtime {
         program: "go",
@@ -65,16 +65,21 @@ impl Runtime {
     }
 }
 
-/// Installs the runtimes that are missing or too old.
-pub fn runtimes<M: Machine>(machine: &M, apt: &Apt<M>) -> Result<Outcome> {
-    let missing: Vec<_> = RUNTIMES
+/// Go and Python.
+pub fn of_demo() -> &'static [Runtime] {
+    &RUNTIMES[..2]
+}
+
+/// Installs the runtimes of these that are missing or too old.
+pub fn runtimes<M: Machine>(wanted: &[Runtime], machine: &M, apt: &Apt<M>) -> Result<Outcome> {
+    let missing: Vec<_> = wanted
         .iter()
         .filter(|runtime| runtime.check(machine).is_err())
         .collect();
     for runtime in &missing {
         install(runtime, machine, apt)?;
     }
-    let found = RUNTIMES
+    let found = wanted
         .iter()
         .map(|runtime| Ok(format!("{} {}", runtime.program, runtime.check(machine)?)));
     let found = found.collect::<Result<Vec<_>>>()?.join(", ");
@@ -154,7 +159,7 @@ mod tests {
     #[test]
     fn missing_without_root_says_which() {
         let machine = FakeMachine::default().has("/usr/bin/apt-get");
-        let Err(fault) = runtimes(&machine, &Apt::new(&machine)) else {
+        let Err(fault) = runtimes(&RUNTIMES, &machine, &Apt::new(&machine)) else {
             panic!("nothing was missing")
         };
         assert!(fault.to_string().ends_with("hold: golang-go"), "{fault}");

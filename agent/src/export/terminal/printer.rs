@@ -18,6 +18,15 @@ pub struct Printer {
     traces: Traces,
     text: String,
     spans: usize,
+    /// What was written last.
+    last: Option<Shape>,
+}
+
+/// A blank line stands around waterfalls, and none between lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Line,
+    Waterfall,
 }
 
 impl Printer {
@@ -28,6 +37,7 @@ impl Printer {
             traces: Traces::new(held),
             text: String::new(),
             spans: 0,
+            last: None,
         }
     }
 
@@ -68,10 +78,15 @@ impl Printer {
     }
 
     fn write_trace(&mut self, trace: &[Arc<Span>]) {
-        match trace {
-            [span] => self.write(&line(span, &self.screen), 1),
-            _ => self.write(&waterfall(trace, &self.screen), trace.len()),
+        let (shape, text) = match trace {
+            [span] => (Shape::Line, line(span, &self.screen)),
+            _ => (Shape::Waterfall, waterfall(trace, &self.screen)),
+        };
+        let last = self.last.replace(shape);
+        if last.is_some() && (last, shape) != (Some(Shape::Line), Shape::Line) {
+            self.text.push('\n');
         }
+        self.write(&text, trace.len());
     }
 
     fn write(&mut self, text: &str, spans: usize) {

@@ -55,17 +55,26 @@ impl View {
         }
     }
 
+    /// The status code, with a mark where the span failed: colours may be off.
+    pub fn marked_status(&self) -> String {
+        match self.error {
+            Some(_) => format!("✗ {:>3}", self.status),
+            None => self.status.clone(),
+        }
+    }
+
     /// Appends the target and, where the status code does not say it, why the request failed: that is worth more
     /// than the end of a long path.
-    pub fn put_target(&self, cells: &mut Cells, end: usize) {
+    pub fn put_target(&self, cells: &mut Cells, with_host: bool, end: usize) {
         let error = self.error.as_deref().filter(|error| !error.is_empty());
         let room = cells.room(end);
         let error_columns = error.map_or(0, |error| error.chars().count().min(room / 2) + 2);
         let target_end = end.saturating_sub(error_columns);
-        let whole = format!("{}{}", self.host, self.path);
+        let host = if with_host { self.host.as_str() } else { "" };
+        let whole = format!("{host}{}", self.path);
         match whole.chars().count() > cells.room(target_end) {
             true => {
-                let short = format!("{}{}", shortened(&self.host), self.path);
+                let short = format!("{}{}", shortened(host), self.path);
                 cells.put(Style::Plain, &short, target_end);
             }
             false => cells.put(Style::Plain, &whole, target_end),

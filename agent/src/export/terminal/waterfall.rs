@@ -1,7 +1,7 @@
 //! A trace as an indented waterfall: its spans in, lines out. Pure but for the width of the screen.
 //!
-//! Each span stands under its parent, the first started first, with a bar to scale. The service is named where it
-//! changes.
+//! Each span stands under its parent, the first started first, with a bar to scale and, at the end of its line, what
+//! its parent is known by. The service is named where it changes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,8 +16,12 @@ use crate::enrich::span::{Kind, Span, SpanId};
 const LINES_MAX: usize = 60;
 /// Levels that are indented; deeper spans stand at the last.
 const INDENTED_LEVELS_MAX: usize = 10;
-/// Status, offset and duration, each with the space before it.
-const FIGURE_COLUMNS: usize = 5 + 10 + 10;
+/// Each with the space before it.
+const STATUS_COLUMNS: usize = 6;
+const FIGURE_COLUMNS: usize = 10;
+const EVIDENCE_COLUMNS: usize = 12;
+const WIDE_EVIDENCE_COLUMNS: usize = 16;
+/// From here on there is room for when each span started, which the bars show too.
 const WIDE_COLUMNS: usize = 110;
 
 /// The trace, with a line above it that sums it up.
@@ -37,32 +41,23 @@ pub fn waterfall(spans: &[Arc<Span>], screen: &Screen) -> String {
 }
 
 fn heading(spans: &[Arc<Span>], frame: &Frame, screen: &Screen) -> String {
-    let services: HashSet<_> = spans
-        .iter()
-        .map(|span| span.resource.text("service.name"))
-        .collect();
-    let errors = spans
-        .iter()
-        .filter(|span| View::of(span).error.is_some())
-        .count();
+    let failed = |span: &&Arc<Span>| View::of(span).error.is_some();
+    let errors = spans.iter().filter(failed).count();
     let mut cells = Cells::new(screen.colour);
-    let end = usize::MAX;
+    let end = frame.width;
     let time = time_of_day(frame.started, screen.utc_offset);
     cells.put(Style::Dim, &time, end);
     let whole = duration(Duration::from_nanos(frame.whole));
     cells.put(Style::Bold, &format!("  {whole}"), end);
-    let counts = format!(
-        "  {}, {}",
-        counted(spans.len(), "span"),
-        counted(services.len(), "service")
-    );
-    cells.put(Style::Plain, &counts, end);
+    let number = counted(spans.len(), "span");
+    cells.put(Style::Plain, &format!("  {number}"), end);
     if errors > 0 {
         cells.put(Style::Plain, ", ", end);
         cells.put(Style::Red, &counted(errors, "error"), end);
     }
     if let Some(span) = spans.first() {
-        cells.put(Style::Dim, &format!("  {}", span.trace_id), end);
+        cells.put(Style::Plain, "  ", end);
+        cells.put_right(Style::Dim, &span.trace_id.to_string(), end);
     }
     cells.finish()
 }
@@ -81,6 +76,8 @@ struct Row<'a> {
     prefix: String,
     /// Its parent's service is the same, and shown.
     same_service: bool,
+    /// The other end of its connection is among its children.
+    answered: bool,
 }
 
 /// Spans in tree order. Every span is in it once, also where parents are missing or go round in a circle.
@@ -121,12 +118,15 @@ fn grow<'a>(
         let same_service = parent.is_some_and(|parent: &Span| {
             parent.resource.text("service.name") == span.resource.text("service.name")
         });
+        let under = children.remove(&Some(span.span_id)).unwrap_or_default();
         rows.push(Row {
             span,
             prefix,
             same_service,
+            answered: under
+                .iter()
+                .any(|child| View::of(child).evidence == "connection"),
         });
-        let under = children.remove(&Some(span.span_id)).unwrap_or_default();
         let deep = below.chars().count() / 3 >= INDENTED_LEVELS_MAX;
         for (index, child) in under.iter().enumerate().rev() {
             let last = index + 1 == under.len();
@@ -152,25 +152,28 @@ struct Frame {
     bar_start: usize,
     bar_columns: usize,
     width: usize,
-    evidence: bool,
+    wide: bool,
 }
 
 impl Frame {
     fn new(started: u64, ended: u64, screen: &Screen) -> Self {
         let width = screen.width();
-        let evidence = width >= WIDE_COLUMNS;
-        let tail = if evidence { 14 } else { 2 };
-        let label_end = 2 + (width - FIGURE_COLUMNS - tail) * 6 / 10;
-        let bar_start = label_end + FIGURE_COLUMNS + 2;
+        let wide = width >= WIDE_COLUMNS;
+        let (figures, evidence) = match wide {
+            true => (STATUS_COLUMNS + 2 * FIGURE_COLUMNS, WIDE_EVIDENCE_COLUMNS),
+            false => (STATUS_COLUMNS + FIGURE_COLUMNS, EVIDENCE_COLUMNS),
+        };
+        let flexible = width - figures - 2 - evidence;
+        let label_end = flexible * 2 / 3;
         Self {
             started,
             whole: ended.saturating_sub(started),
             colour: screen.colour,
             label_end,
-            bar_start,
-            bar_columns: width.saturating_sub(tail + 1 + bar_start).max(1),
+            bar_start: label_end + figures + 2,
+            bar_columns: flexible - label_end,
             width,
-            evidence,
+            wide,
         }
     }
 
@@ -178,30 +181,24 @@ impl Frame {
         let view = View::of(row.span);
         let mut cells = Cells::new(self.colour);
         self.label(&mut cells, row, &view);
-        let status_end = self.label_end + 5;
-        cells.put_right(view.status_style, &view.status, status_end);
-        let offset = row.span.started.0.saturating_sub(self.started);
-        let offset = match offset {
-            0 => String::new(),
-            _ => format!("+{}", duration(Duration::from_nanos(offset))),
-        };
-        cells.put_right(Style::Dim, &offset, status_end + 10);
-        let took = duration(view.duration);
-        cells.put_right(Style::Plain, &took, status_end + 20);
-        cells.pad(self.bar_start);
+        let mut end = self.label_end + STATUS_COLUMNS;
+        cells.put_right(view.status_style, &view.marked_status(), end);
+        if self.wide {
+            end += FIGURE_COLUMNS;
+            cells.put_right(Style::Dim, &self.offset(row.span), end);
+        }
+        end += FIGURE_COLUMNS;
+        cells.put_right(Style::Plain, &duration(view.duration), end);
         let style = match view.error {
             Some(_) => Style::Red,
             None => Style::of_service(&view.service),
         };
         let (start, bar) = self.bar(row.span);
         cells.pad(self.bar_start + start);
-        cells.put(style, &bar, self.width);
-        cells.pad(self.bar_start + self.bar_columns + 1);
-        match view.error {
-            Some(_) => cells.put(Style::Red, "✗", self.width),
-            None if self.evidence => cells.put(Style::Dim, &view.evidence, self.width),
-            None => {}
-        }
+        let bar_end = self.bar_start + self.bar_columns;
+        cells.put(style, &bar, bar_end);
+        cells.pad(bar_end + 1);
+        cells.put(Style::Dim, &view.evidence, self.width);
         cells.finish()
     }
 
@@ -215,7 +212,16 @@ impl Frame {
         if !view.method.is_empty() {
             cells.put(Style::Bold, &format!("{} ", view.method), self.label_end);
         }
-        view.put_target(cells, self.label_end);
+        // The service that answers is named in the line below.
+        view.put_target(cells, !row.answered, self.label_end);
+    }
+
+    /// How long after the trace; nothing where it begins it.
+    fn offset(&self, span: &Span) -> String {
+        match span.started.0.saturating_sub(self.started) {
+            0 => String::new(),
+            offset => format!("+{}", duration(Duration::from_nanos(offset))),
+        }
     }
 
     /// The column where the bar starts, and the bar: eighths of a column at its end, never nothing.
