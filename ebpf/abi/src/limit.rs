@@ -32,6 +32,10 @@ pub const CONNECTIONS_MAX: u32 = 65536;
 /// a connection in use is seen as already open.
 pub const UNIX_CONNECTIONS_MAX: u32 = 8192;
 
+/// Listening sockets of traced processes at once. Full: connections that come to it are seen as already open, counted
+/// as [`crate::loss::LISTENERS_FULL`].
+pub const LISTENERS_MAX: u32 = 8192;
+
 /// Ports that `--port` can name.
 pub const PORTS_MAX: u32 = 64;
 

@@ -13,8 +13,11 @@ pub const NO_BUFFER: u32 = 4;
 /// Lost on purpose, by the setting that tests use to see what loss does.
 pub const FORCED: u32 = 5;
 
+/// The table of listeners was full: connections that come to it are seen as already open.
+pub const LISTENERS_FULL: u32 = 6;
+
 /// How many reasons there are.
-pub const COUNT: u32 = 6;
+pub const COUNT: u32 = 7;
 
 /// The names of the reasons, by index, as metrics and `spanlet probes` show them.
 pub const NAMES: [&str; COUNT as usize] = [
@@ -24,4 +27,5 @@ pub const NAMES: [&str; COUNT as usize] = [
     "copy_failed",
     "no_buffer",
     "forced",
+    "listeners_full",
 ];

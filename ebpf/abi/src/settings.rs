@@ -37,9 +37,13 @@ pub struct Offsets {
     pub sock_type: u32,
     pub sock_protocol: u32,
     pub sock_shutdown: u32,
-    /// `tcp_sock.copied_seq`, `tcp_sock.write_seq`
+    /// `sock.skc_state` and `sock.sk_err`
+    pub sock_state: u32,
+    pub sock_error: u32,
+    /// `tcp_sock.copied_seq`, `tcp_sock.write_seq`, `tcp_sock.rcv_nxt`
     pub tcp_copied: u32,
     pub tcp_written: u32,
+    pub tcp_received: u32,
     /// `unix_sock.peer`
     pub unix_peer: u32,
     /// `task_struct.thread.fsbase`

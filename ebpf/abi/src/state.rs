@@ -48,8 +48,6 @@ pub struct Connection {
     /// Go: the goroutine that connected and the one that started it; 0 where not known.
     pub goroutine: u64,
     pub parent_goroutine: u64,
-    /// `sendmmsg` and `recvmmsg`: address of the message vector in use.
-    pub vector: u64,
     /// Bytes read and written since first sight, for sockets without sequence numbers.
     pub read_bytes: u32,
     pub written_bytes: u32,
@@ -57,11 +55,8 @@ pub struct Connection {
     pub inode: u32,
     /// Bytes that may still be copied of the present turn.
     pub turn_bytes_left: u32,
-    /// The next message of the vector.
-    pub vector_next: u32,
     /// The process that used it last.
     pub process: u32,
-    pub padding: u32,
     /// See [`turn`].
     pub turn: u8,
     /// See [`initiator`].
@@ -88,4 +83,4 @@ pub mod initiator {
 }
 
 const _: () = assert!(size_of::<Process>() == 24);
-const _: () = assert!(size_of::<Connection>() == 96);
+const _: () = assert!(size_of::<Connection>() == 80);

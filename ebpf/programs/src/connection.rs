@@ -38,8 +38,7 @@ pub fn of(socket: u64, now_ns: u64) -> Option<Found> {
     }
     let family: u16 = field(socket, constant!(OFFSETS.sock_family))?;
     let internet = family == AF_INET || family == AF_INET6;
-    let protocol: u16 = field(socket, constant!(OFFSETS.sock_protocol))?;
-    if internet && protocol == IPPROTO_TCP {
+    if internet && is_tcp(socket) {
         let fresh = first_sight(now_ns, initiator::UNKNOWN);
         insert(socket, &fresh).map(|state| Found {
             state,
@@ -53,6 +52,12 @@ pub fn of(socket: u64, now_ns: u64) -> Option<Found> {
     } else {
         None
     }
+}
+
+/// Whether it is a TCP socket. A socket of Multipath TCP has no sequence numbers of its own.
+#[inline(always)]
+pub fn is_tcp(socket: u64) -> bool {
+    field::<u16>(socket, constant!(OFFSETS.sock_protocol)) == Some(IPPROTO_TCP)
 }
 
 /// A connection that is seen for the first time.

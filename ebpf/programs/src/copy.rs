@@ -48,9 +48,9 @@ pub const LENGTH_MASK: u32 = 2 * TURN_BYTES_MAX - 1;
 /// `sizeof(struct mmsghdr)`
 pub const MESSAGE_BYTES: u64 = 64;
 
-/// Where a call's bytes are. `message` is the message of a `sendmmsg` or `recvmmsg` that is meant.
+/// Where a call's bytes are; of a `sendmmsg` or `recvmmsg`, those of the first message.
 #[inline(always)]
-pub fn source(call: &SystemCall, message: u32) -> Source {
+pub fn source(call: &SystemCall) -> Source {
     let [_, second, third, _] = call.arguments;
     match call.number {
         number::READ
@@ -65,8 +65,10 @@ pub fn source(call: &SystemCall, message: u32) -> Source {
         | number::PWRITEV
         | number::PREADV2
         | number::PWRITEV2 => Source::Vector(second, third as u32),
-        number::SENDMSG | number::RECVMSG => vector_of(second),
-        number::SENDMMSG | number::RECVMMSG => vector_of(second + message as u64 * MESSAGE_BYTES),
+        // A `struct mmsghdr` begins with its `struct msghdr`.
+        number::SENDMSG | number::RECVMSG | number::SENDMMSG | number::RECVMMSG => {
+            vector_of(second)
+        }
         number::SENDFILE | number::SPLICE => Source::File,
         _ => Source::Unknown,
     }

@@ -5,13 +5,14 @@
 
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
+use spanlet_abi::loss;
 use spanlet_abi::record::{flag, kind, Closed, Listen, NOT_KNOWN};
 use spanlet_abi::state::{initiator, Connection, Process};
 
 use crate::connection::{self, network_namespace};
 use crate::constants::constant;
 use crate::kernel::field;
-use crate::maps::{CONNECTIONS, LISTENERS, PORTS, PROCESSES};
+use crate::maps::{CONNECTIONS, LISTENERS, PLACES, PORTS, PROCESSES};
 use crate::select::{self, Traced};
 use crate::{emit, goroutine};
 
@@ -20,10 +21,15 @@ const ESTABLISHED: i32 = 1;
 const SYN_SENT: i32 = 2;
 const SYN_RECV: i32 = 3;
 const FIN_WAIT1: i32 = 4;
+const FIN_WAIT2: i32 = 5;
 const CLOSE: i32 = 7;
 const CLOSE_WAIT: i32 = 8;
 const LAST_ACK: i32 = 9;
 const LISTEN: i32 = 10;
+
+/// `sk_err` of a connection that the other side reset (`tcp_reset`).
+const EPIPE: i32 = 32;
+const ECONNRESET: i32 = 104;
 
 /// `SHUTDOWN_MASK`: neither reads nor writes any more.
 const SHUT_BOTH_WAYS: u8 = 3;
@@ -37,12 +43,12 @@ pub fn inet_sock_set_state(context: RawTracePointContext) -> i32 {
         SYN_SENT => connecting(socket),
         ESTABLISHED => established(socket, old),
         LISTEN => listening(socket),
-        FIN_WAIT1 | LAST_ACK => closing(socket, false),
-        CLOSE if old == LISTEN => {
-            let _ = LISTENERS.remove(&listener_key(socket));
-        }
+        FIN_WAIT1 | LAST_ACK => closing(socket),
+        CLOSE if old == LISTEN => no_longer_listening(socket),
+        CLOSE if matches!(old, FIN_WAIT1 | FIN_WAIT2) => cut_off(socket),
         CLOSE if matches!(old, ESTABLISHED | CLOSE_WAIT | SYN_SENT | SYN_RECV) => {
-            closing(socket, true)
+            cut_off(socket);
+            closing(socket)
         }
         _ => {}
     }
@@ -80,6 +86,9 @@ fn connecting(socket: u64) {
     let Some(traced) = select::traced() else {
         return;
     };
+    if !connection::is_tcp(socket) {
+        return;
+    }
     let mut fresh = connection::first_sight(emit::now(), initiator::CONNECTED);
     (fresh.goroutine, fresh.parent_goroutine) = goroutine::current(&traced);
     connection::insert(socket, &fresh);
@@ -88,19 +97,21 @@ fn connecting(socket: u64) {
 #[inline(always)]
 fn established(socket: u64, old: i32) {
     let now_ns = emit::now();
-    if let Some(state) = CONNECTIONS.get_ptr_mut(&socket) {
+    if old == SYN_RECV {
+        if LISTENERS.get_ptr(&place(socket)).is_some() {
+            let mut fresh = connection::first_sight(now_ns, initiator::ACCEPTED);
+            fresh.established_ns = now_ns;
+            connection::insert(socket, &fresh);
+        }
+    } else if let Some(state) = CONNECTIONS.get_ptr_mut(&socket) {
         // SAFETY: a live entry of the map.
         unsafe { (*state).established_ns = now_ns };
-    } else if old == SYN_RECV && LISTENERS.get_ptr(&listener_key(socket)).is_some() {
-        let mut fresh = connection::first_sight(now_ns, initiator::ACCEPTED);
-        fresh.established_ns = now_ns;
-        connection::insert(socket, &fresh);
     }
 }
 
 /// Where a socket listens: network namespace and port.
 #[inline(always)]
-pub fn listener_key(socket: u64) -> u64 {
+pub fn place(socket: u64) -> u64 {
     (network_namespace(socket) as u64) << 16 | port(socket) as u64
 }
 
@@ -112,6 +123,9 @@ fn port(socket: u64) -> u16 {
 /// In the thread that listens: a traced process, or one whose port was named.
 #[inline(always)]
 fn listening(socket: u64) {
+    if !connection::is_tcp(socket) {
+        return;
+    }
     let (traced, flags) = match select::traced() {
         Some(traced) => (traced, 0),
         None => match chosen_by_port(port(socket)) {
@@ -119,7 +133,7 @@ fn listening(socket: u64) {
             None => return,
         },
     };
-    let _ = LISTENERS.insert(&listener_key(socket), &traced.process, 0);
+    enter(socket);
     let told = Listen {
         header: emit::header::<Listen>(kind::LISTEN, flags, traced.process, traced.thread),
         network_namespace: network_namespace(socket),
@@ -141,20 +155,62 @@ fn chosen_by_port(port: u16) -> Option<Traced> {
     select::traced()
 }
 
-/// The process closed its end. Or it only shut its writing side, and goes on reading. Or, at the last state, the other
-/// side reset the connection: bytes that came before may still be read, so the end is told when the process closes.
+/// Counts one more listener in its place.
 #[inline(always)]
-fn closing(socket: u64, over: bool) {
-    let Some(state) = CONNECTIONS.get_ptr_mut(&socket) else {
+fn enter(socket: u64) {
+    let place = place(socket);
+    let count = match LISTENERS.get_ptr(&place) {
+        // SAFETY: a live entry of the map.
+        Some(count) => unsafe { *count },
+        None => 0,
+    };
+    let entered = LISTENERS.insert(&place, &(count + 1), 0).is_ok();
+    if !entered || PLACES.insert(&socket, &place, 0).is_err() {
+        emit::lose(loss::LISTENERS_FULL);
+    }
+}
+
+#[inline(always)]
+fn no_longer_listening(socket: u64) {
+    let Some(place) = PLACES.get_ptr(&socket) else {
         return;
     };
     // SAFETY: a live entry of the map.
-    let state = unsafe { &mut *state };
+    let place = unsafe { *place };
+    let _ = PLACES.remove(&socket);
+    if let Some(count) = LISTENERS.get_ptr_mut(&place) {
+        // SAFETY: as above.
+        let count = unsafe { &mut *count };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            let _ = LISTENERS.remove(&place);
+        }
+    }
+}
+
+/// The other side reset the connection. Bytes that came before may still be read, so that the end is told when the
+/// process closes.
+#[inline(always)]
+fn cut_off(socket: u64) {
+    let error: i32 = field(socket, constant!(OFFSETS.sock_error)).unwrap_or(0);
+    if error == ECONNRESET || error == EPIPE {
+        if let Some(state) = CONNECTIONS.get_ptr_mut(&socket) {
+            // SAFETY: a live entry of the map.
+            unsafe { (*state).reset = 1 };
+        }
+    }
+}
+
+/// The process closed its end, unless it only shut its writing side and goes on reading.
+#[inline(always)]
+fn closing(socket: u64) {
+    let Some(state) = CONNECTIONS.get_ptr(&socket) else {
+        return;
+    };
     let shut: u8 = field(socket, constant!(OFFSETS.sock_shutdown)).unwrap_or(SHUT_BOTH_WAYS);
     if shut == SHUT_BOTH_WAYS {
-        closed(socket, state);
-    } else if over {
-        state.reset = 1;
+        // SAFETY: a live entry of the map.
+        closed(socket, unsafe { &*state });
     }
 }
 

@@ -13,7 +13,8 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(limit::RING_BYTES, 0);
 pub static PROCESSES: HashMap<u32, state::Process> =
     HashMap::with_max_entries(limit::PROCESSES_MAX, 0);
 
-/// Open TCP connections of traced processes by socket address. An entry leaves when its socket is destroyed.
+/// Open TCP connections of traced processes by socket address. An entry leaves when its process closes, at the latest
+/// when its socket is destroyed.
 #[map]
 pub static CONNECTIONS: HashMap<u64, state::Connection> =
     HashMap::with_max_entries(limit::CONNECTIONS_MAX, 0);
@@ -23,10 +24,14 @@ pub static CONNECTIONS: HashMap<u64, state::Connection> =
 pub static UNIX_CONNECTIONS: LruHashMap<u64, state::Connection> =
     LruHashMap::with_max_entries(limit::UNIX_CONNECTIONS_MAX, 0);
 
-/// Where traced processes listen: see [`crate::life::listener_key`]. Written by the agent too, for listeners that
-/// were there before it.
+/// How many sockets of traced processes listen in a place: see [`crate::life::place`]. Written by the agent too, for
+/// listeners that were there before it.
 #[map]
-pub static LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(limit::PROCESSES_MAX, 0);
+pub static LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(limit::LISTENERS_MAX, 0);
+
+/// The places of listening sockets, by socket address: at its end a socket no longer knows its port.
+#[map]
+pub static PLACES: HashMap<u64, u64> = HashMap::with_max_entries(limit::LISTENERS_MAX, 0);
 
 /// Ports that `--port` named. Written by the agent.
 #[map]

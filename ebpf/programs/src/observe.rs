@@ -14,6 +14,10 @@ use crate::maps::{Scratch, SCRATCH};
 use crate::select::Traced;
 use crate::{emit, goroutine, thread};
 
+/// The states of a TCP socket whose peer has finished its stream: TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING
+/// (include/net/tcp_states.h).
+const PEER_FINISHED: u32 = 1 << 6 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 11;
+
 /// Bytes that a call moved.
 pub struct Moved {
     pub socket: u64,
@@ -167,6 +171,7 @@ fn ready(state: &mut Connection, egress: bool, turn_start: bool) -> u64 {
 /// Where the call's first byte stands in its stream. The kernel's own counters are past the call by now.
 #[inline(always)]
 fn position(state: &mut Connection, moved: &Moved, sequenced: bool) -> u32 {
+    let reset = state.reset;
     let (offset, count) = if moved.egress {
         (constant!(OFFSETS.tcp_written), &mut state.written_bytes)
     } else {
@@ -174,12 +179,24 @@ fn position(state: &mut Connection, moved: &Moved, sequenced: bool) -> u32 {
     };
     if sequenced {
         if let Some(end) = field::<u32>(moved.socket, offset) {
+            let end = end.wrapping_sub(took_end(moved, reset, end) as u32);
             return end.wrapping_sub(moved.size);
         }
     }
     let begin = *count;
     *count = begin.wrapping_add(moved.size);
     begin
+}
+
+/// Whether a read that moved bytes also took the end of the stream, which has a sequence number of its own.
+#[inline(always)]
+fn took_end(moved: &Moved, reset: u8, end: u32) -> bool {
+    if moved.egress || moved.size == 0 || reset != 0 {
+        return false;
+    }
+    let state: u8 = field(moved.socket, constant!(OFFSETS.sock_state)).unwrap_or(0);
+    PEER_FINISHED & (1 << (state & 15) as u32) != 0
+        && field(moved.socket, constant!(OFFSETS.tcp_received)) == Some(end)
 }
 
 #[inline(always)]

@@ -21,6 +21,7 @@ pub fn sched_process_exec(_context: RawTracePointContext) -> i32 {
     if let Some(traced) = select::traced() {
         // SAFETY: a live entry of the map. A new program has other offsets.
         let state = unsafe { &mut *traced.state };
+        state.flags &= !process_flag::IO_URING;
         state.goroutine_id = 0;
         state.goroutine_parent = 0;
         tell(&traced, kind::EXEC, 0, 0);
@@ -89,11 +90,12 @@ pub fn sched_process_exit(context: RawTracePointContext) -> i32 {
 
 /// Tells, once for a process, that it uses io_uring.
 #[inline(always)]
-pub fn tell_io_uring(traced: &Traced, kind: u16) {
+pub fn tell_io_uring(traced: &Traced) {
     // SAFETY: a live entry of the map.
     let state = unsafe { &mut *traced.state };
     if state.flags & process_flag::IO_URING == 0 {
-        let header: Header = emit::header::<Header>(kind, 0, traced.process, traced.thread);
+        let header: Header =
+            emit::header::<Header>(kind::IO_URING, 0, traced.process, traced.thread);
         if emit::record(traced.state, &header) {
             state.flags |= process_flag::IO_URING;
         }

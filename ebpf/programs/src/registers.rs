@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 
 /// Byte range of amd64 `pt_regs` from `r10` to `cs` (arch/x86/include/asm/ptrace.h).
 const FIRST: u64 = 56;
-const CODE_SEGMENT_64: u64 = 0x33;
+const CODE_SEGMENT_64: u16 = 0x33;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -57,6 +57,33 @@ pub mod number {
     pub const IO_URING_ENTER: u32 = 426;
 }
 
+/// Whether a call writes to its first descriptor (for a splice: to a pipe); `None` for calls that move nothing over
+/// a socket.
+#[inline(always)]
+pub fn direction(call: u32) -> Option<bool> {
+    match call {
+        number::READ
+        | number::READV
+        | number::PREAD64
+        | number::PREADV
+        | number::PREADV2
+        | number::RECVFROM
+        | number::RECVMSG
+        | number::RECVMMSG
+        | number::SPLICE => Some(false),
+        number::WRITE
+        | number::WRITEV
+        | number::PWRITE64
+        | number::PWRITEV
+        | number::PWRITEV2
+        | number::SENDTO
+        | number::SENDMSG
+        | number::SENDMMSG
+        | number::SENDFILE => Some(true),
+        _ => None,
+    }
+}
+
 impl SystemCall {
     /// The call that the running thread is in. `None` for 32-bit programs, whose numbers are others, and where the
     /// registers cannot be read.
@@ -71,8 +98,16 @@ impl SystemCall {
     #[inline(always)]
     pub fn of(registers: u64) -> Option<Self> {
         let amd64: Amd64 = crate::kernel::field(registers + FIRST, 0)?;
-        if amd64.cs != CODE_SEGMENT_64 {
+        // The upper bits hold other things where the processor has FRED.
+        if amd64.cs as u16 != CODE_SEGMENT_64 {
             return None;
+        }
+        // A worker of io_uring has a copy of its maker's registers, without a place to return to.
+        if amd64.rip == 0 {
+            return Some(Self {
+                number: number::IO_URING_ENTER,
+                arguments: [0; 4],
+            });
         }
         Some(Self {
             number: amd64.orig_rax as u32,

@@ -6,17 +6,16 @@
 
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use spanlet_abi::record::kind;
 use spanlet_abi::state::turn;
 
 use crate::copy::{self, Source};
+use crate::emit;
 use crate::log::probe_log;
 use crate::maps::CONNECTIONS;
 use crate::observe::{observe, Moved};
 use crate::process;
-use crate::registers::{number, SystemCall};
+use crate::registers::{direction, number, SystemCall};
 use crate::select::{self, Traced};
-use crate::{connection, emit};
 
 /// recv(2) flags of calls that do not take bytes out of the stream: out-of-band, peek, error queue.
 const MSG_ASIDE: i32 = 0x1 | 0x2 | 0x2000;
@@ -69,9 +68,10 @@ pub fn tcp_sendmsg_locked(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn moved(traced: &Traced, socket: u64, egress: bool, size: u32) {
-    let call = SystemCall::current();
-    let (number, source) = match &call {
-        Some(call) => (call.number, source(traced, call, socket)),
+    let (number, source) = match SystemCall::current() {
+        // Nothing was asked for: not the end of the stream.
+        Some(call) if size == 0 && asks_for_nothing(&call) => return,
+        Some(call) => (call.number, source(traced, &call, egress)),
         None => (u32::MAX, Source::Unknown),
     };
     observe(
@@ -87,34 +87,22 @@ fn moved(traced: &Traced, socket: u64, egress: bool, size: u32) {
 }
 
 #[inline(always)]
-fn source(traced: &Traced, call: &SystemCall, socket: u64) -> Source {
-    match call.number {
-        number::IO_URING_ENTER => {
-            process::tell_io_uring(traced, kind::IO_URING);
-            Source::Unknown
-        }
-        number::SENDMMSG | number::RECVMMSG => copy::source(call, message(call, socket)),
-        _ => copy::source(call, 0),
-    }
+fn asks_for_nothing(call: &SystemCall) -> bool {
+    matches!(call.number, number::READ | number::RECVFROM) && call.arguments[2] == 0
 }
 
-/// Which message of a `sendmmsg` or `recvmmsg` this is: the tracepoint fires for each in turn.
 #[inline(always)]
-fn message(call: &SystemCall, socket: u64) -> u32 {
-    let Some(found) = connection::of(socket, emit::now()) else {
-        return 0;
-    };
-    // SAFETY: a live entry of a map.
-    let state = unsafe { &mut *found.state };
-    let (vector, count) = (call.arguments[1], call.arguments[2] as u32);
-    if state.vector != vector {
-        state.vector = vector;
-        state.vector_next = 0;
+fn source(traced: &Traced, call: &SystemCall, egress: bool) -> Source {
+    match (call.number, direction(call.number)) {
+        (number::IO_URING_ENTER, _) => {
+            process::tell_io_uring(traced);
+            Source::Unknown
+        }
+        (number::SPLICE, _) if egress => Source::File,
+        // The tracepoint fires for each message and does not say which: only a lone one is known.
+        (number::SENDMMSG | number::RECVMMSG, _) if call.arguments[2] != 1 => Source::Unknown,
+        (_, Some(writes)) if writes == egress => copy::source(call),
+        // Work of io_uring that the kernel did within another call.
+        _ => Source::Unknown,
     }
-    let index = state.vector_next;
-    state.vector_next = index + 1;
-    if state.vector_next >= count {
-        state.vector = 0;
-    }
-    index
 }

@@ -6,7 +6,6 @@
 
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use spanlet_abi::record::kind;
 use spanlet_abi::state::initiator;
 
 use crate::constants::constant;
@@ -14,7 +13,7 @@ use crate::copy::{self, MESSAGE_BYTES};
 use crate::kernel::{field, user};
 use crate::log::probe_log;
 use crate::observe::{observe, Moved};
-use crate::registers::{number, SystemCall};
+use crate::registers::{direction, number, SystemCall};
 use crate::select::{self, Traced};
 use crate::{connection, emit, process};
 
@@ -55,7 +54,7 @@ fn ended(traced: &Traced, call: &SystemCall, result: i64) {
     match call.number {
         number::ACCEPT | number::ACCEPT4 => return told_accepted(result as u64),
         number::CONNECT => return told_connected(first),
-        number::IO_URING_ENTER => return process::tell_io_uring(traced, kind::IO_URING),
+        number::IO_URING_ENTER => return process::tell_io_uring(traced),
         number::RECVFROM | number::RECVMMSG if fourth & MSG_ASIDE != 0 => return,
         number::RECVMSG if third & MSG_ASIDE != 0 => return,
         _ => {}
@@ -76,7 +75,8 @@ fn ended(traced: &Traced, call: &SystemCall, result: i64) {
         number::SENDMMSG | number::RECVMMSG => bytes_of_messages(call, result),
         _ => result,
     };
-    if size == 0 && (egress || third == 0) {
+    // Nothing was asked for, or written: not the end of the stream. `recvmsg` has its flags there.
+    if size == 0 && (egress || third == 0 && call.number != number::RECVMSG) {
         return;
     }
     observe(
@@ -86,35 +86,9 @@ fn ended(traced: &Traced, call: &SystemCall, result: i64) {
             egress,
             size: size as u32,
             system_call: call.number,
-            source: copy::source(call, 0),
+            source: copy::source(call),
         },
     );
-}
-
-/// Whether the call writes to its first descriptor; `None` for calls that move nothing over a socket.
-#[inline(always)]
-fn direction(call: u32) -> Option<bool> {
-    match call {
-        number::READ
-        | number::READV
-        | number::PREAD64
-        | number::PREADV
-        | number::PREADV2
-        | number::RECVFROM
-        | number::RECVMSG
-        | number::RECVMMSG
-        | number::SPLICE => Some(false),
-        number::WRITE
-        | number::WRITEV
-        | number::PWRITE64
-        | number::PWRITEV
-        | number::PWRITEV2
-        | number::SENDTO
-        | number::SENDMSG
-        | number::SENDMMSG
-        | number::SENDFILE => Some(true),
-        _ => None,
-    }
 }
 
 /// `sendmmsg` and `recvmmsg` give a number of messages: their bytes count as one call, copied from the first.
