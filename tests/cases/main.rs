@@ -7,5 +7,6 @@ mod calls;
 mod durations;
 mod functions;
 mod harness;
+mod record;
 mod stage;
 mod traces;

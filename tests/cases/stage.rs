@@ -134,7 +134,7 @@ pub fn index(path: &str) -> Option<usize> {
 }
 
 /// Each language calls another one.
-fn next_of(language: Language) -> Language {
+pub fn next_of(language: Language) -> Language {
     match language {
         Language::Go => Language::Python,
         Language::Python => Language::Node,
@@ -152,7 +152,7 @@ fn endpoint(backend: Backend, collector: &Collector) -> (Protocol, String) {
     }
 }
 
-fn named(service: &str, options: Options) -> Options {
+pub fn named(service: &str, options: Options) -> Options {
     let name = ("OTEL_SERVICE_NAME".to_owned(), service.to_owned());
     Options {
         environment: vec![name],

@@ -108,7 +108,7 @@ macro_rules! on_both_back_ends {
 on_both_back_ends!(go: Go, python: Python, node: Node, java: Java, c: C);
 
 /// One run at a time: durations are compared, and there are few cores.
-static RUNNING: Mutex<()> = Mutex::new(());
+pub static RUNNING: Mutex<()> = Mutex::new(());
 
 fn run(language: Language, backend: Backend) -> Result<()> {
     let _alone = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);

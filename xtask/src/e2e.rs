@@ -13,7 +13,7 @@ use crate::{build, doctor, machine, paths, setup, test};
 pub struct Options {
     /// Run only the tests whose name contains this
     filter: Option<String>,
-    /// Save the kernel's bytes, for `cargo test` to replay
+    /// Replace the recordings that `cargo test` replays; runs only what records, where no filter is given
     #[arg(long)]
     record: bool,
 }
@@ -50,8 +50,10 @@ fn command(options: &Options) -> Command {
         "e2e",
         "--",
     ]);
+    let recorders = options.record.then(|| "record::".to_owned());
     // The output of tests that pass holds what they cannot do here.
-    command.arg("--show-output").args(&options.filter);
+    command.arg("--show-output");
+    command.args(options.filter.clone().or(recorders));
     command.env("SPANLET_OTELCOL", paths::collector());
     // A test says what was wrong; where in the test is of no use.
     command.env("RUST_LIB_BACKTRACE", "0");

@@ -42,6 +42,11 @@ impl Recording {
     pub fn read(path: &Path) -> io::Result<Self> {
         let mut bytes = Vec::new();
         File::open(path)?.read_to_end(&mut bytes)?;
+        Self::of(bytes)
+    }
+
+    /// The recording that these bytes are. Errors: they are not one of this version.
+    pub fn of(bytes: Vec<u8>) -> io::Result<Self> {
         if bytes.starts_with(MAGIC) {
             Ok(Self { bytes })
         } else {

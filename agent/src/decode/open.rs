@@ -8,6 +8,9 @@ use crate::clock::Monotonic;
 use crate::decode::exchange::Link;
 use std::time::Duration;
 
+/// How far the estimate of a thread's CPU time may be too long before it is left out.
+const ESTIMATE_EXCESS_MAX: Duration = Duration::from_micros(10);
+
 /// The first byte of a message, and the call that moved it.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
@@ -229,7 +232,8 @@ impl OpenExchange {
             .alone
             .is_some_and(|alone| books.threads.end(thread, alone));
         if alone && self.one_thread && end.outcome == Outcome::Complete {
-            self.exchange.serving = self.serving();
+            let lasted = end.time.since(self.exchange.started);
+            self.exchange.serving = self.serving().and_then(|serving| within(serving, lasted));
         }
         let exchange = &mut self.exchange;
         exchange.outcome = match end.outcome {
@@ -250,5 +254,36 @@ impl OpenExchange {
             cpu: spent(first.cpu_ns, last.cpu_ns)?,
             run_queue_wait: spent(first.run_queue_wait_ns, last.run_queue_wait_ns)?,
         })
+    }
+}
+
+/// A thread's CPU time is partly an estimate (the scheduler brings it up to date at switches and ticks). What is a
+/// little too long for the exchange is cut; what is much too long is not true, and left out.
+fn within(serving: Serving, lasted: Duration) -> Option<Serving> {
+    let room = lasted.checked_sub(serving.run_queue_wait)?;
+    (serving.cpu <= room + ESTIMATE_EXCESS_MAX).then(|| Serving {
+        cpu: serving.cpu.min(room),
+        ..serving
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_cannot_have_run_for_longer_than_its_exchange() {
+        let micros = Duration::from_micros;
+        let spent = |cpu, run_queue_wait| {
+            let serving = Serving {
+                cpu: micros(cpu),
+                run_queue_wait: micros(run_queue_wait),
+            };
+            within(serving, micros(100)).map(|serving| serving.cpu)
+        };
+        assert_eq!(spent(60, 40), Some(micros(60)));
+        assert_eq!(spent(68, 40), Some(micros(60)), "a little too long");
+        assert_eq!(spent(71, 40), None, "not true");
+        assert_eq!(spent(0, 101), None, "not true");
     }
 }

@@ -26,7 +26,8 @@ pub struct Counts {
     pub by_thread: u64,
     pub by_goroutine: u64,
     pub by_process: u64,
-    /// Links undone because the parent turned out to have ended before its child started.
+    /// Links undone because the parent turned out to have ended before its child started, or not to have been the
+    /// only one open.
     pub undone: u64,
     pub refused_ambiguous: u64,
     pub refused_opaque: u64,

@@ -223,6 +223,8 @@ impl Enricher {
         goroutines.for_each(|goroutine| process.goroutines.learn(goroutine, origin.time));
         match started.side {
             Side::Server => {
+                let open = process.serving();
+                self.counts.undone += self.nodes.undo_by_process(&open, origin.time);
                 let goroutine = goroutine.map(|goroutine| goroutine.id);
                 process.serve(started.id, started.link.id, origin.thread, goroutine);
             }

@@ -163,6 +163,24 @@ impl Nodes {
             .count() as u64
     }
 
+    /// Undoes the links by process to `parents` of what started at that time or later: records may come out of order,
+    /// and another server exchange turned out to be open by then. Their number is returned.
+    pub fn undo_by_process(&mut self, parents: &[ExchangeId], since: Monotonic) -> u64 {
+        let mut undone = 0;
+        for parent in parents {
+            let children = self.nodes.get(parent).map(|node| node.waiting.clone());
+            for child in children.into_iter().flatten() {
+                let is_of_it = self.nodes.get(&child).is_some_and(|child| {
+                    let link = child.parent.as_ref();
+                    child.started >= since
+                        && link.is_some_and(|link| link.evidence == Evidence::Process)
+                });
+                undone += u64::from(is_of_it && self.unlink(child, *parent));
+            }
+        }
+        undone
+    }
+
     /// The exchanges of a process that have not ended.
     pub fn unfinished_of(&self, process: HostPid) -> Vec<ExchangeId> {
         let unfinished = |node: &Node| node.process == process && node.ended.is_none();
