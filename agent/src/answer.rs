@@ -102,7 +102,7 @@ fn not_traced(rooms: &Rooms) -> Vec<NotTraced> {
     others
         .filter(|seen| seen.pid != own && !rooms.census.traces(seen.pid))
         .filter_map(|seen| {
-            let ports = discover::ports(seen.pid);
+            let ports = discover::ports_of(&discover::listeners(seen.pid));
             if ports.is_empty() {
                 return None;
             }

@@ -3,7 +3,7 @@
 //! A question is one line (`probes`), the answer one JSON document ([`Report`]).
 
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -85,9 +85,11 @@ fn listen(path: &Path) -> Result<UnixListener, Error> {
     if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
         std::fs::remove_file(path).map_err(failed)?;
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
+    // SAFETY of both: has no precondition. The socket must not be open to others for a moment either.
+    let mask = unsafe { libc::umask(0o177) };
+    let listener = UnixListener::bind(path).map_err(failed);
+    unsafe { libc::umask(mask) };
+    listener
 }
 
 async fn serve(listener: UnixListener, questions: mpsc::Sender<Question>) {

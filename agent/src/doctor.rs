@@ -5,6 +5,7 @@
 use spanlet_abi::settings::{Settings, ABSENT};
 
 use crate::attach::btf::Btf;
+use crate::attach::discover;
 use crate::attach::offsets::{missing, offsets};
 use crate::attach::plan::{BackEnd, Wish, READ_WAIT, WRITE_BEGIN};
 use crate::attach::probes::{has_thread_clocks, Probes, Request};
@@ -128,18 +129,14 @@ fn privileges() -> Check {
     check("privileges", found, words)
 }
 
-/// Inode of the initial PID namespace (include/linux/proc_ns.h, PROC_PID_INIT_INO).
-const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
-
 fn process_namespace() -> Check {
-    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let found = match namespace.to_str() == Some(INITIAL_PID_NAMESPACE) {
+    let found = match discover::in_initial_pid_namespace() {
         true => Ok("the node's".to_owned()),
-        false => Err((Outcome::Missing, namespace.display().to_string())),
+        false => Err((Outcome::Fatal, "another than the node's".to_owned())),
     };
     let words = (
         "naming processes as the kernel does",
-        "processes are mistaken for others: run with the node's PID namespace (hostPID: true)",
+        "processes would be mistaken for others: run with the node's PID namespace (hostPID: true)",
     );
     check("PID namespace", found, words)
 }

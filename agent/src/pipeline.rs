@@ -123,6 +123,7 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
             Input::Measured => inputs.answer(&rooms),
             Input::Report => {
                 rooms.wall = WallOffset::measure();
+                rooms.reconcile();
                 if let Some(reporter) = &reporter {
                     reporter.report(tally::snapshot(&rooms, &inputs.reader), rooms.now());
                 }
@@ -255,7 +256,7 @@ impl Rooms {
                 origin.time
             }
             Event::Fork { origin, child } => {
-                self.census.forked(origin.process, *child);
+                self.census.forked(&mut self.probes, origin.process, *child);
                 self.enricher.forked(origin.process, *child);
                 origin.time
             }
@@ -274,6 +275,18 @@ impl Rooms {
                 self.census.uses_io_uring(origin.process);
                 origin.time
             }
+        }
+    }
+
+    /// A lost record may have left a process to one side alone.
+    fn reconcile(&mut self) {
+        let (facts, gone) = self.census.reconcile(&mut self.probes);
+        let now = Monotonic::now();
+        for facts in facts {
+            self.enricher.process(facts);
+        }
+        for pid in gone {
+            self.enricher.gone(pid, now);
         }
     }
 

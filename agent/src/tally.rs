@@ -94,6 +94,12 @@ fn processes(snapshot: &mut Snapshot, rooms: &Rooms) {
             .entry(tracked.facts.language.name())
             .or_default() += 1.0;
     }
+    for (reason, number) in [
+        ("gone_before_known", rooms.census.unidentified()),
+        ("table_full", rooms.census.full()),
+    ] {
+        snapshot.add_one(Id::ProcessesMissed, reason, number as f64);
+    }
     for (language, number) in by_language {
         snapshot.add_one(Id::ProcessesTraced, language, number);
     }

@@ -78,6 +78,7 @@ metrics! {
     ExportWaiting Gauge "spanlet.export.waiting" "{span}" ["output"] "Spans queued or on their way.";
     ReportsFailed Sum "spanlet.metrics.failed" "{report}" [] "Reports of these metrics that could not be delivered.";
     ProcessesTraced Gauge "spanlet.processes.traced" "{process}" ["language"] "Processes traced now.";
+    ProcessesMissed Sum "spanlet.processes.missed" "{process}" ["reason"] "Processes that could not be looked at or entered.";
     ProbeHits Sum "spanlet.probe.hits" "{hit}" ["probe"] "Times that a probe ran, where the kernel counts it.";
     ProbeTime Sum "spanlet.probe.time" "ns" ["probe"] "Time spent in a probe, where the kernel counts it.";
     MemoryUsage Gauge "process.memory.usage" "By" [] "Physical memory that the agent uses.";

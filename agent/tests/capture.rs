@@ -180,19 +180,25 @@ fn mapped_addresses_are_ipv4() {
 
 #[test]
 fn ends_of_connections_and_lives_of_processes() {
-    let closed = |flags| record::Closed {
+    let closed = |flags, process_losses| record::Closed {
         header: header::<record::Closed>(kind::CLOSED, flags),
         socket: CONNECTION.socket,
         generation: CONNECTION.generation,
+        process_losses,
+        padding: 0,
     };
-    for (flags, reset) in [(0, false), (flag::RESET, true)] {
+    for (flags, reset, told, process_losses) in [
+        (0, false, 3, Some(3)),
+        (flag::RESET, true, record::NOT_KNOWN, None),
+    ] {
         let expected = Closed {
             time: ORIGIN.time,
             connection: CONNECTION,
             reset,
+            process_losses,
         };
         assert_eq!(
-            convert(closed(flags).as_bytes()),
+            convert(closed(flags, told).as_bytes()),
             Ok(Event::Closed(expected))
         );
     }

@@ -71,10 +71,20 @@ impl Btf {
             let this = btf.type_at(at)?;
             if matches!(this.kind, STRUCT | UNION | TYPEDEF) && this.name != 0 {
                 let name = btf.string(this.name).to_vec();
-                btf.names.insert(name, btf.types.len() as u32);
+                let id = btf.types.len() as u32;
+                // A structure is wanted before a typedef of its name, and the first before a later one.
+                if this.kind == STRUCT && !btf.is_structure(&name) {
+                    btf.names.insert(name, id);
+                } else {
+                    btf.names.entry(name).or_insert(id);
+                }
             }
             btf.types.push(at);
-            at += 12 + trailing_bytes(this.kind, this.members)?;
+            // A kind from the future has an unknown length: what came before it is all that is known.
+            let Some(bytes) = trailing_bytes(this.kind, this.members) else {
+                break;
+            };
+            at += 12 + bytes;
         }
         Some(btf)
     }
@@ -90,6 +100,14 @@ impl Btf {
             id = next;
         }
         bits.is_multiple_of(8).then_some(bits / 8)
+    }
+
+    fn is_structure(&self, name: &[u8]) -> bool {
+        let id = self.names.get(name).copied().unwrap_or_default();
+        self.types
+            .get(id as usize)
+            .and_then(|at| self.type_at(*at))
+            .is_some_and(|this| this.kind == STRUCT)
     }
 
     /// Whether the kernel has this raw tracepoint.

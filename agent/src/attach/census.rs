@@ -3,7 +3,7 @@
 //! In: what the selection says, and births and deaths from the kernel. Out: entries in the kernel side's table (by
 //! [`Probes`]), and the facts of each process for the rooms that follow. Touches procfs through [`discover`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 
 use spanlet_abi::state;
@@ -17,6 +17,10 @@ use crate::capture::event::HostPid;
 
 /// Executables whose runtime is remembered (about 200 bytes each). Full: all are forgotten and looked at again.
 const RUNTIMES_MAX: usize = 1024;
+
+/// Holds the listeners of services that are started by their first connection, and starts everything else: never
+/// traced for a port.
+const INIT: HostPid = HostPid(1);
 
 /// Why a process is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub struct Census {
     tracked: BTreeMap<HostPid, Tracked>,
     /// By device, inode and time of change of the executable.
     runtimes: HashMap<(u64, u64, i64), Runtime>,
+    unidentified: u64,
+    full: u64,
 }
 
 impl Census {
@@ -65,37 +71,79 @@ impl Census {
             selection,
             tracked: BTreeMap::new(),
             runtimes: HashMap::new(),
+            unidentified: 0,
+            full: 0,
         }
     }
 
-    /// Traces the processes that are there and chosen. Gives their facts.
+    /// Traces the processes that are there and chosen, and their children. Gives their facts.
     ///
-    /// Errors: procfs cannot be read, or a process that was named by its number is not there.
+    /// Errors: procfs cannot be read, a process that was named by its number is not there, or numbers mean other
+    /// processes here than to the kernel.
     pub fn begin(&mut self, probes: &mut Probes) -> Result<Vec<ProcessFacts>, Error> {
+        if !discover::in_initial_pid_namespace() {
+            return Err(Error::PidNamespace);
+        }
         for pid in &self.selection.pids {
             discover::process(*pid)?;
+            if discover::is_thread(*pid) {
+                return Err(Error::Process {
+                    pid: pid.0,
+                    reason: "this is a thread; name its process".to_owned(),
+                });
+            }
         }
         for port in &self.selection.ports {
             probes.port(*port)?;
         }
-        let own = HostPid(std::process::id());
         let mut facts = Vec::new();
-        for seen in discover::processes()? {
-            if seen.pid == own {
-                continue;
+        // A child may be born while the list is read; once its parent is traced the kernel side tells.
+        loop {
+            let before = facts.len();
+            for seen in discover::processes()? {
+                facts.extend(self.consider(probes, &seen));
             }
-            if let Some(reason) = self.reason(&seen) {
-                facts.extend(self.trace(probes, &seen, reason)?);
+            if facts.len() == before {
+                return Ok(facts);
             }
         }
-        Ok(facts)
+    }
+
+    /// Traces a process that was there before the agent, if there is a reason.
+    fn consider(&mut self, probes: &mut Probes, seen: &Seen) -> Option<ProcessFacts> {
+        let own = HostPid(std::process::id());
+        if seen.pid == own || self.traces(seen.pid) {
+            return None;
+        }
+        let reason = self.reason(seen)?;
+        let (facts, runtime) = self.facts(seen.pid).ok()?;
+        if probes
+            .trace(seen.pid, kernel_state(probes, &facts, &runtime))
+            .is_err()
+        {
+            self.full += 1;
+            return None;
+        }
+        // Nothing tells of a process that ended just before it was entered.
+        if discover::process(seen.pid).is_err() {
+            probes.leave(seen.pid);
+            return None;
+        }
+        self.track(probes, reason, &facts, limits(&runtime));
+        Some(facts)
     }
 
     fn reason(&self, seen: &Seen) -> Option<Reason> {
         if self.selection.chooses(seen.pid, &seen.executable_path) {
             return Some(Reason::Selected);
         }
-        if self.selection.ports.is_empty() || self.selection.excludes(&seen.executable_path) {
+        if self.selection.excludes(&seen.executable_path) {
+            return None;
+        }
+        if self.traces(seen.parent) {
+            return Some(Reason::Child(seen.parent));
+        }
+        if self.selection.ports.is_empty() || seen.pid == INIT {
             return None;
         }
         discover::listeners(seen.pid)
@@ -104,32 +152,46 @@ impl Census {
             .map(|(_, port)| Reason::Port(port))
     }
 
-    /// Traces one process from now on. `None`: it is gone.
-    fn trace(
+    /// Goes on tracing a process that the kernel side traces already. `None`: it is gone.
+    fn retrace(
         &mut self,
         probes: &mut Probes,
-        seen: &Seen,
+        pid: HostPid,
         reason: Reason,
-    ) -> Result<Option<ProcessFacts>, Error> {
-        let Ok((facts, runtime)) = self.facts(seen.pid) else {
-            return Ok(None);
-        };
-        probes.trace(seen.pid, kernel_state(probes, &facts, &runtime))?;
-        for (namespace, port) in discover::listeners(seen.pid) {
-            probes.listener(seen.pid, namespace, port)?;
+    ) -> Option<(ProcessFacts, Runtime)> {
+        let (facts, runtime) = self.facts(pid).ok()?;
+        let state = kernel_state(probes, &facts, &runtime);
+        if !probes.retrace(pid, state) && !self.traces(pid) {
+            return None;
         }
-        self.tracked.insert(
-            seen.pid,
-            Tracked {
-                limits: limits(&runtime),
-                facts: facts.clone(),
-                reason,
-                ports: discover::ports(seen.pid),
-                spans: 0,
-                opaque: 0,
-            },
-        );
-        Ok(Some(facts))
+        let limits = limits(&runtime);
+        self.track(probes, reason, &facts, limits);
+        Some((facts, runtime))
+    }
+
+    fn track(
+        &mut self,
+        probes: &mut Probes,
+        reason: Reason,
+        facts: &ProcessFacts,
+        limits: Vec<Limit>,
+    ) {
+        let listeners = discover::listeners(facts.pid);
+        for (namespace, port) in &listeners {
+            if probes.listener(*namespace, *port).is_err() {
+                self.full += 1;
+            }
+        }
+        let before = self.tracked.get(&facts.pid);
+        let tracked = Tracked {
+            facts: facts.clone(),
+            reason,
+            limits,
+            ports: discover::ports_of(&listeners),
+            spans: before.map_or(0, |tracked| tracked.spans),
+            opaque: before.map_or(0, |tracked| tracked.opaque),
+        };
+        self.tracked.insert(facts.pid, tracked);
     }
 
     fn facts(&mut self, pid: HostPid) -> Result<(ProcessFacts, Runtime), Error> {
@@ -149,28 +211,34 @@ impl Census {
 
     /// A process replaced its program. Gives its facts if it is traced (from here on, or still).
     pub fn executed(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
-        let reason = self.tracked.get(&pid).map(|tracked| tracked.reason);
+        let before = self.tracked.get(&pid).map(|tracked| tracked.reason);
         let Ok(seen) = discover::process(pid) else {
-            self.forget(probes, pid);
+            // It is gone already. What is known of a traced one holds until its end is told.
+            self.unidentified += u64::from(before.is_none());
             return None;
         };
-        let chosen = if self.selection.chooses(pid, &seen.executable_path) {
+        let reason = if self.selection.chooses(pid, &seen.executable_path) {
             Some(Reason::Selected)
         } else if self.selection.excludes(&seen.executable_path) {
             None
         } else {
-            reason
+            before
         };
-        let traced = chosen.and_then(|reason| self.trace(probes, &seen, reason).ok().flatten());
-        if traced.is_none() {
-            self.forget(probes, pid);
+        match reason {
+            Some(reason) => self.retrace(probes, pid, reason).map(|(facts, _)| facts),
+            None => {
+                self.forget(probes, pid);
+                None
+            }
         }
-        traced
     }
 
-    /// A traced process was forked: its child is traced.
-    pub fn forked(&mut self, parent: HostPid, child: HostPid) {
+    /// A traced process was forked: its child is traced. A process that was refused may have been forked before.
+    pub fn forked(&mut self, probes: &mut Probes, parent: HostPid, child: HostPid) {
         let Some(tracked) = self.tracked.get(&parent) else {
+            if !self.traces(child) {
+                probes.leave(child);
+            }
             return;
         };
         let mut tracked = Tracked {
@@ -187,24 +255,60 @@ impl Census {
         self.tracked.insert(child, tracked);
     }
 
-    /// A process listens. One that is not traced yet does so on a port that was named. Gives new facts.
+    /// A process listens. One that is not traced yet may do so on a port that was named. Gives new facts.
     pub fn listens(
         &mut self,
         probes: &mut Probes,
         pid: HostPid,
         port: u16,
     ) -> Option<ProcessFacts> {
-        let seen = discover::process(pid).ok()?;
-        let reason = match self.tracked.get(&pid) {
-            Some(tracked) => tracked.reason,
-            None if self.selection.excludes(&seen.executable_path) => {
-                self.forget(probes, pid);
-                return None;
-            }
-            None => Reason::Port(port),
+        let before = self.tracked.get(&pid);
+        let reason = match before {
+            Some(tracked) => Some(tracked.reason),
+            None => self.named_by_port(pid, port),
         };
+        let Some(reason) = reason else {
+            self.forget(probes, pid);
+            return None;
+        };
+        let limits = before.map(|tracked| tracked.limits.clone());
         // By now the runtime's libraries are mapped, which at exec they were not.
-        self.trace(probes, &seen, reason).ok().flatten()
+        let (facts, _) = self.retrace(probes, pid, reason)?;
+        for limit in limits.into_iter().flatten() {
+            self.limit(pid, limit);
+        }
+        Some(facts)
+    }
+
+    fn named_by_port(&self, pid: HostPid, port: u16) -> Option<Reason> {
+        let seen = discover::process(pid).ok()?;
+        let named = self.selection.ports.contains(&port);
+        (named && pid != INIT && !self.selection.excludes(&seen.executable_path))
+            .then_some(Reason::Port(port))
+    }
+
+    /// Puts right what a lost record left wrong: processes that only one side traces. Gives new facts, and who is
+    /// gone.
+    pub fn reconcile(&mut self, probes: &mut Probes) -> (Vec<ProcessFacts>, Vec<HostPid>) {
+        let there: BTreeSet<HostPid> = probes.traced().into_iter().collect();
+        let strays = there.iter().filter(|pid| !self.traces(**pid));
+        let strays: Vec<HostPid> = strays.copied().collect();
+        let facts = strays.into_iter().filter_map(|pid| {
+            let facts = self.executed(probes, pid);
+            if facts.is_none() {
+                probes.leave(pid);
+            }
+            facts
+        });
+        let facts = facts.collect();
+        let same = |pid: &HostPid, tracked: &Tracked| {
+            discover::start_ticks(*pid).is_ok_and(|ticks| ticks == tracked.facts.start_ticks)
+        };
+        let gone = self.tracked.iter();
+        let gone = gone.filter(|(pid, tracked)| !there.contains(pid) && !same(pid, tracked));
+        let gone: Vec<HostPid> = gone.map(|(pid, _)| *pid).collect();
+        gone.iter().for_each(|pid| self.ended(*pid));
+        (facts, gone)
     }
 
     /// A process moves bytes by io_uring.
@@ -268,6 +372,16 @@ impl Census {
     /// The traced processes, by number.
     pub fn tracked(&self) -> impl Iterator<Item = (HostPid, &Tracked)> {
         self.tracked.iter().map(|(pid, tracked)| (*pid, tracked))
+    }
+
+    /// Processes that had ended before it could be known whether they were chosen.
+    pub fn unidentified(&self) -> u64 {
+        self.unidentified
+    }
+
+    /// Processes and listeners that the kernel side had no room for when they were entered.
+    pub fn full(&self) -> u64 {
+        self.full
     }
 
     /// What was chosen.

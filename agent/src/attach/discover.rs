@@ -12,10 +12,17 @@ use super::runtime::{inspect, Runtime};
 use super::Error;
 use crate::capture::event::HostPid;
 
+/// Its inode is always the same (include/linux/proc_ns.h, PROC_PID_INIT_INO).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Bytes of a process's arguments that are kept; what comes after is left out.
+const COMMAND_BYTES_MAX: usize = 4096;
+
 /// A process as procfs shows it, before its executable is looked into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub pid: HostPid,
+    pub parent: HostPid,
     /// Path of the executable in the process's own view; empty for kernel threads and what cannot be read.
     pub executable_path: String,
 }
@@ -30,6 +37,19 @@ pub fn processes() -> Result<Vec<Seen>, Error> {
         reason: source.to_string(),
     })?;
     Ok(all.flatten().map(|process| seen(&process)).collect())
+}
+
+/// Whether numbers of processes mean here what they mean to the kernel.
+pub fn in_initial_pid_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/pid")
+        .is_ok_and(|name| name == Path::new(INITIAL_PID_NAMESPACE))
+}
+
+/// Whether this is the number of a thread that is not its process's first.
+pub fn is_thread(pid: HostPid) -> bool {
+    let status =
+        open(pid).and_then(|process| process.status().map_err(|source| gone(pid, &source)));
+    status.is_ok_and(|status| status.tgid as u32 != pid.0)
 }
 
 /// One process. Errors: it is gone.
@@ -66,7 +86,7 @@ pub fn facts(pid: HostPid, known: Option<&Runtime>) -> Result<(ProcessFacts, Run
         pid,
         parent: HostPid(stat.ppid as u32),
         start_ticks: stat.starttime,
-        command_args: process.cmdline().unwrap_or_default(),
+        command_args: command_args(&process),
         service_name: variable("OTEL_SERVICE_NAME"),
         resource_attributes: resource_attributes(
             &variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default(),
@@ -124,9 +144,9 @@ fn listening(table: impl BufRead) -> Vec<(u64, u16)> {
     lines.map_while(socket).collect()
 }
 
-/// The ports of [`listeners`], in order, each once.
-pub fn ports(pid: HostPid) -> Vec<u16> {
-    let mut ports: Vec<u16> = listeners(pid).into_iter().map(|(_, port)| port).collect();
+/// The ports of listeners, in order, each once.
+pub fn ports_of(listeners: &[(u32, u16)]) -> Vec<u16> {
+    let mut ports: Vec<u16> = listeners.iter().map(|(_, port)| *port).collect();
     ports.sort_unstable();
     ports.dedup();
     ports
@@ -151,6 +171,7 @@ fn seen(process: &Process) -> Seen {
     let text = path.to_string_lossy();
     Seen {
         pid: HostPid(process.pid as u32),
+        parent: HostPid(process.stat().map_or(0, |stat| stat.ppid as u32)),
         // A program that was replaced on disk while it runs.
         executable_path: text.strip_suffix(" (deleted)").unwrap_or(&text).to_owned(),
     }
@@ -162,6 +183,18 @@ fn network_namespace(pid: HostPid) -> Option<u32> {
     std::fs::metadata(path)
         .ok()
         .map(|metadata| metadata.ino() as u32)
+}
+
+/// The first arguments: what names a program is among them.
+fn command_args(process: &Process) -> Vec<String> {
+    let mut left = COMMAND_BYTES_MAX;
+    let args = process.cmdline().unwrap_or_default().into_iter();
+    args.take_while(|arg| {
+        let fits = arg.len() <= left;
+        left = left.saturating_sub(arg.len());
+        fits
+    })
+    .collect()
 }
 
 fn environment(process: &Process) -> Vec<(String, String)> {
@@ -274,7 +307,7 @@ mod tests {
     fn the_ports_of_this_process_are_found() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let six = std::net::TcpListener::bind("[::1]:0").unwrap();
-        let ports = ports(HostPid(std::process::id()));
+        let ports = ports_of(&listeners(HostPid(std::process::id())));
         for listener in [listener, six] {
             let port = listener.local_addr().unwrap().port();
             assert!(ports.contains(&port), "{port} is not in {ports:?}");

@@ -23,6 +23,8 @@ pub enum Error {
     NoBackEnd(Vec<String>),
     #[error("map {map}: {reason}")]
     Map { map: &'static str, reason: String },
+    #[error("this is not the node's PID namespace: the kernel would take its process numbers for others (run with hostPID: true, or --pid=host)")]
+    PidNamespace,
     #[error("process {pid}: {reason}")]
     Process { pid: u32, reason: String },
 }

@@ -13,6 +13,9 @@ use super::plan::{self, BackEnd, Left, Plan, Probe, Wish};
 use super::Error;
 use crate::capture::event::HostPid;
 
+/// include/uapi/linux/bpf.h: change what is there, add nothing.
+const BPF_EXIST: u64 = 2;
+
 /// The kernel programs, built by `cargo xtask build`; empty when the agent was built without them.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/spanlet.bpf.o"));
 
@@ -110,6 +113,18 @@ impl Probes {
             .map_err(|source| map_error("PROCESSES", source))
     }
 
+    /// Goes on tracing a process; false when the kernel side has seen its end.
+    pub fn retrace(&mut self, pid: HostPid, state: state::Process) -> bool {
+        self.processes
+            .insert(pid.0, Plain(state), BPF_EXIST)
+            .is_ok()
+    }
+
+    /// The processes in the kernel side's table.
+    pub fn traced(&self) -> Vec<HostPid> {
+        self.processes.keys().flatten().map(HostPid).collect()
+    }
+
     /// Leaves a process alone from now on. Not an error when it is gone.
     pub fn leave(&mut self, pid: HostPid) {
         let _ = self.processes.remove(&pid.0);
@@ -121,16 +136,15 @@ impl Probes {
     }
 
     /// Tells the kernel side of a listener that was there before it.
-    pub fn listener(
-        &mut self,
-        pid: HostPid,
-        network_namespace: u32,
-        port: u16,
-    ) -> Result<(), Error> {
+    pub fn listener(&mut self, network_namespace: u32, port: u16) -> Result<(), Error> {
         let key = u64::from(network_namespace) << 16 | u64::from(port);
-        self.listeners
-            .insert(key, pid.0, 0)
-            .map_err(|source| map_error("LISTENERS", source))
+        match self.listeners.get(&key, 0) {
+            Ok(_) => Ok(()),
+            Err(_) => self
+                .listeners
+                .insert(key, 1, 0)
+                .map_err(|source| map_error("LISTENERS", source)),
+        }
     }
 
     /// Traces whoever comes to listen on this port.
@@ -189,20 +203,35 @@ fn load(offsets: &Offsets, settings: &Settings) -> Result<Ebpf, Error> {
 }
 
 fn attach(ebpf: &mut Ebpf, probe: Probe) -> Result<(), Error> {
-    let refused = |reason: String| Error::Probe {
+    load_probe(ebpf, probe)?;
+    attach_loaded(ebpf, probe)
+}
+
+fn load_probe(ebpf: &mut Ebpf, probe: Probe) -> Result<(), Error> {
+    let program = program(ebpf, probe)?;
+    program
+        .load()
+        .map_err(|source| refused(probe, chain(&source)))
+}
+
+fn attach_loaded(ebpf: &mut Ebpf, probe: Probe) -> Result<(), Error> {
+    let attached = program(ebpf, probe)?.attach(probe.name);
+    attached.map_err(|source| refused(probe, chain(&source)))?;
+    Ok(())
+}
+
+fn program(ebpf: &mut Ebpf, probe: Probe) -> Result<&mut RawTracePoint, Error> {
+    ebpf.program_mut(probe.name)
+        .ok_or_else(|| refused(probe, "the programs do not hold it".to_owned()))?
+        .try_into()
+        .map_err(|source| refused(probe, chain(&source)))
+}
+
+fn refused(probe: Probe, reason: String) -> Error {
+    Error::Probe {
         probe: probe.name,
         reason,
-    };
-    let program: &mut RawTracePoint = ebpf
-        .program_mut(probe.name)
-        .ok_or_else(|| refused("the programs do not hold it".to_owned()))?
-        .try_into()
-        .map_err(|source| refused(chain(&source)))?;
-    program.load().map_err(|source| refused(chain(&source)))?;
-    program
-        .attach(probe.name)
-        .map_err(|source| refused(chain(&source)))?;
-    Ok(())
+    }
 }
 
 fn attach_back_end(ebpf: &mut Ebpf, plan: &Plan, offsets: &Offsets) -> Result<BackEnd, Error> {
@@ -227,10 +256,15 @@ fn try_back_end(ebpf: &mut Ebpf, back_end: BackEnd, offsets: &Offsets) -> Result
             return Err(Error::Fields(lacking));
         }
     }
+    // All are loaded before one is attached: half a back end would double what the other sees.
     back_end
         .probes()
         .iter()
-        .try_for_each(|probe| attach(ebpf, *probe))
+        .try_for_each(|probe| load_probe(ebpf, *probe))?;
+    back_end
+        .probes()
+        .iter()
+        .try_for_each(|probe| attach_loaded(ebpf, *probe))
 }
 
 fn attach_extras(ebpf: &mut Ebpf, extras: &[Probe]) -> (Vec<Probe>, Vec<Left>) {

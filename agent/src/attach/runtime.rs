@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use object::read::elf::ElfFile64;
@@ -31,13 +32,17 @@ impl Runtime {
 
 type Elf<'a> = ElfFile64<'a, object::Endianness, &'a ReadCache<File>>;
 
+/// Bytes of a section, or of a JDK's `release`, that are read at most: both are some hundred bytes long.
+const TEXT_BYTES_MAX: u64 = 64 << 10;
+/// Dynamic symbols that are looked through at most; libpython has about 2,000.
+const SYMBOLS_MAX: usize = 1 << 16;
 /// Bytes of a Node.js executable that are searched at once for its version.
 const SEARCH_BYTES: usize = 1 << 20;
 
 /// Inspects the executable at `path` (as this agent sees it) of a process that maps `libraries`.
 /// An executable that cannot be read or is no ELF file is of unknown language.
 pub fn inspect(path: &Path, executable_name: &str, libraries: &[PathBuf]) -> Runtime {
-    let Ok(file) = File::open(path) else {
+    let Some(file) = open(path) else {
         return Runtime::default();
     };
     let cache = ReadCache::new(file);
@@ -45,7 +50,7 @@ pub fn inspect(path: &Path, executable_name: &str, libraries: &[PathBuf]) -> Run
         return Runtime::default();
     };
     if let Some(section) = elf.section_by_name(".go.buildinfo") {
-        return go(&elf, section.data().unwrap_or_default());
+        return go(&elf, start_of(&section));
     }
     let library = |prefix: &str| {
         libraries
@@ -87,6 +92,23 @@ pub fn inspect(path: &Path, executable_name: &str, libraries: &[PathBuf]) -> Run
         language,
         ..Runtime::default()
     }
+}
+
+/// Opens a file that a stranger may have made: a pipe or a device would hold the agent up for ever.
+fn open(path: &Path) -> Option<File> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .ok()?;
+    file.metadata().ok()?.is_file().then_some(file)
+}
+
+/// The first bytes of a section, whatever length it claims to have.
+fn start_of<'a>(section: &impl ObjectSection<'a>) -> &'a [u8] {
+    let length = section.size().min(TEXT_BYTES_MAX);
+    let bytes = section.data_range(section.address(), length);
+    bytes.ok().flatten().unwrap_or_default()
 }
 
 fn runtime(language: Language, name: &str, version: Option<String>) -> Runtime {
@@ -153,10 +175,11 @@ fn python_version(path: &Path) -> Option<String> {
 }
 
 fn python_symbol(path: &Path) -> Option<String> {
-    let cache = ReadCache::new(File::open(path).ok()?);
+    let cache = ReadCache::new(open(path)?);
     let elf = Elf::parse(&cache).ok()?;
     let symbol = elf
         .dynamic_symbols()
+        .take(SYMBOLS_MAX)
         .find(|symbol| symbol.name() == Ok("Py_Version"))?;
     let section = elf.section_by_index(symbol.section_index()?).ok()?;
     let bytes = section.data_range(symbol.address(), 8).ok()??;
@@ -170,7 +193,7 @@ fn java(executable: &Path) -> Runtime {
     let release = std::fs::read_link(executable)
         .ok()
         .and_then(|path| Some(rebased(executable, path.parent()?.parent()?).join("release")))
-        .and_then(|path| std::fs::read_to_string(path).ok())
+        .and_then(|path| text_of(&path))
         .unwrap_or_default();
     let value = |key: &str| {
         release.lines().find_map(|line| {
@@ -185,10 +208,19 @@ fn java(executable: &Path) -> Runtime {
     )
 }
 
+fn text_of(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    open(path)?
+        .take(TEXT_BYTES_MAX)
+        .read_to_string(&mut text)
+        .ok()?;
+    Some(text)
+}
+
 /// Node.js carries its release as text: `node.js/v20.20.2`.
 fn node_version(path: &Path) -> Option<String> {
     const MARK: &[u8] = b"node.js/v";
-    let mut file = File::open(path).ok()?;
+    let mut file = open(path)?;
     let mut window = Vec::new();
     loop {
         let read = file
@@ -221,8 +253,7 @@ fn after_mark(bytes: &[u8], mark: &[u8]) -> Option<String> {
 
 fn is_rust(elf: &Elf<'_>) -> bool {
     elf.section_by_name(".comment")
-        .and_then(|section| section.data().ok())
-        .is_some_and(|comment| memchr::memmem::find(comment, b"rustc version").is_some())
+        .is_some_and(|section| memchr::memmem::find(start_of(&section), b"rustc version").is_some())
 }
 
 #[cfg(test)]
@@ -241,6 +272,17 @@ mod tests {
         let path = Path::new("/proc/self/exe");
         let found = inspect(path, "decode", &[]).language;
         assert_eq!(found, Language::Rust);
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_does_not_hold_it_up() {
+        let path = std::env::temp_dir().join(format!("spanlet-pipe-{}", std::process::id()));
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: a string that ends with a zero byte.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let found = (inspect(&path, "node", &[]), text_of(&path));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(found, (Runtime::default(), None));
     }
 
     #[test]

@@ -43,9 +43,19 @@ pub fn lose(reason: u32) {
 /// Writes a record about a traced process; its loss is counted, by reason and by process. True when it was written.
 #[inline(always)]
 pub fn record<T: ?Sized>(process: *mut state::Process, record: &T) -> bool {
+    counted(process, write(record))
+}
+
+/// As [`record`], and the agent is woken: for what is rare and may be gone when the timer comes.
+#[inline(always)]
+pub fn record_at_once<T: ?Sized>(process: *mut state::Process, record: &T) -> bool {
+    counted(process, output(record, BPF_RB_FORCE_WAKEUP as u64))
+}
+
+#[inline(always)]
+fn counted(process: *mut state::Process, written: bool) -> bool {
     // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
     let process = unsafe { &mut *process };
-    let written = write(record);
     if written {
         process.records += 1;
     } else {
@@ -57,14 +67,16 @@ pub fn record<T: ?Sized>(process: *mut state::Process, record: &T) -> bool {
 /// Writes a record; a loss is counted by reason. True when it was written.
 #[inline(always)]
 pub fn write<T: ?Sized>(record: &T) -> bool {
+    output(record, wake_up(size_of_val(record) as u64))
+}
+
+#[inline(always)]
+fn output<T: ?Sized>(record: &T, flags: u64) -> bool {
     if forced_loss() {
         lose(loss::FORCED);
         return false;
     }
-    if EVENTS
-        .output::<T>(record, wake_up(size_of_val(record) as u64))
-        .is_err()
-    {
+    if EVENTS.output::<T>(record, flags).is_err() {
         lose(loss::RING_FULL);
         return false;
     }

@@ -31,6 +31,9 @@ const LISTEN: i32 = 10;
 const EPIPE: i32 = 32;
 const ECONNRESET: i32 = 104;
 
+/// Holds the listeners of services that are started by their first connection: never traced for a port.
+const INIT: u32 = 1;
+
 /// `SHUTDOWN_MASK`: neither reads nor writes any more.
 const SHUT_BOTH_WAYS: u8 = 3;
 
@@ -150,6 +153,9 @@ fn chosen_by_port(port: u16) -> Option<Traced> {
     }
     PORTS.get_ptr(&port)?;
     let process = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
+    if process == INIT {
+        return None;
+    }
     crate::process::trace(process, &Process::default());
     PROCESSES.get_ptr_mut(&process)?;
     select::traced()

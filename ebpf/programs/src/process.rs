@@ -117,5 +117,9 @@ fn tell(traced: &Traced, kind: u16, flags: u16, value: u32) {
         value,
         padding: 0,
     };
-    emit::record(traced.state, &told);
+    match kind {
+        // Who it is has to be read while it lives.
+        kind::EXEC => emit::record_at_once(traced.state, &told),
+        _ => emit::record(traced.state, &told),
+    };
 }
