@@ -108,7 +108,10 @@ fn not_traced(rooms: &Rooms) -> Vec<NotTraced> {
             }
             let excluded = rooms.census.selection().excludes(&seen.executable_path);
             let (reason, remedy) = match excluded {
-                true => ("an exclusion names it", "take it out of --exclude-exec".to_owned()),
+                true => (
+                    "an exclusion names it",
+                    "take it out of --exclude-exec".to_owned(),
+                ),
                 false => (
                     "nothing selects it",
                     format!("--pid {} or --port {}", seen.pid.0, ports[0]),

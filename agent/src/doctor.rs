@@ -282,7 +282,7 @@ mod tests {
         assert!(
             text(std::slice::from_ref(&works)).contains("ok  a"),
             "{}",
-            text(&[works.clone()])
+            text(std::slice::from_ref(&works))
         );
         let text = text(&[works, fatal]);
         assert!(text.contains("FATAL  b        gone   blindness"), "{text}");

@@ -97,11 +97,17 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
         Some(metrics) => Some(Reporter::start(metrics, rooms.now())?),
         None => None,
     };
-    let report_every = config.metrics.as_ref().map_or(Duration::from_secs(60), |metrics| metrics.interval);
+    let report_every = config
+        .metrics
+        .as_ref()
+        .map_or(Duration::from_secs(60), |metrics| metrics.interval);
     let mut inputs = Inputs {
         reader,
         desk: Desk::open(&config.socket)?,
-        stop: [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?],
+        stop: [
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        ],
         report: interval(report_every),
         measuring: None,
     };
@@ -209,6 +215,8 @@ impl Rooms {
 
     /// Takes the records that are there through all the rooms.
     fn records(&mut self, reader: &mut Reader) {
+        #[cfg(feature = "probe-log")]
+        self.probes.flush_log();
         let mut latest = Monotonic::default();
         let taken = reader.drain(EVENTS_AT_ONCE, |event| {
             latest = latest.max(self.event(event));

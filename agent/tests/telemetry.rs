@@ -37,7 +37,7 @@ fn a_snapshot_becomes_sums_and_gauges() {
     let mut snapshot = Snapshot::default();
     snapshot.add_one(Id::KernelLosses, "ring_full", 3.0);
     snapshot.add_one(Id::KernelLosses, "map_full", 4.0);
-    snapshot.add(Id::RingFill, 0.25);
+    snapshot.add(Id::DecodeHeld, 25.0);
     let message = message(&snapshot);
     let metrics = &message.resource_metrics[0].scope_metrics[0].metrics;
     assert_eq!(metrics.len(), 2);
@@ -54,9 +54,9 @@ fn a_snapshot_becomes_sums_and_gauges() {
     assert_eq!(point.attributes[0].key, "reason");
     assert_eq!(point.value, Some(Value::AsInt(4)));
     let Some(Data::Gauge(gauge)) = &metrics[1].data else {
-        panic!("the fill is a gauge")
+        panic!("what is held is a gauge")
     };
-    assert_eq!(gauge.data_points[0].value, Some(Value::AsDouble(0.25)));
+    assert_eq!(gauge.data_points[0].value, Some(Value::AsInt(25)));
 }
 
 #[test]

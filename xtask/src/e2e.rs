@@ -24,7 +24,7 @@ pub fn e2e(options: Options) -> Result<ExitCode> {
         bail!("the end-to-end ring cannot run here: {reason}");
     }
     setup::setup(Purpose::Test)?;
-    build::compile(build::Options::default())?;
+    build::compile(build::Options::release())?;
     let mut tally = Tally::default();
     let succeeded = test::stream(command(&options), &mut tally)?;
     Ok(test::verdict(&tally, succeeded, Vec::new()))

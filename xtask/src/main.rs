@@ -1,6 +1,7 @@
 //! The only door to building and testing: `cargo xtask <verb>`. In: a verb and its options. Out: what the verb
 //! builds or prints, and an exit status. One file per verb; this one only names them.
 
+mod bench;
 mod build;
 mod demo;
 mod doctor;
@@ -45,6 +46,8 @@ enum Verb {
     Test,
     /// Run the end-to-end tests only
     E2e(e2e::Options),
+    /// Measure what tracing costs, with and without the agent in turn
+    Bench(bench::Options),
     /// What continuous integration runs: the same as test
     Ci,
 }
@@ -70,5 +73,6 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Build(options) => build::build(options).map(|()| ExitCode::SUCCESS),
         Verb::Test | Verb::Ci => test::test(),
         Verb::E2e(options) => e2e::e2e(options),
+        Verb::Bench(options) => bench::bench(&options),
     }
 }

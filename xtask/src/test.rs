@@ -92,7 +92,7 @@ fn unjust_skips(tally: &Tally, bears_out: impl Fn(&str) -> bool) -> Vec<String> 
 
 fn prepare() -> Result<()> {
     setup::setup(Purpose::Test)?;
-    build::compile(build::Options::default())
+    build::compile(build::Options::release())
 }
 
 /// Format and lints.

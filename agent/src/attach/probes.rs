@@ -52,6 +52,8 @@ pub struct Probes {
     listeners: HashMap<MapData, u64, u32>,
     ports: HashMap<MapData, u16, u32>,
     losses: PerCpuArray<MapData, u64>,
+    #[cfg(feature = "probe-log")]
+    log: aya_log::EbpfLogger<&'static dyn log::Log>,
 }
 
 impl Probes {
@@ -69,6 +71,12 @@ impl Probes {
         let plan = plan::plan(request.wish, |name| btf.has_tracepoint(name));
         drop(btf);
         let mut ebpf = load(&offsets, &request.settings)?;
+        // The reader has to be there before the programs are, and as long.
+        #[cfg(feature = "probe-log")]
+        let log = aya_log::EbpfLogger::init(&mut ebpf).map_err(|source| Error::Map {
+            map: "AYA_LOGS",
+            reason: chain(&source),
+        })?;
         for probe in plan::LIFE {
             attach(&mut ebpf, probe)?;
         }
@@ -89,6 +97,8 @@ impl Probes {
             ports: take(&mut ebpf, "PORTS", HashMap::try_from)?,
             losses: take(&mut ebpf, "LOSSES", PerCpuArray::try_from)?,
             ebpf,
+            #[cfg(feature = "probe-log")]
+            log,
         };
         Ok((probes, ring))
     }
@@ -161,10 +171,10 @@ impl Probes {
         })
     }
 
-    /// The programs, for aya-log.
+    /// Passes on what the probes have logged, to the agent's log at level debug.
     #[cfg(feature = "probe-log")]
-    pub fn programs(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+    pub fn flush_log(&mut self) {
+        self.log.flush();
     }
 }
 

@@ -129,6 +129,7 @@ fn closed(record: &[u8]) -> Result<Closed, Skipped> {
             generation: closed.generation,
         },
         reset: closed.header.flags & flag::RESET != 0,
+        process_losses: Some(closed.process_losses).filter(|losses| *losses != record::NOT_KNOWN),
     })
 }
 

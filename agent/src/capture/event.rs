@@ -152,6 +152,8 @@ pub struct Closed {
     pub connection: ConnectionId,
     /// The other side reset it.
     pub reset: bool,
+    /// Losses so far of the process that used it last, as in [`Io`]; not known once that process has ended.
+    pub process_losses: Option<u32>,
 }
 
 /// Everything the kernel side tells.

@@ -45,6 +45,7 @@ impl Connection {
                 network_namespace: 0,
                 dialer: None,
                 established: None,
+                accept_wait: None,
             },
             process,
             last_used: time,
@@ -67,6 +68,10 @@ impl Connection {
             network_namespace: opened.network_namespace,
             dialer: opened.goroutine,
             established: opened.established,
+            accept_wait: opened
+                .accepted
+                .zip(opened.established)
+                .map(|(accepted, established)| accepted.since(established)),
         };
     }
 
@@ -101,6 +106,10 @@ impl Connection {
     }
 
     pub fn closed(&mut self, closed: Closed, books: &mut Books, out: &mut Vec<Step>) {
+        if let Some(losses) = closed.process_losses {
+            self.process_losses = Some(losses);
+            books.note_losses(self.process, losses);
+        }
         if let Carries::Http(conversation) = &mut self.carries {
             conversation.closed(closed.reset, closed.time, books, out);
         }
@@ -193,9 +202,14 @@ impl Connection {
         if io.size == 0 {
             return;
         }
-        // Who speaks first begins a turn: otherwise bytes were lost.
-        let fresh = self.initiator != Initiator::Unknown && !io.already_open && io.turn_start;
         let side = Conversation::side_of_requests(io.direction);
+        // Who connected speaks first, and that begins a turn: otherwise bytes were lost.
+        let speaks_first = match self.initiator {
+            Initiator::Here => side == Side::Client,
+            Initiator::There => side == Side::Server,
+            Initiator::Unknown => false,
+        };
+        let fresh = speaks_first && !io.already_open && io.turn_start;
         let other_side = match side {
             Side::Server => Side::Client,
             Side::Client => Side::Server,

@@ -53,14 +53,16 @@ pub fn request_line_likely(bytes: &[u8]) -> bool {
 
 /// Whether the bytes may well be the start of a request line: one is there, or a method everybody knows begins.
 pub fn request_line_begins(bytes: &[u8]) -> bool {
+    let some = !bytes.is_empty();
+    let bytes = &bytes[blank(bytes)..];
     let begins = |method: &&[u8]| {
         let word = method.iter().chain(b" ");
-        !bytes.is_empty() && bytes.iter().zip(word).all(|(byte, other)| byte == other)
+        bytes.iter().zip(word).all(|(byte, other)| byte == other)
     };
     match request_line(bytes) {
         Verdict::Yes => true,
         Verdict::No => false,
-        Verdict::More => METHODS.iter().any(begins),
+        Verdict::More => some && METHODS.iter().any(begins),
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Link {
     pub dialer: Option<Goroutine>,
     /// When the connection was established, where that was seen.
     pub established: Option<Monotonic>,
+    /// How long the connection waited to be accepted; not known to every back end.
+    pub accept_wait: Option<Duration>,
 }
 
 /// The request as far as it was seen. Empty where bytes were lost or cut.
@@ -159,6 +161,8 @@ pub struct Exchange {
     pub serving: Option<Serving>,
     /// Server: how long the request's first byte lay unread.
     pub read_wait: Option<Duration>,
+    /// Server, first exchange of its connection: how long the connection waited to be accepted.
+    pub accept_wait: Option<Duration>,
 }
 
 /// What the decoder tells, in order.

@@ -182,6 +182,7 @@ impl Decoder {
                     time: origin.time,
                     connection: holder,
                     reset: false,
+                    process_losses: None,
                 },
                 out,
             ),

@@ -132,6 +132,9 @@ impl OpenExchange {
             upgraded: false,
             serving: None,
             read_wait: mark.read_wait.filter(|_| side == Side::Server),
+            accept_wait: link
+                .accept_wait
+                .filter(|_| first_on_connection && side == Side::Server),
         };
         Self {
             exchange: Box::new(exchange),

@@ -12,6 +12,7 @@
 //! | `spanlet.cpu_time` | s | server: CPU time of the one thread that served it |
 //! | `spanlet.run_queue_wait` | s | server: how long that thread was runnable and waited for a CPU |
 //! | `spanlet.read_wait` | s | server: how long the first byte lay unread |
+//! | `spanlet.accept_wait` | s | server, first request of a connection: how long the connection waited to be accepted (`sys-exit` back end; else that time is part of `spanlet.read_wait`) |
 //! | `spanlet.head_incomplete` | true | a head was not seen whole: what is absent is unknown |
 //! | `spanlet.upgraded` | true | the connection went on as something else (101, CONNECT) |
 
@@ -215,6 +216,7 @@ fn own(exchange: &Exchange, evidence: Option<Evidence>, attributes: &mut Vec<Att
             exchange.serving.map(|serving| serving.run_queue_wait),
         ),
         ("spanlet.read_wait", exchange.read_wait),
+        ("spanlet.accept_wait", exchange.accept_wait),
     ];
     let seconds = |(key, time): (&'static str, Option<Duration>)| {
         Some(Attribute::double(key, time?.as_secs_f64()))

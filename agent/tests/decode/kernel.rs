@@ -101,7 +101,8 @@ impl Talk {
             local: Endpoint::tcp_v4([10, 0, 0, 1], 8080),
             remote: Endpoint::tcp_v4([10, 0, 0, 2], 40000),
             initiator,
-            established: None,
+            established: Some(Monotonic(self.time)),
+            accepted: Some(Monotonic(self.time + 3 * MS)),
             peer_socket: None,
             goroutine: None,
             network_namespace: 1,
@@ -184,6 +185,7 @@ impl Talk {
             time: Monotonic(self.time),
             connection: self.id,
             reset,
+            process_losses: Some(self.losses),
         };
         self.push(Event::Closed(closed), b"")
     }

@@ -133,6 +133,13 @@ fn the_last_record_before_the_close() {
 }
 
 #[test]
+fn the_last_record_of_a_process_that_only_closes_then() {
+    let mut talk = Talk::server();
+    talk.request(GET).answer(OK).lose().close();
+    check(&talk, &["GET /a ? 0/? EndUnseen None"]);
+}
+
+#[test]
 fn a_copy_that_failed() {
     for side in [Side::Server, Side::Client] {
         let mut talk = Talk::new(side);

@@ -129,3 +129,18 @@ fn goroutines_move_between_threads() {
     talk.last().goroutine = Some(Goroutine { id: 5, parent: 1 });
     assert_eq!(exchanges(&talk)[0].serving, None);
 }
+
+#[test]
+fn the_wait_to_be_accepted_is_that_of_the_first_request() {
+    let mut talk = Talk::server();
+    talk.request(GET).answer(OK).request(GET).answer(OK);
+    let waits: Vec<_> = exchanges(&talk)
+        .iter()
+        .map(|exchange| exchange.accept_wait)
+        .collect();
+    assert_eq!(waits, [Some(Duration::from_millis(3)), None]);
+
+    let mut talk = Talk::client();
+    talk.request(GET).answer(OK);
+    assert_eq!(exchanges(&talk)[0].accept_wait, None);
+}

@@ -48,6 +48,7 @@ fn start(id: u64, side: Side, at: u64) -> Start {
             network_namespace: 1,
             dialer: None,
             established: None,
+            accept_wait: None,
         },
         origin: Origin {
             time: ms(at),
@@ -156,6 +157,7 @@ impl Start {
             upgraded: false,
             serving: None,
             read_wait: None,
+            accept_wait: None,
         }
     }
 }

@@ -124,14 +124,21 @@ pub struct Opened {
     pub padding: [u8; 6],
 }
 
-/// A connection was closed or destroyed.
+/// A connection was closed or destroyed. `header.process` is the one that used it last; the thread is not told, since
+/// a socket is often destroyed from an interrupt.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Closed {
     pub header: Header,
     pub socket: u64,
     pub generation: u64,
+    /// Records of the process lost so far, as in [`Io`]; [`NOT_KNOWN`] where the process has ended.
+    pub process_losses: u32,
+    pub padding: u32,
 }
+
+/// [`Closed::process_losses`] of a process that is not there any more.
+pub const NOT_KNOWN: u32 = u32::MAX;
 
 /// A process replaced its program, was born, or ended.
 #[repr(C)]
@@ -156,6 +163,6 @@ pub struct Listen {
 const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Io>() == 104);
 const _: () = assert!(size_of::<Opened>() == 128);
-const _: () = assert!(size_of::<Closed>() == 40);
+const _: () = assert!(size_of::<Closed>() == 48);
 const _: () = assert!(size_of::<Process>() == 32);
 const _: () = assert!(size_of::<Listen>() == 32);

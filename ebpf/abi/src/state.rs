@@ -59,6 +59,9 @@ pub struct Connection {
     pub turn_bytes_left: u32,
     /// The next message of the vector.
     pub vector_next: u32,
+    /// The process that used it last.
+    pub process: u32,
+    pub padding: u32,
     /// See [`turn`].
     pub turn: u8,
     /// See [`initiator`].
@@ -85,4 +88,4 @@ pub mod initiator {
 }
 
 const _: () = assert!(size_of::<Process>() == 24);
-const _: () = assert!(size_of::<Connection>() == 88);
+const _: () = assert!(size_of::<Connection>() == 96);

@@ -5,7 +5,7 @@
 
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use spanlet_abi::record::{flag, kind, Closed, Listen};
+use spanlet_abi::record::{flag, kind, Closed, Listen, NOT_KNOWN};
 use spanlet_abi::state::{initiator, Connection, Process};
 
 use crate::connection::{self, network_namespace};
@@ -162,10 +162,17 @@ fn closing(socket: u64, over: bool) {
 fn closed(socket: u64, state: &Connection) {
     if state.told != 0 {
         let flags = if state.reset != 0 { flag::RESET } else { 0 };
+        let process_losses = match PROCESSES.get_ptr(&state.process) {
+            // SAFETY: a live entry of the map.
+            Some(process) => unsafe { (*process).losses },
+            None => NOT_KNOWN,
+        };
         let told = Closed {
-            header: emit::header::<Closed>(kind::CLOSED, flags, 0, 0),
+            header: emit::header::<Closed>(kind::CLOSED, flags, state.process, 0),
             socket,
             generation: state.generation,
+            process_losses,
+            padding: 0,
         };
         emit::write(&told);
     }

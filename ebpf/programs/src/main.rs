@@ -18,6 +18,7 @@ mod emit;
 mod goroutine;
 mod kernel;
 mod life;
+mod log;
 mod maps;
 mod observe;
 mod process;

@@ -39,6 +39,7 @@ pub fn observe(traced: &Traced, moved: &Moved) {
     if state.told == 0 {
         connection::tell(traced, moved.socket, state);
     }
+    state.process = traced.process;
     let turn_start = take_turn(state, moved);
     let (captured, tailed) = copy::copy(moved.source, moved.size, state, scratch);
     describe(traced, moved, found, now_ns, turn_start, scratch);

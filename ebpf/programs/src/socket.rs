@@ -10,6 +10,7 @@ use spanlet_abi::record::kind;
 use spanlet_abi::state::turn;
 
 use crate::copy::{self, Source};
+use crate::log::probe_log;
 use crate::maps::CONNECTIONS;
 use crate::observe::{observe, Moved};
 use crate::process;
@@ -23,9 +24,10 @@ const MSG_ASIDE: i32 = 0x1 | 0x2 | 0x2000;
 /// `sock_send_length(sk, ret, flags)`
 #[raw_tracepoint(tracepoint = "sock_send_length")]
 pub fn sock_send_length(context: RawTracePointContext) -> i32 {
-    if let Some(traced) = select::traced() {
-        let sent: i32 = context.arg(1);
-        if sent > 0 {
+    let sent: i32 = context.arg(1);
+    if sent > 0 {
+        if let Some(traced) = select::traced() {
+            probe_log!(&context, "{} wrote {} bytes", traced.process, sent);
             moved(&traced, context.arg(0), true, sent as u32);
         }
     }
@@ -35,10 +37,12 @@ pub fn sock_send_length(context: RawTracePointContext) -> i32 {
 /// `sock_recv_length(sk, ret, flags)`
 #[raw_tracepoint(tracepoint = "sock_recv_length")]
 pub fn sock_recv_length(context: RawTracePointContext) -> i32 {
-    if let Some(traced) = select::traced() {
-        let received: i32 = context.arg(1);
-        let flags: i32 = context.arg(2);
-        if received >= 0 && flags & MSG_ASIDE == 0 {
+    let received: i32 = context.arg(1);
+    let flags: i32 = context.arg(2);
+    // Many reads find nothing: they are let go before anything is looked up.
+    if received >= 0 && flags & MSG_ASIDE == 0 {
+        if let Some(traced) = select::traced() {
+            probe_log!(&context, "{} read {} bytes", traced.process, received);
             moved(&traced, context.arg(0), false, received as u32);
         }
     }

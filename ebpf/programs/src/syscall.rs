@@ -12,6 +12,7 @@ use spanlet_abi::state::initiator;
 use crate::constants::constant;
 use crate::copy::{self, MESSAGE_BYTES};
 use crate::kernel::{field, user};
+use crate::log::probe_log;
 use crate::observe::{observe, Moved};
 use crate::registers::{number, SystemCall};
 use crate::select::{self, Traced};
@@ -36,6 +37,13 @@ pub fn sys_exit(context: RawTracePointContext) -> i32 {
         return 0;
     }
     if let Some(call) = SystemCall::of(context.arg(0)) {
+        probe_log!(
+            &context,
+            "{} call {} gave {}",
+            traced.process,
+            call.number,
+            result
+        );
         ended(&traced, &call, result);
     }
     0

@@ -3,14 +3,14 @@
 use super::body::{Body, Framing, Progress};
 use super::fields::Length;
 use super::head::{self, AnswerHead};
-use super::requests::{Read, Requests};
+use super::held::Held;
+use super::recent::Recent;
+use super::requests::Read;
 use super::{count_cut, Conversation, Fate, Head, Scene};
 use crate::capture::event::Io;
 use crate::clock::Monotonic;
-use crate::decode::books::Books;
 use crate::decode::detect::{self, Verdict};
-use crate::decode::exchange::{EndEvidence, Outcome, Side};
-use crate::decode::limits::{HELD_BYTES_MAX, HELD_EVENTS_MAX};
+use crate::decode::exchange::{EndEvidence, Outcome};
 use crate::decode::open::{End, Mark, OpenExchange};
 use crate::decode::stream::{Bytes, Piece};
 
@@ -35,23 +35,6 @@ pub enum Answers {
     Held { calls: Vec<Held>, certain: bool },
 }
 
-/// A call kept for later.
-#[derive(Debug)]
-pub struct Held {
-    io: Io<'static>,
-    data: Vec<u8>,
-}
-
-/// The last bytes of a body, as far as they follow each other.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Recent {
-    bytes: [u8; 7],
-    known: usize,
-}
-
-/// The end of a chunked body without trailers.
-const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
-
 impl Answers {
     /// A head comes next.
     pub fn between() -> Self {
@@ -69,10 +52,7 @@ impl Answers {
     pub fn held_bytes(&self) -> usize {
         match self {
             Self::Head(head) => head.bytes.capacity(),
-            Self::Held { calls, .. } => {
-                let bytes = calls.iter().map(|held| held.data.len() + size_of::<Held>());
-                bytes.sum()
-            }
+            Self::Held { calls, .. } => calls.iter().map(Held::bytes).sum(),
             _ => 0,
         }
     }
@@ -97,6 +77,9 @@ impl Conversation {
         for piece in cut.pieces.into_iter().flatten() {
             let mut rest = Some(piece);
             while let Some(piece) = rest {
+                if self.open.is_empty() {
+                    self.give_up_request_head(scene);
+                }
                 if self.open.is_empty() {
                     self.answers = Answers::Seek;
                     break;
@@ -190,7 +173,7 @@ impl Conversation {
     }
 
     /// What there is of a head is all that will be seen.
-    fn give_up_answer_head(&mut self, scene: &mut Scene<'_>, malformed: bool) {
+    pub(super) fn give_up_answer_head(&mut self, scene: &mut Scene<'_>, malformed: bool) {
         let Answers::Head(head) = std::mem::replace(&mut self.answers, Answers::Seek) else {
             return;
         };
@@ -201,7 +184,7 @@ impl Conversation {
     }
 
     /// The oldest open exchange's answer has begun unseen.
-    fn unseen_head(&mut self, scene: &mut Scene<'_>, first_byte: Option<Monotonic>) {
+    pub(super) fn unseen_head(&mut self, scene: &mut Scene<'_>, first_byte: Option<Monotonic>) {
         let began = match &self.answers {
             Answers::Head(head) => head.mark.is_some(),
             _ => false,
@@ -216,64 +199,6 @@ impl Conversation {
             incomplete: true,
         };
         self.answered(scene, head, first_byte);
-    }
-
-    /// Records were lost where a head was expected, or in the middle of one.
-    fn lost_head(&mut self, scene: &mut Scene<'_>) {
-        if matches!(&self.answers, Answers::Head(head) if head.mark.is_some()) {
-            self.give_up_answer_head(scene, false);
-            return self.lost_end(scene);
-        }
-        self.give_up_unclear(scene);
-        self.answers = Answers::Adrift;
-    }
-
-    /// Records were lost in an answer, and with them where it ends. When they end a turn, it is over.
-    fn lost_end(&mut self, scene: &mut Scene<'_>) {
-        if let Some(front) = self.open.front_mut() {
-            front.records_lost = true;
-        }
-        if scene.io.turn_start && self.open.len() > 1 {
-            self.give_up_unclear(scene);
-            self.answers = Answers::Adrift;
-        }
-    }
-
-    /// Answers were lost. Whose, and whose comes next? If nothing was lost since the newest turn of requests
-    /// began, what comes is for that turn, and all before are over; unless turns overlap.
-    fn give_up_unclear(&mut self, scene: &mut Scene<'_>) {
-        let newest = self.open.iter().rposition(OpenExchange::begins_turn);
-        let newest = newest.unwrap_or_default();
-        let turn = self.open.get(newest);
-        let clear = turn.is_some_and(|first| !first.lost_before(scene.io));
-        let keep = match self.open.len() - newest.min(self.open.len()) {
-            _ if self.turns_overlap => usize::from(self.open.len() == 1),
-            1 => 1,
-            count if clear => count,
-            _ => 0,
-        };
-        self.give_up_oldest(keep, scene.books, scene.out);
-    }
-
-    /// What follows lost records, with one request waiting. A status line is its answer only if nothing was lost
-    /// since the request: its answer and the next request may be among what was lost.
-    fn answer_after_loss<'a>(
-        &mut self,
-        scene: &mut Scene<'_>,
-        piece: Piece<'a>,
-    ) -> Option<Piece<'a>> {
-        let begins = matches!(piece.bytes, Bytes::Seen(bytes) if is_status_line(bytes, true));
-        let front = self.open.front_mut()?;
-        if !begins {
-            front.records_lost = true;
-            self.unseen_head(scene, None);
-        } else if front.lost_before(scene.io) {
-            scene.books.counts.answers_without_request += 1;
-            self.give_up_oldest(0, scene.books, scene.out);
-        } else {
-            self.answers = Answers::between();
-        }
-        Some(piece)
     }
 
     fn answered(&mut self, scene: &mut Scene<'_>, head: AnswerHead, first_byte: Option<Monotonic>) {
@@ -389,152 +314,12 @@ impl Conversation {
             }
         }
     }
-
-    /// No request waits for this answer. A client's may be told late, when another thread wrote it.
-    fn answer_without_request(&mut self, scene: &mut Scene<'_>) {
-        let io = scene.io;
-        let begins = io.size > 0 && detect::status_line(io.data) == Verdict::Yes;
-        let between = matches!(self.requests, Requests::Head { .. }) || !self.confirmed;
-        let holding = matches!(self.answers, Answers::Held { .. });
-        if (begins || holding) && between && self.side == Side::Client && !io.end_of_stream {
-            if !holding {
-                self.answers = Answers::Held {
-                    calls: Vec::new(),
-                    certain: self.confirmed,
-                };
-            }
-            if self.hold(io) {
-                return;
-            }
-        }
-        self.drop_held(scene.books);
-        scene.books.counts.answers_without_request += u64::from(begins && !holding);
-        count_cut(&self.answer_stream.cut(io), scene);
-        self.answers = Answers::Seek;
-        self.fresh &= io.size == 0;
-    }
-
-    fn hold(&mut self, io: &Io<'_>) -> bool {
-        let Answers::Held { calls, .. } = &mut self.answers else {
-            return false;
-        };
-        let bytes = calls.iter().map(|held| held.data.len()).sum::<usize>() + io.data.len();
-        let room = calls.len() < HELD_EVENTS_MAX && bytes <= HELD_BYTES_MAX;
-        if room {
-            calls.push(Held::new(io));
-        }
-        room
-    }
-
-    /// After a call of the requests: the held answer may be its answer.
-    pub(super) fn release_held(&mut self, scene: &mut Scene<'_>) {
-        let (Answers::Held { calls, certain }, Some(front)) =
-            (&mut self.answers, self.open.front())
-        else {
-            return;
-        };
-        let read = calls.first().map(|held| held.io.origin.time);
-        if !*certain && read < Some(front.exchange.started) {
-            return self.drop_held(scene.books);
-        }
-        let calls = std::mem::take(calls);
-        self.answers = Answers::Seek;
-        for Held { io, data } in calls {
-            self.answer_call(&mut Scene {
-                io: &Io { data: &data, ..io },
-                link: scene.link,
-                books: scene.books,
-                out: scene.out,
-            });
-        }
-    }
-
-    /// The request of the held answer was not seen.
-    pub(super) fn drop_held(&mut self, books: &mut Books) {
-        let Answers::Held { calls, .. } = &mut self.answers else {
-            return;
-        };
-        books.counts.answers_without_request += 1;
-        for Held { io, data } in std::mem::take(calls) {
-            self.answer_stream.cut(&Io { data: &data, ..io });
-        }
-        self.answers = Answers::Seek;
-        self.fresh = false;
-    }
 }
 
-impl Held {
-    fn new(io: &Io<'_>) -> Self {
-        let Io {
-            origin,
-            connection,
-            direction,
-            position,
-            size,
-            data,
-            tail,
-            turn_start,
-            end_of_stream,
-            already_open,
-            goroutine,
-            thread_clock,
-            ready,
-            process_losses,
-            system_call,
-        } = *io;
-        Self {
-            data: data.to_vec(),
-            io: Io {
-                origin,
-                connection,
-                direction,
-                position,
-                size,
-                data: &[],
-                tail,
-                turn_start,
-                end_of_stream,
-                already_open,
-                goroutine,
-                thread_clock,
-                ready,
-                process_losses,
-                system_call,
-            },
-        }
-    }
-}
-
-fn is_status_line(bytes: &[u8], even_in_part: bool) -> bool {
+pub(super) fn is_status_line(bytes: &[u8], even_in_part: bool) -> bool {
     match detect::status_line(bytes) {
         Verdict::Yes => true,
         Verdict::More => even_in_part,
         Verdict::No => false,
-    }
-}
-
-impl Recent {
-    fn push(&mut self, bytes: Bytes<'_>) {
-        let Bytes::Seen(seen) = bytes else {
-            self.known = 0;
-            return;
-        };
-        let all = self.bytes.len();
-        let new = &seen[seen.len() - seen.len().min(all)..];
-        self.bytes.rotate_left(new.len());
-        self.bytes[all - new.len()..].copy_from_slice(new);
-        self.known = all.min(self.known + new.len());
-    }
-
-    /// Whether they are the end of a chunked body; a call of its own for the last chunk needs no more.
-    fn ends_body(&self, call_bytes: u32) -> bool {
-        let known = &self.bytes[self.bytes.len() - self.known..];
-        known == LAST_CHUNK || (call_bytes == 5 && known.ends_with(&LAST_CHUNK[2..]))
-    }
-
-    /// Whether an empty line ends them: the end of trailers, perhaps.
-    pub fn ends_empty(&self) -> bool {
-        let known = &self.bytes[self.bytes.len() - self.known..];
-        known.ends_with(b"\r\n\r\n")
     }
 }

@@ -4,12 +4,15 @@
 //! without one. Where bytes are missing, reading goes on where a message is known to begin: a request line that
 //! begins a turn, a status line that begins a call.
 
+mod after_loss;
 mod answers;
 mod body;
 mod chunked;
 mod ends;
 mod fields;
 pub mod head;
+mod held;
+mod recent;
 mod requests;
 
 use std::collections::VecDeque;
@@ -57,6 +60,8 @@ pub struct Conversation {
     confirmed: bool,
     /// An answer was seen to begin after a later turn of requests had.
     turns_overlap: bool,
+    /// Exchanges were given up whose answers may still come.
+    answers_owed: bool,
     /// The other side will send no more.
     stream_ended: bool,
     fate: Fate,
@@ -67,6 +72,8 @@ pub struct Conversation {
 struct Head {
     bytes: Vec<u8>,
     mark: Option<Mark>,
+    /// Empty lines before it began the turn, in calls of their own.
+    begins_turn: bool,
 }
 
 impl Conversation {
@@ -90,6 +97,7 @@ impl Conversation {
             fresh,
             confirmed: false,
             turns_overlap: false,
+            answers_owed: false,
             stream_ended: false,
             fate: Fate::Http,
         }
@@ -146,6 +154,7 @@ impl Conversation {
     /// Finishes all but the newest `keep`, the end of which will not be known.
     fn give_up_oldest(&mut self, keep: usize, books: &mut Books, out: &mut Vec<Step>) {
         use super::exchange::Outcome::EndUnseen;
+        self.answers_owed |= self.open.len() > keep;
         while self.open.len() > keep {
             let last_seen = self
                 .open

@@ -61,7 +61,13 @@ impl Conversation {
                 self.request_head(scene, piece.position, bytes)
             }
             (Requests::Head { .. }, _) => {
+                let before = self.open.len();
                 self.give_up_request_head(scene);
+                let lost = matches!(piece.bytes, Bytes::Lost(_));
+                if lost && scene.io.turn_start && self.open.len() > before {
+                    // Its turn is over, and its answer was not seen.
+                    self.give_up_oldest(0, scene.books, scene.out);
+                }
                 self.drop_held(scene.books);
                 self.requests = Requests::Seek;
                 self.fresh = false;
@@ -142,11 +148,15 @@ impl Conversation {
         };
         let (position, bytes) = (position.wrapping_add(blank as u32), &bytes[blank..]);
         if bytes.is_empty() {
+            head.begins_turn |= Mark::new(scene.io, position, blank).turn_start;
             return None;
         }
-        let mark = *head
+        let begins_turn = head.begins_turn;
+        let mark = head
             .mark
             .get_or_insert_with(|| Mark::new(scene.io, position, blank));
+        mark.turn_start |= begins_turn;
+        let mark = *mark;
         match head.read(bytes, head::request, detect::request_line) {
             Read::Whole(parsed, used) => {
                 self.begin(scene, mark, parsed);
@@ -186,7 +196,11 @@ impl Conversation {
             Verdict::More if detect::request_line_likely(&bytes) => {
                 self.begin(scene, mark, head::salvage_request(&bytes, false));
             }
-            _ => self.not_a_request(scene, sought),
+            verdict => {
+                // Too little of it was seen to say what the connection carries.
+                self.fresh &= verdict == Verdict::No;
+                self.not_a_request(scene, sought);
+            }
         }
     }
 
@@ -217,6 +231,7 @@ impl Conversation {
         };
         let first = std::mem::take(&mut self.fresh);
         self.confirmed = true;
+        self.answers_owed = false;
         let mut open = OpenExchange::start(
             self.side,
             scene.link,
@@ -280,7 +295,7 @@ pub(super) enum Read<T> {
 }
 
 impl Head {
-    /// Adds bytes and parses, when a line ended in them. The usual head comes whole and is not copied.
+    /// Adds bytes and parses when the head's end is there. The usual head comes whole and is not copied.
     pub(super) fn read<T>(
         &mut self,
         bytes: &[u8],
@@ -299,14 +314,13 @@ impl Head {
         if detect(&self.bytes) == Verdict::No {
             return Read::None;
         }
-        if bytes.contains(&b'\n') {
-            match (head::end(&self.bytes), parse(&self.bytes)) {
-                (_, Parsed::Complete(parsed, length)) => {
-                    return Read::Whole(parsed, length.saturating_sub(before))
+        if bytes.contains(&b'\n') && head::end(&self.bytes).is_some() {
+            return match parse(&self.bytes) {
+                Parsed::Complete(parsed, length) => {
+                    Read::Whole(parsed, length.saturating_sub(before))
                 }
-                (Some(_), _) => return Read::Broken(std::mem::take(&mut self.bytes)),
-                (None, _) => {}
-            }
+                _ => Read::Broken(std::mem::take(&mut self.bytes)),
+            };
         }
         match bytes.len() < room {
             true => Read::More,
