@@ -49,8 +49,8 @@ Examples:
   spanlet run --exec 'python*' --output lines
   OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317 spanlet run --all --output none
 
-Also heeded: the other OTEL_EXPORTER_OTLP_* and OTEL_BSP_* variables; NO_COLOR and COLUMNS; SPANLET_LOG (warn, info,
-debug) for the agent's own log, which goes to standard error.";
+Also heeded: the other OTEL_EXPORTER_OTLP_* and OTEL_BSP_* variables; NO_COLOR and COLUMNS; \
+SPANLET_LOG (warn, info, debug) for the agent's own log, which goes to standard error.";
 
 #[derive(Args, Debug)]
 #[command(after_help = RUN_EXAMPLES)]

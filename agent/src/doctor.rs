@@ -116,17 +116,42 @@ fn check(feature: &'static str, found: Result<String, (Outcome, String)>, words:
     }
 }
 
+/// Bits of a capability set (include/uapi/linux/capability.h), and what each is for. CAP_SYS_ADMIN stands for the
+/// first two.
+const CAPABILITIES: [(u32, &str); 4] = [
+    (39, "CAP_BPF"),
+    (38, "CAP_PERFMON"),
+    (19, "CAP_SYS_PTRACE"),
+    (2, "CAP_DAC_READ_SEARCH"),
+];
+const SYS_ADMIN: u32 = 21;
+
 fn privileges() -> Check {
-    // SAFETY: has no precondition.
-    let found = match unsafe { libc::geteuid() } {
-        0 => Ok("root".to_owned()),
-        user => Err((Outcome::Missing, format!("user {user}"))),
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let found = match lacking(&status).as_slice() {
+        [] => Ok("all there".to_owned()),
+        lacking => Err((Outcome::Missing, format!("no {}", lacking.join(", ")))),
     };
     let words = (
         "loading programs, reading processes",
-        "nothing is traced unless CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE are given",
+        "CAP_BPF, CAP_PERFMON: nothing is traced; the others: processes of other users have no names and no ports",
     );
     check("privileges", found, words)
+}
+
+/// The capabilities that are not in effect, by `/proc/self/status`.
+fn lacking(status: &str) -> Vec<&'static str> {
+    let mut lines = status.lines();
+    let set = lines.find_map(|line| line.strip_prefix("CapEff:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    let set = set.unwrap_or_default();
+    let has = |bit: u32| set >> bit & 1 == 1;
+    let given = |bit: u32| has(bit) || bit >= 38 && has(SYS_ADMIN);
+    CAPABILITIES
+        .into_iter()
+        .filter(|(bit, _)| !given(*bit))
+        .map(|(_, name)| name)
+        .collect()
 }
 
 fn process_namespace() -> Check {
@@ -231,6 +256,16 @@ pub fn text(checks: &[Check]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn capabilities_count_and_not_the_user() {
+        let of = |set: &str| lacking(&format!("Name:\tspanlet\nCapEff:\t{set}\nSeccomp:\t0\n"));
+        assert!(of("000001ffffffffff").is_empty(), "root");
+        assert!(of("000000c000080004").is_empty(), "these four alone");
+        assert!(of("0000000000280004").is_empty(), "before CAP_BPF");
+        assert_eq!(of("000000c000080000"), ["CAP_DAC_READ_SEARCH"]);
+        assert_eq!(of("0000000000000000").len(), 4);
+    }
 
     #[test]
     fn a_fatal_check_says_that_nothing_can_be_traced() {

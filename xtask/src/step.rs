@@ -1,6 +1,7 @@
 //! One step of a set-up or build, printed with how long it took. In: a name and the work. Out: the same result,
 //! and one line on the terminal.
 
+use std::io::{stdout, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -11,9 +12,14 @@ pub enum Outcome {
     Done(String),
 }
 
-/// Runs the work and prints its line.
+/// Runs the work and prints its line; on a terminal, its name meanwhile: a step may take minutes.
 pub fn step(name: &str, work: impl FnOnce() -> Result<Outcome>) -> Result<()> {
     let started = Instant::now();
+    if stdout().is_terminal() {
+        print!("{name:<22}       … \r");
+        // Only the name is late where this fails.
+        let _ = stdout().flush();
+    }
     let result = work();
     println!("{}", line(name, &result, started.elapsed()));
     result.map(|_| ())
