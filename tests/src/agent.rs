@@ -153,7 +153,9 @@ impl Agent {
         for entry in fs::read_dir(format!("/proc/{}/fdinfo", self.pid()))? {
             // A descriptor that was closed meanwhile is no program.
             let text = fs::read_to_string(entry?.path()).unwrap_or_default();
-            let numbers = text.lines().filter_map(|line| line.strip_prefix("prog_id:"));
+            let numbers = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("prog_id:"));
             programs.extend(numbers.filter_map(|number| number.trim().parse::<u32>().ok()));
         }
         Ok(programs)

@@ -27,7 +27,12 @@ pub fn parse(text: &str) -> Result<Vec<Metric>> {
             let service = service(&resource_metrics.resource);
             let scopes = resource_metrics.scope_metrics.into_iter();
             for wire in scopes.flat_map(|scope| scope.metrics) {
-                for point in wire.sum.or(wire.gauge).context("no sum and no gauge")?.data_points {
+                for point in wire
+                    .sum
+                    .or(wire.gauge)
+                    .context("no sum and no gauge")?
+                    .data_points
+                {
                     let labels = labels(&point.attributes);
                     latest.insert((service.clone(), wire.name.clone(), labels), point.value()?);
                 }

@@ -83,7 +83,8 @@ impl Span {
 
     /// A time in seconds, as nanoseconds.
     pub fn nanoseconds(&self, key: &str) -> Option<u64> {
-        self.double(key).map(|seconds| (seconds * 1e9).round() as u64)
+        self.double(key)
+            .map(|seconds| (seconds * 1e9).round() as u64)
     }
 
     /// The process it is of: `process.pid` of its resource.

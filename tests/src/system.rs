@@ -54,15 +54,16 @@ pub fn has_program(number: u32) -> io::Result<bool> {
             size_of_val(&attributes),
         )
     };
-    match check(result as i32) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-        Err(error) => Err(error),
-        Ok(()) => {
-            // SAFETY: the kernel has just given this descriptor, and nobody else has it.
-            drop(unsafe { OwnedFd::from_raw_fd(result as i32) });
-            Ok(true)
-        }
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        return match error.raw_os_error() {
+            Some(libc::ENOENT) => Ok(false),
+            _ => Err(error),
+        };
     }
+    // SAFETY: the kernel has just given this descriptor, and nobody else has it.
+    drop(unsafe { OwnedFd::from_raw_fd(result as i32) });
+    Ok(true)
 }
 
 /// Sends a signal to every process of a group.
