@@ -151,8 +151,7 @@ impl Census {
     pub fn executed(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
         let reason = self.tracked.get(&pid).map(|tracked| tracked.reason);
         let Ok(seen) = discover::process(pid) else {
-            self.forget(probes, pid);
-            return None;
+            return self.executed_and_gone(probes, pid);
         };
         let chosen = if self.selection.chooses(pid, &seen.executable_path) {
             Some(Reason::Selected)
@@ -161,11 +160,31 @@ impl Census {
         } else {
             reason
         };
-        let traced = chosen.and_then(|reason| self.trace(probes, &seen, reason).ok().flatten());
-        if traced.is_none() {
+        let Some(reason) = chosen else {
             self.forget(probes, pid);
+            return None;
+        };
+        match self.trace(probes, &seen, reason) {
+            Ok(Some(facts)) => Some(facts),
+            _ => self.executed_and_gone(probes, pid),
         }
-        traced
+    }
+
+    /// A process replaced its program and has ended since. That of a traced process's child is traced whatever it is,
+    /// unless it may be excluded; what it was is not known any more.
+    fn executed_and_gone(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
+        let excludes = self.selection.excludes_any();
+        let Some(tracked) = self.tracked.get_mut(&pid).filter(|_| !excludes) else {
+            self.forget(probes, pid);
+            return None;
+        };
+        tracked.facts = ProcessFacts {
+            pid,
+            parent: tracked.facts.parent,
+            start_ticks: tracked.facts.start_ticks,
+            ..ProcessFacts::default()
+        };
+        Some(tracked.facts.clone())
     }
 
     /// A traced process was forked: its child is traced.
