@@ -111,15 +111,23 @@ pub fn late(stage: &Stage, case: &'static str) -> Result<Check> {
     }))
 }
 
-/// What any span may say: no more than its duration.
-pub fn plausible(span: &Span) -> Result<()> {
-    for key in [CPU_TIME, RUN_QUEUE_WAIT] {
-        let time = span.nanoseconds(key).unwrap_or(0);
-        ensure!(
-            time <= span.duration_ns() + CPU_TOLERANCE_NS,
-            "{key} of {time} ns: {span:?}"
-        );
-    }
+/// No span costs more than it lasted. The scheduler's clock is an estimate, and now and then the host stops this machine:
+/// one in a hundred may be wrong.
+pub fn plausible(spans: &[Span]) -> Result<()> {
+    let all = spans
+        .iter()
+        .filter(|span| span.nanoseconds(CPU_TIME).is_some());
+    let wrong = |span: &&Span| {
+        let most = span.duration_ns() + CPU_TOLERANCE_NS;
+        let times = [CPU_TIME, RUN_QUEUE_WAIT].map(|key| span.nanoseconds(key).unwrap_or(0));
+        times.into_iter().any(|time| time > most)
+    };
+    let wrong: Vec<_> = all.clone().filter(wrong).collect();
+    ensure!(
+        wrong.len() * 100 <= all.count(),
+        "{} cost more than they lasted: {wrong:?}",
+        wrong.len()
+    );
     Ok(())
 }
 
@@ -147,11 +155,21 @@ pub fn burned(answer: &Answer) -> Result<u64> {
     Ok(number.context("no cpu_ns")?.parse()?)
 }
 
-/// Whether a span's CPU time is what the function measured itself.
-pub fn agrees(span: &Span, cpu: u64, burned: u64) -> Result<()> {
+/// Whether CPU times are what the function measured itself, each with its span: never less, and in the median not more.
+pub fn agree(cpu_and_burned: &[(u64, u64, &Span)]) -> Result<()> {
+    let mut errors = Vec::new();
+    for (cpu, burned, span) in cpu_and_burned {
+        ensure!(
+            cpu + CPU_TOLERANCE_NS >= *burned,
+            "{cpu} ns, but the function burned {burned}: {span:?}"
+        );
+        errors.push(cpu.abs_diff(*burned));
+    }
+    errors.sort_unstable();
+    let median = errors.get(errors.len() / 2).copied().unwrap_or(0);
     ensure!(
-        cpu.abs_diff(burned) <= CPU_TOLERANCE_NS,
-        "{cpu} ns, but the function burned {burned}: {span:?}"
+        median <= CPU_TOLERANCE_NS,
+        "half of the CPU times are off by {median} ns: {errors:?}"
     );
     Ok(())
 }
@@ -161,15 +179,15 @@ fn burn(stage: &Stage, case: &'static str, load: Load, ms: u64) -> Result<Check>
     let answers = load.run(&stage.main.address, |index| get(case, index, &route))?;
     let (pid, language) = (stage.main.pid(), stage.language);
     Ok(Box::new(move |seen| {
-        let mut told = 0;
+        let mut told = Vec::new();
         for span in seen.exactly(case, Kind::Server, pid, answers.len())? {
             let answer = index(path(span)).and_then(|index| answers.get(index));
             if let Some((cpu, _)) = costs(span)? {
-                agrees(span, cpu, burned(answer.context("no answer")?)?)?;
-                told += 1;
+                told.push((cpu, burned(answer.context("no answer")?)?, span));
             }
         }
-        mostly_told(language, told, answers.len())
+        mostly_told(language, told.len(), answers.len())?;
+        agree(&told)
     }))
 }
 
@@ -201,4 +219,45 @@ pub fn serves_by_thread(language: Language) -> bool {
 
 fn get(case: &str, index: usize, route: &str) -> Request {
     Request::get(format!("/t/{case}:{index}/{route}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_that_are_off_are_found() -> Result<()> {
+        let span = &spanlet_e2e::json::parse(
+            r#"{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331","name":"GET","kind":"server",
+            "startTimeUnixNano":"0","endTimeUnixNano":"9000000","durationNano":9000000,"status":{"code":"unset"},
+            "attributes":{"spanlet.cpu_time":0.0095,"spanlet.run_queue_wait":0.02},"resource":{}}"#,
+        )?;
+        let burned = 50 * MS;
+        let (more, less) = (burned + 3 * MS, burned - 3 * MS);
+        assert!(agree(&[
+            (more, burned, span),
+            (burned, burned, span),
+            (burned, burned, span)
+        ])
+        .is_ok());
+        assert!(agree(&[
+            (more, burned, span),
+            (more, burned, span),
+            (burned, burned, span)
+        ])
+        .is_err());
+        assert!(agree(&[
+            (less, burned, span),
+            (burned, burned, span),
+            (burned, burned, span)
+        ])
+        .is_err());
+        assert!(
+            plausible(std::slice::from_ref(span)).is_err(),
+            "it waited longer than it lasted"
+        );
+        assert!(mostly_told(Language::C, 4, 10).is_err());
+        assert!(mostly_told(Language::Node, 0, 10).is_ok());
+        Ok(())
+    }
 }
