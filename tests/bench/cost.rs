@@ -11,6 +11,7 @@ use spanlet_e2e::agent::{Agent, Backend, Options};
 use spanlet_e2e::client::Address;
 use spanlet_e2e::function::{self, Function};
 use spanlet_e2e::language::Language;
+use spanlet_e2e::report::Report;
 use spanlet_e2e::wait::wait_until;
 
 const USAGE: &str = "arguments: [LANGUAGE [PAIRS [SECONDS]]], by default go 5 3";
@@ -81,14 +82,14 @@ fn pair(function: &Function, backend: Backend, seconds: u32) -> Result<Pair> {
     let before = cpu_us(agent.pid())?;
     let with = load(function, seconds)?;
     let agent_us = (settled_cpu_us(agent.pid())? - before) / with.requests;
-    let report = agent.probes()?;
+    let report = agent.report()?;
     let pair = Pair {
         kept: with.requests / without.requests,
         added_us: with.function_us - without.function_us,
         agent_us,
-        agent_mib: counter(&report, "process.memory.usage")? / (1 << 20) as f64,
-        spans: counter(&report, "spanlet.enrich.spans")? / with.requests,
-        losses: counter(&report, "spanlet.kernel.losses")?,
+        agent_mib: counter(&report, "process.memory.usage") / (1 << 20) as f64,
+        spans: counter(&report, "spanlet.enrich.spans") / with.requests,
+        losses: counter(&report, "spanlet.kernel.losses"),
     };
     agent.finish()?;
     println!(
@@ -177,10 +178,10 @@ fn settled_cpu_us(pid: u32) -> Result<f64> {
 }
 
 /// The sum of a counter of `spanlet probes`, over its labels.
-fn counter(report: &serde_json::Value, room: &str) -> Result<f64> {
-    let counters = report["counters"]
-        .as_array()
-        .context("the report has counters")?;
-    let values = counters.iter().filter(|counter| counter["room"] == room);
-    Ok(values.filter_map(|counter| counter["value"].as_f64()).sum())
+fn counter(report: &Report, metric: &str) -> f64 {
+    let counters = report
+        .counters
+        .iter()
+        .filter(|counter| counter.room == metric);
+    counters.map(|counter| counter.value as f64).sum()
 }

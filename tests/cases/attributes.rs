@@ -32,6 +32,7 @@ const SERVER_VARYING: &[(&str, Presence)] = &[
     ("spanlet.cpu_time", May),
     ("spanlet.run_queue_wait", May),
     ("spanlet.read_wait", May),
+    ("spanlet.accept_wait", May),
 ];
 const CLIENT_VARYING: &[(&str, Presence)] = &[
     ("network.local.port", Must),

@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use spanlet_e2e::client::{Address, Connection};
 use spanlet_e2e::function::Function;
+use spanlet_e2e::language::Language;
 use spanlet_e2e::load::Load;
-use spanlet_e2e::message::Request;
+use spanlet_e2e::message::{End, Request};
 use spanlet_e2e::otlp::{Kind, Span, Status};
 
 use crate::stage::{index, path, Seen, Stage};
@@ -86,6 +87,23 @@ pub fn pipelined(stage: &Stage, case: &'static str) -> Result<Check> {
         connection.receive()?;
     }
     Ok(served(case, &stage.main, 6))
+}
+
+/// The client says at once that it will send no more, and waits for its answer. Node gives up on work that is not done
+/// by then.
+pub fn half_closed(stage: &Stage, case: &'static str) -> Result<Check> {
+    let route = match stage.language {
+        Language::Node => "hello",
+        _ => "delay?ms=10",
+    };
+    for index in 0..4 {
+        let mut connection = Connection::open(&stage.main.address)?;
+        connection.send(&Request::get(format!("/t/{case}:{index}/{route}")))?;
+        connection.half_close()?;
+        let answer = connection.receive()?;
+        ensure!(answer.end == End::Length, "{answer:?}");
+    }
+    Ok(served(case, &stage.main, 4))
 }
 
 pub fn byte_by_byte(stage: &Stage, case: &'static str) -> Result<Check> {

@@ -36,7 +36,7 @@ fn a_collector_hands_spans_back() -> Result<()> {
     wait_until(Duration::from_secs(5), "span in the file", || {
         Ok(collector.spans()?.first().map(|_| ()))
     })?;
-    let spans = collector.finish()?;
+    let (spans, _) = collector.finish()?;
     let [span] = spans.as_slice() else {
         panic!("{spans:?}");
     };

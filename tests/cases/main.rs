@@ -1,12 +1,40 @@
 //! The end-to-end cases. They need root, the functions' runtimes, the built agent and a collector: `cargo xtask e2e`.
 
+/// A test of each case for each back end.
+macro_rules! on_each_back_end {
+    ($($case:ident),* $(,)?) => {
+        mod socket_tracepoints {
+            use spanlet_e2e::agent::Backend::SocketTracepoints;
+            $(#[test] fn $case() -> anyhow::Result<()> { super::$case(SocketTracepoints) })*
+        }
+        mod sys_exit {
+            use spanlet_e2e::agent::Backend::SysExit;
+            $(#[test] fn $case() -> anyhow::Result<()> { super::$case(SysExit) })*
+        }
+    };
+}
+
 mod attributes;
 mod basics;
 mod broken;
 mod calls;
+mod collectors;
+mod contention;
+mod costs;
 mod durations;
 mod functions;
+mod growth;
 mod harness;
+mod headers;
+mod hostile;
+mod loss;
+mod open_before;
+mod probes;
+mod processes;
 mod record;
+mod selection;
 mod stage;
+mod stopping;
+mod timing;
 mod traces;
+mod watched;

@@ -172,19 +172,16 @@ fn get(index: usize, route: &str) -> Request {
 /// What the replay has to know of the processes, a line each: pid, service, language, version of the runtime (`-`: not
 /// known) and name of the executable.
 fn processes(agent: &Agent) -> Result<String> {
-    let report = agent.probes()?;
-    let list = report["processes"].as_array().context("no processes")?;
-    let lines = list.iter().map(|process| {
-        let text = |key: &str| process[key].as_str().unwrap_or("-");
-        let pid = process["pid"].as_u64().context("a process without a pid")?;
-        let executable = text("executable").rsplit('/').next().unwrap_or("-");
-        let (service, language) = (text("service"), text("language"));
-        let version = text("runtime_version");
-        Ok(format!(
-            "{pid} {service} {language} {version} {executable}\n"
-        ))
+    let report = agent.report()?;
+    let lines = report.processes.iter().map(|process| {
+        let executable = process.executable.rsplit('/').next().unwrap_or("-");
+        let version = process.runtime_version.as_deref().unwrap_or("-");
+        format!(
+            "{} {} {} {version} {executable}\n",
+            process.pid, process.service, process.language
+        )
     });
-    lines.collect()
+    Ok(lines.collect())
 }
 
 /// Nothing too large, and nothing that names this machine, may get into the repository.

@@ -6,7 +6,11 @@ use spanlet_e2e::agent::{Agent, Backend, Options as AgentOptions, Protocol};
 use spanlet_e2e::collector::Collector;
 use spanlet_e2e::function::{Function, Options, Truth};
 use spanlet_e2e::language::Language;
+use spanlet_e2e::load::Load;
+use spanlet_e2e::message::Request;
+use spanlet_e2e::metrics::Metric;
 use spanlet_e2e::otlp::{Kind, Span};
+use spanlet_e2e::system::wall_ahead_ns;
 
 /// Everything of one run. Ended with the value.
 pub struct Stage {
@@ -23,6 +27,7 @@ pub struct Stage {
     pub dying: Function,
     agent: Agent,
     collector: Collector,
+    ahead_ns: u64,
 }
 
 /// What came out.
@@ -33,7 +38,20 @@ pub struct Seen {
     /// Of `next`.
     pub next_truth: Vec<Truth>,
     pub agent_log: String,
+    /// The agent's own.
+    pub metrics: Vec<Metric>,
+    /// How far the spans' clock is ahead of the ground truth's.
+    pub ahead_ns: u64,
 }
+
+/// Marks the requests that come before the cases.
+pub const WARM_UP: &str = "warm-up";
+
+/// Requests of each kind before the cases: compilers and caches have their time, and durations are compared after it.
+const WARM_UP_REQUESTS: usize = 30;
+
+/// A wall clock that was set while a run lasted leaves nothing to compare.
+const CLOCK_STEP_NS_MAX: u64 = 100_000;
 
 impl Stage {
     pub fn start(language: Language, backend: Backend) -> Result<Self> {
@@ -65,7 +83,7 @@ impl Stage {
             environment: Vec::new(),
             arguments: Vec::new(),
         })?;
-        Ok(Self {
+        let stage = Self {
             language,
             main,
             next,
@@ -75,17 +93,47 @@ impl Stage {
             dying,
             agent,
             collector,
-        })
+            ahead_ns: wall_ahead_ns(),
+        };
+        stage.warm_up()?;
+        Ok(stage)
+    }
+
+    fn warm_up(&self) -> Result<()> {
+        for route in [
+            "delay?ms=1",
+            "stream?n=2",
+            "big?bytes=1048576",
+            "burn?ms=1",
+            "upload",
+        ] {
+            let target = |index| format!("/t/{WARM_UP}:{index}/{route}");
+            Load::serial(WARM_UP_REQUESTS)
+                .run(&self.main.address, |index| Request::get(target(index)))?;
+            Load::serial(WARM_UP_REQUESTS)
+                .run(&self.next.address, |index| Request::get(target(index)))?;
+        }
+        Load::serial(WARM_UP_REQUESTS).run(&self.main.address, |index| {
+            Request::get(format!(
+                "/t/{WARM_UP}:{index}/chain?path=/t/{WARM_UP}:{index}/hello"
+            ))
+        })?;
+        Ok(())
     }
 
     /// Stops the agent, which flushes, then the collector, and reads what there is.
     pub fn finish(self) -> Result<Seen> {
-        let agent_log = self.agent.finish()?;
+        let step = wall_ahead_ns().abs_diff(self.ahead_ns);
+        ensure!(step <= CLOCK_STEP_NS_MAX, "the clock was set by {step} ns");
+        let agent_log = self.agent.finish()?.log;
+        let (spans, metrics) = self.collector.finish()?;
         Ok(Seen {
-            spans: self.collector.finish()?,
+            spans,
+            metrics,
             truth: self.main.truth()?,
             next_truth: self.next.truth()?,
             agent_log,
+            ahead_ns: self.ahead_ns,
         })
     }
 }

@@ -6,8 +6,8 @@ use anyhow::{ensure, Context, Result};
 use spanlet_e2e::agent::Backend;
 use spanlet_e2e::language::Language;
 
-use crate::stage::{Seen, Stage};
-use crate::{attributes, basics, broken, calls, durations};
+use crate::stage::{Seen, Stage, WARM_UP};
+use crate::{attributes, basics, broken, calls, costs, durations, headers};
 
 /// Sends a case's requests, and gives the check of what must have been seen of them.
 pub type Drive = fn(&Stage, &'static str) -> Result<Check>;
@@ -35,6 +35,7 @@ const CASES: &[(&str, Drive)] = &[
     ("errors", basics::errors),
     ("pipelined", basics::pipelined),
     ("byte-by-byte", basics::byte_by_byte),
+    ("half-closed", basics::half_closed),
     ("unix-socket", basics::unix_socket),
     ("ipv6", basics::ipv6),
     ("mapped-addresses", basics::mapped_addresses),
@@ -70,7 +71,14 @@ const CASES: &[(&str, Drive)] = &[
     ("server-aborts", broken::server_aborts),
     ("client-aborts", broken::client_aborts),
     ("server-dies", broken::server_dies),
-    ("trace-parent", calls::trace_parent),
+    ("trace-headers", headers::named),
+    ("trace-headers-malformed", headers::malformed),
+    ("trace-state", headers::state),
+    ("burning", costs::burning),
+    ("burning-by-8", costs::burning_together),
+    ("sleeping", costs::sleeping),
+    ("sharing-by-8", costs::sharing),
+    ("late", costs::late),
     ("chain-kept", |stage, case| {
         calls::chain(stage, case, 1, true)
     }),
@@ -133,11 +141,13 @@ fn run(language: Language, backend: Backend) -> Result<()> {
         all_spans(&seen),
         &mut failures,
     );
+    let metrics = metrics(&seen);
+    report(language, backend, "metrics", metrics, &mut failures);
     ensure!(
         failures.is_empty(),
         "{} of {} cases failed: {}\nthe agent said:\n{}",
         failures.len(),
-        cases().count() + 1,
+        cases().count() + 2,
         failures.join(", "),
         seen.agent_log
     );
@@ -148,6 +158,7 @@ fn run(language: Language, backend: Backend) -> Result<()> {
 fn applies(case: &str, language: Language, backend: Backend) -> bool {
     match case {
         "unix-socket" => language.has_unix_sockets(),
+        "late" => language.has_late(),
         "big-gibibyte" | "upload-gibibyte" => backend == Backend::SocketTracepoints,
         _ => true,
     }
@@ -170,24 +181,65 @@ fn report(
     }
 }
 
-/// What holds for every span: it is of a case, ends after it starts, and no trace grows past what was sent.
+/// What holds for every span: it is of a case, ends after it starts, and no trace grows past what was sent (trace
+/// headers name one and the same trace).
 fn all_spans(seen: &Seen) -> Result<()> {
     let mut ids = std::collections::HashSet::new();
     let mut traces = std::collections::HashMap::new();
     for span in &seen.spans {
         let path = crate::stage::path(span);
-        let of_a_case = CASES
-            .iter()
-            .any(|(case, _)| path.starts_with(&format!("/t/{case}:")));
+        let cases = CASES.iter().map(|(case, _)| *case);
+        let of_a_case = cases
+            .chain([WARM_UP])
+            .any(|case| path.starts_with(&format!("/t/{case}:")));
         ensure!(of_a_case, "a span of no request: {span:?}");
         ensure!(
             span.started_ns <= span.ended_ns,
             "ends before it starts: {span:?}"
         );
         ensure!(ids.insert(&span.span_id), "span id {} twice", span.span_id);
-        *traces.entry(&span.trace_id).or_insert(0) += 1;
+        if !path.starts_with("/t/trace-") {
+            *traces.entry(&span.trace_id).or_insert(0) += 1;
+        }
     }
+    costs::plausible(&seen.spans)?;
     let longest = traces.values().copied().max().unwrap_or(0);
     ensure!(longest <= TRACE_SPANS_MAX, "a trace of {longest} spans");
+    Ok(())
+}
+
+/// What the agent says of itself at the end, at the collector: it lost nothing, and made the spans that came.
+fn metrics(seen: &Seen) -> Result<()> {
+    let value = |name: &str, labels: &[&str]| {
+        let own = seen.metrics.iter().find(|metric| {
+            (metric.service.as_str(), metric.name.as_str()) == ("spanlet", name)
+                && metric.labels == labels
+        });
+        own.map(|metric| metric.value)
+    };
+    for reason in [
+        "ring_full",
+        "connections_full",
+        "processes_full",
+        "copy_failed",
+        "no_buffer",
+        "forced",
+    ] {
+        let lost = value("spanlet.kernel.losses", &[reason]);
+        ensure!(lost == Some(0.0), "{reason}: {lost:?}");
+    }
+    let made = value("spanlet.enrich.spans", &[]);
+    ensure!(
+        made == Some(seen.spans.len() as f64),
+        "{made:?} spans, {} came",
+        seen.spans.len()
+    );
+    let connection = value("spanlet.enrich.parents", &["connection"]);
+    ensure!(
+        connection.is_some_and(|number| number >= 100.0),
+        "{connection:?} by connection"
+    );
+    let memory = value("process.memory.usage", &[]);
+    ensure!(memory.is_some_and(|bytes| bytes > 1e6), "memory {memory:?}");
     Ok(())
 }

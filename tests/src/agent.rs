@@ -1,13 +1,16 @@
-//! The agent under test. In: what it is to watch and where to send. Out: its output and how it ended.
+//! The agent under test. In: what it is to watch and where to send. Out: its output, its report and how it ended.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
+use std::{fmt, fs};
 
 use anyhow::{ensure, Result};
 
+use crate::json;
+use crate::otlp::Span;
 use crate::process::{Process, Stream};
+use crate::report::Report;
 use crate::scratch::Scratch;
 use crate::system::{target, Signal};
 
@@ -39,11 +42,20 @@ pub struct Options {
     pub arguments: Vec<String>,
 }
 
+/// What an agent left that was stopped.
+#[derive(Debug)]
+pub struct Ended {
+    pub log: String,
+    /// With the output `json`; else none.
+    pub spans: Vec<Span>,
+}
+
 /// A running agent. Ended with the value.
 #[derive(Debug)]
 pub struct Agent {
     process: Process,
     scratch: Scratch,
+    json: bool,
 }
 
 /// Overrides the agent's path; absent: `target/release/spanlet`, where `cargo xtask build` puts it.
@@ -51,6 +63,27 @@ pub const BINARY: &str = "SPANLET_BIN";
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(20);
+
+impl Options {
+    /// Spans as JSON, read from its standard output; nothing is sent.
+    pub fn json(backend: Backend, pids: &[u32]) -> Self {
+        Self {
+            pids: pids.to_vec(),
+            backend,
+            otlp: None,
+            output: "json",
+            environment: Vec::new(),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// More arguments of `spanlet run`.
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+        self.arguments.extend(arguments);
+        self
+    }
+}
 
 impl Agent {
     /// Starts it, and waits until its probes are attached.
@@ -74,34 +107,80 @@ impl Agent {
         process.wait_for_line(Stream::Stderr, START, |line| {
             line.contains("ready").then_some(())
         })?;
-        Ok(Self { process, scratch })
+        Ok(Self {
+            process,
+            scratch,
+            json: options.output == "json",
+        })
     }
 
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
+    /// Where it answers `spanlet probes`.
+    pub fn socket(&self) -> PathBuf {
+        self.scratch.join("agent.sock")
+    }
+
     /// What `spanlet probes --output json` says of it.
-    pub fn probes(&self) -> Result<serde_json::Value> {
-        let mut command = Command::new(binary()?);
-        command.args(["probes", "--output", "json", "--socket"]);
-        let output = command.arg(self.scratch.join("agent.sock")).output()?;
+    pub fn report(&self) -> Result<Report> {
+        let output = self.probes("json")?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.success(), "spanlet probes failed:\n{said}");
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// Its lines on a stream so far.
-    pub fn lines(&self, stream: Stream) -> Vec<String> {
-        self.process.lines(stream)
+    /// Runs `spanlet probes` in one of its forms.
+    pub fn probes(&self, form: &str) -> Result<Output> {
+        let mut command = Command::new(binary()?);
+        command.args(["probes", "--output", form, "--socket"]);
+        Ok(command.arg(self.socket()).output()?)
     }
 
-    /// Stops it by SIGTERM; it must flush and end with success. Its log.
-    pub fn finish(mut self) -> Result<String> {
+    /// The spans that it has written so far.
+    pub fn spans(&self) -> Result<Vec<Span>> {
+        self.process
+            .lines(Stream::Stdout)
+            .iter()
+            .map(|line| json::parse(line))
+            .collect()
+    }
+
+    /// The BPF programs that it holds, by their numbers.
+    pub fn programs(&self) -> Result<Vec<u32>> {
+        let mut programs = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{}/fdinfo", self.pid()))? {
+            // A descriptor that was closed meanwhile is no program.
+            let text = fs::read_to_string(entry?.path()).unwrap_or_default();
+            let numbers = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("prog_id:"));
+            programs.extend(numbers.filter_map(|number| number.trim().parse::<u32>().ok()));
+        }
+        Ok(programs)
+    }
+
+    /// Whether it runs, as it should.
+    pub fn is_alive(&mut self) -> Result<bool> {
+        Ok(self.process.ended()?.is_none())
+    }
+
+    /// Stops it by SIGTERM; it must flush and end with success.
+    pub fn finish(mut self) -> Result<Ended> {
         let status = self.process.stop(Signal::Terminate, STOP)?;
-        let said = self.process.lines(Stream::Stderr).join("\n");
-        ensure!(status.success(), "agent: {status}:\n{said}");
-        Ok(said)
+        let log = self.process.lines(Stream::Stderr).join("\n");
+        ensure!(status.success(), "agent: {status}:\n{log}");
+        let spans = match self.json {
+            true => self.spans()?,
+            false => Vec::new(),
+        };
+        Ok(Ended { log, spans })
+    }
+
+    /// Ends it by SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.stop(Signal::Kill, STOP).map(drop)
     }
 }
 
@@ -127,7 +206,8 @@ impl Protocol {
     }
 }
 
-fn binary() -> Result<PathBuf> {
+/// The executable under test.
+pub fn binary() -> Result<PathBuf> {
     let path =
         std::env::var_os(BINARY).map_or_else(|| target().join("release/spanlet"), PathBuf::from);
     ensure!(

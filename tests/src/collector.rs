@@ -1,4 +1,5 @@
-//! A real OpenTelemetry Collector that writes what it receives to a file. In: OTLP on loopback ports. Out: spans.
+//! A real OpenTelemetry Collector that writes what it receives to files. In: OTLP on loopback ports. Out: spans
+//! and metrics.
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 
+use crate::metrics::{self, Metric};
 use crate::otlp::{self, Span};
 use crate::process::{Process, Stream};
 use crate::scratch::Scratch;
@@ -34,11 +36,8 @@ impl Collector {
         let scratch = Scratch::new()?;
         let (grpc_port, http_port) = free_ports()?;
         let config = scratch.join("config.yaml");
-        let output = scratch.join("spans.json");
-        fs::write(
-            &config,
-            configuration(grpc_port, http_port, &output.display().to_string()),
-        )?;
+        let folder = scratch.path().display().to_string();
+        fs::write(&config, configuration(grpc_port, http_port, &folder))?;
         let mut command = Command::new(binary()?);
         command.arg("--config").arg(&config);
         let mut process = Process::start("collector", &mut command)?;
@@ -63,21 +62,31 @@ impl Collector {
         format!("http://127.0.0.1:{}", self.http_port)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// The spans in its file so far.
     pub fn spans(&self) -> Result<Vec<Span>> {
         let text = fs::read_to_string(self.scratch.join("spans.json")).context("read spans")?;
         otlp::parse(&text)
     }
 
-    /// Stops it, so that everything it received is in its file, and reads that.
-    pub fn finish(mut self) -> Result<Vec<Span>> {
+    /// The metrics in its file so far, the latest value of each.
+    pub fn metrics(&self) -> Result<Vec<Metric>> {
+        let text = fs::read_to_string(self.scratch.join("metrics.json")).context("read metrics")?;
+        metrics::parse(&text)
+    }
+
+    /// Stops it, so that everything it received is in its files, and reads them.
+    pub fn finish(mut self) -> Result<(Vec<Span>, Vec<Metric>)> {
         let status = self.process.stop(Signal::Terminate, STOP)?;
         ensure!(
             status.success(),
             "collector: {status}: {}",
             self.process.said()
         );
-        self.spans()
+        Ok((self.spans()?, self.metrics()?))
     }
 }
 
@@ -101,7 +110,7 @@ fn free_ports() -> Result<(u16, u16)> {
     Ok((first.local_addr()?.port(), second.local_addr()?.port()))
 }
 
-fn configuration(grpc_port: u16, http_port: u16, output: &str) -> String {
+fn configuration(grpc_port: u16, http_port: u16, folder: &str) -> String {
     format!(
         "receivers:
   otlp:
@@ -111,8 +120,12 @@ fn configuration(grpc_port: u16, http_port: u16, output: &str) -> String {
       http:
         endpoint: 127.0.0.1:{http_port}
 exporters:
-  file:
-    path: {output}
+  file/spans:
+    path: {folder}/spans.json
+    format: json
+    flush_interval: 50ms
+  file/metrics:
+    path: {folder}/metrics.json
     format: json
     flush_interval: 50ms
 service:
@@ -122,7 +135,10 @@ service:
   pipelines:
     traces:
       receivers: [otlp]
-      exporters: [file]
+      exporters: [file/spans]
+    metrics:
+      receivers: [otlp]
+      exporters: [file/metrics]
 "
     )
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -18,12 +18,16 @@ use crate::scratch::Scratch;
 pub struct Options {
     /// Listen address; absent: `127.0.0.1`.
     pub host: Option<&'static str>,
+    /// Absent: any free port.
+    pub port: Option<u16>,
     /// Listen on a Unix socket instead.
     pub unix: bool,
     /// The function that `/chain` and `/fan` call.
     pub next: Option<Address>,
     /// More environment: `OTEL_SERVICE_NAME` and the like.
     pub environment: Vec<(String, String)>,
+    /// Run on this CPU only.
+    pub cpu: Option<usize>,
 }
 
 /// A function that serves. Ended with the value.
@@ -54,14 +58,22 @@ const START: Duration = Duration::from_secs(30);
 impl Function {
     /// Builds and starts a function, and waits until it serves.
     pub fn start(language: Language, options: &Options) -> Result<Self> {
+        Self::start_as(language, language.command()?, options)
+    }
+
+    /// Starts a function by a command of one's own: a copy of its executable, a script around it.
+    pub fn start_as(language: Language, command: Command, options: &Options) -> Result<Self> {
         let scratch = Scratch::new()?;
-        let mut command = language.command()?;
+        let mut command = on_cpu(command, options.cpu);
         for name in ["PORT", "HOST", "UNIX", "NEXT"] {
             command.env_remove(name);
         }
         command.env("TRUTH", scratch.join("truth"));
         if let Some(host) = options.host {
             command.env("HOST", host);
+        }
+        if let Some(port) = options.port {
+            command.env("PORT", port.to_string());
         }
         if options.unix {
             command.env("UNIX", scratch.join("socket"));
@@ -110,6 +122,15 @@ impl Function {
     fn truth_path(&self) -> PathBuf {
         self.scratch.join("truth")
     }
+}
+
+/// The same command, by util-linux's `taskset`, which becomes it.
+fn on_cpu(command: Command, cpu: Option<usize>) -> Command {
+    let Some(cpu) = cpu else { return command };
+    let mut pinned = Command::new("taskset");
+    pinned.arg("-c").arg(cpu.to_string());
+    pinned.arg(command.get_program()).args(command.get_args());
+    pinned
 }
 
 fn listening(line: &str) -> Option<String> {

@@ -73,6 +73,23 @@ impl Language {
     }
 }
 
+/// A C program of `tests/programs`, compiled.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let _one_at_a_time = BUILDING.lock();
+    let source = workspace().join(format!("tests/programs/{name}.c"));
+    let mut build = Command::new("gcc");
+    build.args(["-O2", "-Wall", "-Werror", "-o"]);
+    let command = compile(&source, &target().join("programs"), name, &mut build)?;
+    Ok(command.get_program().into())
+}
+
+/// A Python program of `tests/programs`, and the function's own to hand on to it.
+pub fn python_program(name: &str) -> Result<(Command, PathBuf)> {
+    let program = workspace().join(format!("tests/programs/{name}.py"));
+    let function = workspace().join("tests/functions/python/function.py");
+    Ok((interpret(python()?, &program)?, function))
+}
+
 /// Compiles to one executable: `build` lacks its output and input.
 fn compile(source: &Path, folder: &Path, name: &str, build: &mut Command) -> Result<Command> {
     let executable = folder.join(name);

@@ -73,6 +73,20 @@ impl Span {
         }
     }
 
+    /// A double attribute.
+    pub fn double(&self, key: &str) -> Option<f64> {
+        match self.attributes.get(key) {
+            Some(Value::Double(double)) => Some(*double),
+            _ => None,
+        }
+    }
+
+    /// A time in seconds, as nanoseconds.
+    pub fn nanoseconds(&self, key: &str) -> Option<u64> {
+        self.double(key)
+            .map(|seconds| (seconds * 1e9).round() as u64)
+    }
+
     /// The process it is of: `process.pid` of its resource.
     pub fn pid(&self) -> Option<u32> {
         match self.resource.get("process.pid") {
@@ -141,7 +155,7 @@ fn convert(span: wire::Span, resource: &Attributes, scope: &(String, String)) ->
 }
 
 /// Lower-case hexadecimal, not all zero.
-fn is_id(text: &str, digits: usize) -> bool {
+pub fn is_id(text: &str, digits: usize) -> bool {
     let hexadecimal = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     text.len() == digits && text.bytes().all(hexadecimal) && text.bytes().any(|byte| byte != b'0')
 }

@@ -1,9 +1,10 @@
-//! The few system calls that std lacks: the monotonic clock, signals, resetting a connection. In: plain values.
-//! Out: plain values and errors.
+//! The few system calls that std lacks: the monotonic clock, signals, resetting a connection, asking for a BPF program.
+//! In: plain values. Out: plain values and errors.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A signal that the harness sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,47 @@ pub fn monotonic_ns() -> u64 {
     // SAFETY: the pointer is to a live timespec; CLOCK_MONOTONIC exists on every Linux, so it cannot fail.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut reading) };
     reading.tv_sec as u64 * 1_000_000_000 + reading.tv_nsec as u64
+}
+
+/// How far the wall clock is ahead of CLOCK_MONOTONIC, nanoseconds: the closest of a few pairs of readings, so that being
+/// preempted in between does not show.
+pub fn wall_ahead_ns() -> u64 {
+    let pair = || {
+        let before = monotonic_ns();
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let after = monotonic_ns();
+        let middle = before + (after - before) / 2;
+        (after - before, wall.as_nanos() as u64 - middle)
+    };
+    (0..9).map(|_| pair()).min().unwrap_or_default().1
+}
+
+/// Whether the kernel holds a BPF program of that number.
+pub fn has_program(number: u32) -> io::Result<bool> {
+    /// include/uapi/linux/bpf.h
+    const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+    let attributes = [number, 0, 0, 0];
+    // SAFETY: the pointer is to live memory of the size that is given, which this command only reads.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_GET_FD_BY_ID,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+        )
+    };
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        return match error.raw_os_error() {
+            Some(libc::ENOENT) => Ok(false),
+            _ => Err(error),
+        };
+    }
+    // SAFETY: the kernel has just given this descriptor, and nobody else has it.
+    drop(unsafe { OwnedFd::from_raw_fd(result as i32) });
+    Ok(true)
 }
 
 /// Sends a signal to every process of a group.

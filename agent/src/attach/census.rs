@@ -158,15 +158,14 @@ impl Census {
         probes: &mut Probes,
         pid: HostPid,
         reason: Reason,
-    ) -> Option<(ProcessFacts, Runtime)> {
+    ) -> Option<ProcessFacts> {
         let (facts, runtime) = self.facts(pid).ok()?;
         let state = kernel_state(probes, &facts, &runtime);
         if !probes.retrace(pid, state) && !self.traces(pid) {
             return None;
         }
-        let limits = limits(&runtime);
-        self.track(probes, reason, &facts, limits);
-        Some((facts, runtime))
+        self.track(probes, reason, &facts, limits(&runtime));
+        Some(facts)
     }
 
     fn track(
@@ -213,9 +212,7 @@ impl Census {
     pub fn executed(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
         let before = self.tracked.get(&pid).map(|tracked| tracked.reason);
         let Ok(seen) = discover::process(pid) else {
-            // It is gone already. What is known of a traced one holds until its end is told.
-            self.unidentified += u64::from(before.is_none());
-            return None;
+            return self.executed_and_gone(probes, pid);
         };
         let reason = if self.selection.chooses(pid, &seen.executable_path) {
             Some(Reason::Selected)
@@ -224,13 +221,30 @@ impl Census {
         } else {
             before
         };
-        match reason {
-            Some(reason) => self.retrace(probes, pid, reason).map(|(facts, _)| facts),
-            None => {
-                self.forget(probes, pid);
-                None
-            }
-        }
+        let Some(reason) = reason else {
+            self.forget(probes, pid);
+            return None;
+        };
+        self.retrace(probes, pid, reason)
+            .or_else(|| self.executed_and_gone(probes, pid))
+    }
+
+    /// A process replaced its program and has ended since. That of a traced process's child is traced whatever it is,
+    /// unless it may be excluded; what it was is not known any more.
+    fn executed_and_gone(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
+        let excludes = self.selection.excludes_any();
+        let Some(tracked) = self.tracked.get_mut(&pid).filter(|_| !excludes) else {
+            self.unidentified += 1;
+            self.forget(probes, pid);
+            return None;
+        };
+        tracked.facts = ProcessFacts {
+            pid,
+            parent: tracked.facts.parent,
+            start_ticks: tracked.facts.start_ticks,
+            ..ProcessFacts::default()
+        };
+        Some(tracked.facts.clone())
     }
 
     /// A traced process was forked: its child is traced. A process that was refused may have been forked before.
@@ -273,7 +287,7 @@ impl Census {
         };
         let limits = before.map(|tracked| tracked.limits.clone());
         // By now the runtime's libraries are mapped, which at exec they were not.
-        let (facts, _) = self.retrace(probes, pid, reason)?;
+        let facts = self.retrace(probes, pid, reason)?;
         for limit in limits.into_iter().flatten() {
             self.limit(pid, limit);
         }

@@ -52,6 +52,11 @@ impl Selection {
     pub fn excludes(&self, executable_path: &str) -> bool {
         matches(&self.excluded, executable_path)
     }
+
+    /// Whether any executable is excluded.
+    pub fn excludes_any(&self) -> bool {
+        !self.excluded.is_empty()
+    }
 }
 
 fn matches(globs: &GlobSet, path: &str) -> bool {

@@ -37,6 +37,15 @@ fn not_http() {
 }
 
 #[test]
+fn deliveries_of_an_agent_are_not_followed() {
+    let post =
+        "POST /v1/traces HTTP/1.1\r\nUser-Agent: spanlet/0.1.0\r\nContent-Length: 1\r\n\r\nx";
+    let mut talk = Talk::server();
+    talk.request(post).answer(OK).request(post).answer(OK);
+    assert_eq!(check(talk.close(), &[]).opaque(), (1, 1));
+}
+
+#[test]
 fn not_http_by_single_bytes() {
     let mut talk = Talk::server();
     for byte in b"set key 0 0 1\r\n" {

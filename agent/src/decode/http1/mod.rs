@@ -40,7 +40,7 @@ pub enum Fate {
     Http,
     /// What should have been a request is none.
     NotHttp,
-    /// It went on as something else: 101, or 2xx to CONNECT.
+    /// It went on as something else (101, or 2xx to CONNECT), or carries an agent's deliveries: it is not followed.
     Upgraded,
 }
 

@@ -5,10 +5,13 @@ use super::body::{Body, Framing, Progress};
 use super::head::{self, Parsed, RequestHead};
 use super::{count_cut, Conversation, Fate, Head, Scene};
 use crate::decode::detect::{self, Verdict};
-use crate::decode::exchange::{EndEvidence, ExchangeId};
+use crate::decode::exchange::{EndEvidence, ExchangeId, Side};
 use crate::decode::limits::{HEAD_BYTES_MAX, PIPELINED_MAX};
 use crate::decode::open::{End, Mark, OpenExchange};
 use crate::decode::stream::{Bytes, Piece};
+
+/// Agents that deliver spans call themselves so: a span of each delivery would be delivered, and so on without end.
+const DELIVERER: &str = "spanlet/";
 
 /// What the next byte of this direction is.
 #[derive(Debug)]
@@ -221,6 +224,11 @@ impl Conversation {
             self.answers_before(scene);
         }
         self.requests = Requests::Seek;
+        let sender = head.request.user_agent.as_deref();
+        if self.side == Side::Server && sender.is_some_and(|name| name.starts_with(DELIVERER)) {
+            self.fate = Fate::Upgraded;
+            return;
+        }
         if self.open.len() >= PIPELINED_MAX {
             scene.books.counts.pipeline_full += 1;
             return;

@@ -1,0 +1,69 @@
+//! What `spanlet probes --output json` says, as far as the cases ask. In: JSON. Out: plain structs.
+
+use serde::Deserialize;
+
+/// The whole answer.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Report {
+    pub io_backend: String,
+    pub processes: Vec<Process>,
+    pub probes: Vec<Probe>,
+    pub not_traced: Vec<NotTraced>,
+    pub counters: Vec<Counter>,
+}
+
+/// A traced process.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Process {
+    pub pid: u32,
+    pub service: String,
+    pub language: String,
+    pub runtime_version: Option<String>,
+    pub executable: String,
+    pub reason: String,
+    pub ports: Vec<u16>,
+    pub attached: Vec<String>,
+    pub records: u64,
+    pub spans: u64,
+    pub opaque_connections: u64,
+}
+
+/// An attached probe.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Probe {
+    pub name: String,
+    pub hits: u64,
+    pub nanoseconds_per_hit: Option<u64>,
+}
+
+/// A process that listens and is not traced.
+#[derive(Clone, Debug, Deserialize)]
+pub struct NotTraced {
+    pub pid: u32,
+    pub ports: Vec<u16>,
+    pub reason: String,
+    pub remedy: String,
+}
+
+/// One counter.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Counter {
+    pub room: String,
+    pub name: String,
+    pub value: u64,
+}
+
+impl Report {
+    pub fn process(&self, pid: u32) -> Option<&Process> {
+        self.processes.iter().find(|process| process.pid == pid)
+    }
+
+    /// A counter by its metric and its labels, in their order.
+    pub fn counter(&self, room: &str, name: &str) -> Option<u64> {
+        let found = self
+            .counters
+            .iter()
+            .find(|counter| (counter.room.as_str(), counter.name.as_str()) == (room, name));
+        found.map(|counter| counter.value)
+    }
+}
