@@ -72,6 +72,8 @@ fn serve(talk: &mut Talk, threads: [u32; 2], clocks: [u64; 2]) {
     talk.thread = HostTid(threads[0]);
     talk.request(GET);
     talk.last().thread_clock = clock(clocks[0]);
+    // No less than the clocks go on.
+    talk.wait(25);
     talk.thread = HostTid(threads[1]);
     talk.answer(OK);
     talk.last().thread_clock = clock(clocks[1]);
