@@ -1,7 +1,7 @@
 //! The bytes of a call: bounded, from the function's own buffers, which it has just read into or written from.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use spanlet_abi::limit::{ANSWER_BYTES_MAX, BUFFERS_MAX, TAIL_BYTES, TURN_BYTES_MAX};
+use spanlet_abi::limit::{BUFFERS_MAX, TAIL_BYTES, TURN_BYTES_MAX};
 use spanlet_abi::loss;
 use spanlet_abi::state::Connection;
 
@@ -90,39 +90,33 @@ pub fn copy(
     connection: &mut Connection,
     scratch: &mut Scratch,
 ) -> (u32, bool) {
+    // Of an answer only the head is needed.
+    if connection.turn_bytes_left == constant!(SETTINGS.turn_bytes) && is_answer(source) {
+        connection.turn_bytes_left = constant!(SETTINGS.answer_bytes);
+    }
+    let left = connection.turn_bytes_left;
     let result = match source {
         Source::File => (0, false),
         Source::Unknown => {
             emit::lose(loss::NO_BUFFER);
             (0, false)
         }
-        Source::Buffer(address) => one(address, size, connection.turn_bytes_left, scratch),
-        Source::Vector(address, count) => {
-            many(address, count, size, connection.turn_bytes_left, scratch)
-        }
+        Source::Buffer(address) => one(address, size, left, scratch),
+        Source::Vector(address, count) => many(address, count, size, left, scratch),
     };
-    spend(connection, result.0, scratch);
+    connection.turn_bytes_left = left.saturating_sub(result.0);
     result
 }
 
-/// Takes what was copied off the turn's budget; an answer has a smaller one.
+/// Whether the bytes begin as a status line does.
 #[inline(always)]
-fn spend(connection: &mut Connection, copied: u32, scratch: &Scratch) {
-    let full = constant!(SETTINGS.turn_bytes);
-    let answer = constant!(SETTINGS.answer_bytes);
-    let left = &mut connection.turn_bytes_left;
-    if *left == full && copied >= 4 && is_answer(scratch) {
-        *left = answer;
-    }
-    *left = left.saturating_sub(copied);
-}
-
-#[inline(always)]
-fn is_answer(scratch: &Scratch) -> bool {
-    scratch.bytes[0] == b'H'
-        && scratch.bytes[1] == b'T'
-        && scratch.bytes[2] == b'T'
-        && scratch.bytes[3] == b'P'
+fn is_answer(source: Source) -> bool {
+    let address = match source {
+        Source::Buffer(address) => Some(address),
+        Source::Vector(vector, _) => user::<Buffer>(vector).map(|buffer| buffer.address),
+        Source::File | Source::Unknown => None,
+    };
+    address.and_then(user::<[u8; 4]>) == Some(*b"HTTP")
 }
 
 /// Reads `length` bytes of the process to `offset` of the scratch. Both are below TURN_BYTES_MAX, or at it; the masks
@@ -152,18 +146,10 @@ fn tail(scratch: &mut Scratch, end: u64, size: u64) -> bool {
 
 #[inline(always)]
 fn one(address: u64, size: u32, budget: u32, scratch: &mut Scratch) -> (u32, bool) {
-    let wanted = size.min(budget);
-    let mut copied = 0;
-    if wanted > 0 {
-        // An answer is copied only in part: its start is looked at first.
-        copied = wanted.min(ANSWER_BYTES_MAX);
-        if !read(scratch, 0, copied, address) {
-            emit::lose(loss::COPY_FAILED);
-            return (0, false);
-        }
-        if wanted > ANSWER_BYTES_MAX && !is_answer(scratch) && read(scratch, 0, wanted, address) {
-            copied = wanted;
-        }
+    let copied = size.min(budget);
+    if !read(scratch, 0, copied, address) {
+        emit::lose(loss::COPY_FAILED);
+        return (0, false);
     }
     let tailed = copied < size && tail(scratch, address + size as u64, size as u64);
     (copied, tailed)
