@@ -10,14 +10,16 @@ use crate::capture::event::{Endpoint, HostTid};
 use crate::clock::Monotonic;
 
 /// Endpoints of a process that are remembered (about 200 bytes each). Full: those not called for
-/// [`BACKGROUND_MEMORY`] are forgotten; if there are none, calls to new endpoints have no parent by thread,
-/// process or dial.
+/// [`CALL_MEMORY`] are forgotten; if there are none, calls to new endpoints have no parent by thread, process or
+/// dial.
 const ENDPOINTS_MAX: usize = 512;
 /// Threads calling one endpoint in the background that are remembered. Full: the first is forgotten.
 const THREADS_MAX: usize = 16;
-/// An endpoint called twice within this time while the process served nothing is called in the background, for
-/// this time from the last such call.
-pub const BACKGROUND_MEMORY: Duration = Duration::from_secs(60);
+/// An endpoint that was called while the process served nothing is called in the background, for this time from the
+/// last such call. So a call that warms up a connection at the start costs requests their parents by process as long.
+const BACKGROUND_MEMORY: Duration = Duration::from_secs(600);
+/// Endpoints not called for this time, and not in the background, make room.
+const CALL_MEMORY: Duration = Duration::from_secs(60);
 /// A connection that became free up to this time before a dial was done may have displaced its asker.
 const DISPLACED: Duration = Duration::from_secs(1);
 
@@ -28,12 +30,26 @@ struct Called {
     idle: Vec<Idle>,
 }
 
-/// Calls made while the process served nothing.
+/// Calls that a thread made while the process served nothing, or that outlived the request they seemed to be for.
 #[derive(Debug)]
 struct Idle {
     thread: HostTid,
     last: Monotonic,
     repeated: bool,
+}
+
+impl Called {
+    fn is_remembered(&self, time: Monotonic) -> bool {
+        self.last
+            .is_some_and(|last| time.since(last) <= CALL_MEMORY)
+            || self.idle.iter().any(|idle| idle.is_recent(time))
+    }
+}
+
+impl Idle {
+    fn is_recent(&self, time: Monotonic) -> bool {
+        time.since(self.last) <= BACKGROUND_MEMORY
+    }
 }
 
 /// The calls of one process.
@@ -46,11 +62,8 @@ impl Calls {
     /// A call started; `reused`: not at once on a connection just dialled.
     pub fn record(&mut self, endpoint: &Endpoint, time: Monotonic, reused: bool) {
         if self.is_full() && !self.endpoints.contains_key(endpoint) {
-            self.endpoints.retain(|_, called| {
-                called
-                    .last
-                    .is_some_and(|last| time.since(last) <= BACKGROUND_MEMORY)
-            });
+            self.endpoints
+                .retain(|_, called| called.is_remembered(time));
             if self.is_full() {
                 return;
             }
@@ -74,13 +87,13 @@ impl Calls {
                 .is_none_or(|last| established.since(last) > DISPLACED)
     }
 
-    /// The call was made while the process served nothing.
+    /// The call was not, or not surely, made for a request: the process served nothing, or did not wait for it.
     pub fn idle(&mut self, endpoint: &Endpoint, thread: HostTid, time: Monotonic) {
         let Some(called) = self.endpoints.get_mut(endpoint) else {
             return;
         };
         if let Some(idle) = called.idle.iter_mut().find(|idle| idle.thread == thread) {
-            idle.repeated = time.since(idle.last) <= BACKGROUND_MEMORY;
+            idle.repeated = idle.is_recent(time);
             idle.last = time;
             return;
         }
@@ -94,7 +107,8 @@ impl Calls {
         });
     }
 
-    /// Whether the endpoint is called in the background, by that thread or (`None`) by any.
+    /// Whether the endpoint is called in the background: by that thread, more than once, because a thread that waits
+    /// for its calls can hardly mix them up; or (`None`) by any, once.
     pub fn is_background(
         &self,
         endpoint: &Endpoint,
@@ -104,11 +118,11 @@ impl Calls {
         let Some(called) = self.endpoints.get(endpoint) else {
             return self.is_full();
         };
-        called.idle.iter().any(|idle| {
-            idle.repeated
-                && thread.is_none_or(|thread| thread == idle.thread)
-                && time.since(idle.last) <= BACKGROUND_MEMORY
-        })
+        let mut idle = called.idle.iter().filter(|idle| idle.is_recent(time));
+        match thread {
+            Some(thread) => idle.any(|idle| idle.thread == thread && idle.repeated),
+            None => idle.next().is_some(),
+        }
     }
 
     fn is_full(&self) -> bool {

@@ -26,13 +26,14 @@ pub struct Counts {
     pub by_thread: u64,
     pub by_goroutine: u64,
     pub by_process: u64,
-    /// Links undone because the parent turned out to have ended before its child started, or not to have been the
-    /// only one open.
+    /// Links undone because the parent turned out to have ended before its child started, not to have been the
+    /// only one open, or not to have waited for it.
     pub undone: u64,
     pub refused_ambiguous: u64,
     pub refused_opaque: u64,
     pub refused_loss: u64,
     pub refused_background: u64,
+    pub refused_lineage: u64,
     pub refused_context: u64,
     pub refused_closed: u64,
     pub refused_sealed: u64,
@@ -54,6 +55,7 @@ impl Counts {
             Err(Refusal::Opaque) => &mut self.refused_opaque,
             Err(Refusal::Loss) => &mut self.refused_loss,
             Err(Refusal::Background) => &mut self.refused_background,
+            Err(Refusal::Lineage) => &mut self.refused_lineage,
             Err(Refusal::Context) => &mut self.refused_context,
             Err(Refusal::Closed) => &mut self.refused_closed,
             Err(Refusal::Sealed) => &mut self.refused_sealed,
@@ -65,12 +67,13 @@ impl Counts {
     }
 
     /// Parents refused, with the reason as metrics name it.
-    pub fn refused(&self) -> [(&'static str, u64); 10] {
+    pub fn refused(&self) -> [(&'static str, u64); 11] {
         [
             ("ambiguous", self.refused_ambiguous),
             ("opaque_connection", self.refused_opaque),
             ("loss", self.refused_loss),
             ("background", self.refused_background),
+            ("other_goroutine", self.refused_lineage),
             ("context_differs", self.refused_context),
             ("parent_closed", self.refused_closed),
             ("trace_told", self.refused_sealed),

@@ -85,7 +85,8 @@ impl Enricher {
         if is_other {
             *process = Process::default();
         } else if is_exec {
-            process.exec();
+            let is_other_program = process.facts.executable_path != facts.executable_path;
+            process.exec(is_other_program);
         }
         process.facts = facts;
         process.resource = resource;
@@ -245,6 +246,8 @@ impl Enricher {
             process: started.origin.process,
             thread: started.origin.thread,
             goroutine: started.goroutine.map(|goroutine| goroutine.id),
+            remote: started.link.remote.clone(),
+            first_on_connection: started.first_on_connection,
             started: started.origin.time,
             span: self.ids.span(),
             trace: trace.unwrap_or_else(|| self.ids.trace()),
@@ -258,7 +261,10 @@ impl Enricher {
         let process = self.processes.get_mut(&exchange.process);
         let resource = process.as_ref().map(|process| process.resource.clone());
         if let (Some(node), Some(process)) = (self.nodes.get(exchange.id), process) {
-            process.served(exchange.id, node.thread, node.goroutine);
+            process.ended(exchange.id, node.thread, node.goroutine);
+            let outliving = self.nodes.outliving(exchange.id, exchange.ended);
+            let calls = outliving.into_iter().filter_map(|id| self.nodes.get(id));
+            calls.for_each(|call| process.outlived(call, exchange.ended));
         }
         self.counts.undone += self.nodes.end(exchange.id, exchange.ended);
         if self.waiting.len() >= self.config.limits.waiting {

@@ -13,11 +13,11 @@ pub enum Evidence {
     Amazon,
     /// Both ends of the connection are on this node.
     Connection,
-    /// The thread works for exactly one open server exchange.
+    /// The thread, which waits for its calls, works for exactly one open server exchange.
     Thread,
     /// The goroutine, or the one it descends from, serves exactly one open exchange.
     Goroutine,
-    /// The process serves exactly one open exchange.
+    /// The process serves exactly one open exchange. Right only if it does nothing else.
     Process,
 }
 
@@ -58,6 +58,8 @@ pub enum Refusal {
     Loss,
     /// The process calls this endpoint by itself.
     Background,
+    /// The goroutine descends from one that an earlier request may have started, or from none that serves.
+    Lineage,
     /// The two ends of the connection carry different trace contexts.
     Context,
     /// The parent was not open when its child started.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::context::Context;
 use super::span::{SpanId, TraceId};
 use super::{Evidence, Limits, Refusal};
-use crate::capture::event::{HostPid, HostTid};
+use crate::capture::event::{Endpoint, HostPid, HostTid};
 use crate::clock::Monotonic;
 use crate::decode::exchange::ExchangeId;
 
@@ -27,6 +27,8 @@ pub struct Node {
     pub process: HostPid,
     pub thread: HostTid,
     pub goroutine: Option<u64>,
+    pub remote: Endpoint,
+    pub first_on_connection: bool,
     pub started: Monotonic,
     pub ended: Option<Monotonic>,
     pub span: SpanId,
@@ -61,6 +63,8 @@ pub struct Birth {
     pub process: HostPid,
     pub thread: HostTid,
     pub goroutine: Option<u64>,
+    pub remote: Endpoint,
+    pub first_on_connection: bool,
     pub started: Monotonic,
     pub span: SpanId,
     /// The trace it has until a parent is found.
@@ -74,6 +78,8 @@ impl Node {
             process: birth.process,
             thread: birth.thread,
             goroutine: birth.goroutine,
+            remote: birth.remote,
+            first_on_connection: birth.first_on_connection,
             started: birth.started,
             ended: None,
             span: birth.span,
@@ -149,8 +155,18 @@ impl Nodes {
         Ok(())
     }
 
-    /// Ends an exchange. Children that turn out to have started after its end lose it as their parent, unless that
-    /// has been told; their number is returned.
+    /// The children that an exchange has by thread or process, and that are not over at its end: it did not wait for
+    /// them, so they are not its work.
+    pub fn outliving(&self, id: ExchangeId, ended: Monotonic) -> Vec<ExchangeId> {
+        let children = self.nodes.get(&id).map(|node| node.waiting.iter());
+        let children = children.into_iter().flatten().copied();
+        children
+            .filter(|child| self.outlives(*child, ended))
+            .collect()
+    }
+
+    /// Ends an exchange. Children that turn out to have started after its end, or that outlive it, lose it as their
+    /// parent, unless that has been told; their number is returned.
     pub fn end(&mut self, id: ExchangeId, ended: Monotonic) -> u64 {
         let Some(node) = self.nodes.get_mut(&id) else {
             return 0;
@@ -159,7 +175,10 @@ impl Nodes {
         let children = node.waiting.clone();
         children
             .into_iter()
-            .filter(|child| self.started_after(*child, ended) && self.unlink(*child, id))
+            .filter(|child| {
+                (self.started_after(*child, ended) || self.outlives(*child, ended))
+                    && self.unlink(*child, id)
+            })
             .count() as u64
     }
 
@@ -235,6 +254,15 @@ impl Nodes {
 
     fn started_after(&self, id: ExchangeId, time: Monotonic) -> bool {
         self.nodes.get(&id).is_some_and(|node| node.started > time)
+    }
+
+    fn outlives(&self, child: ExchangeId, time: Monotonic) -> bool {
+        self.nodes.get(&child).is_some_and(|child| {
+            let evidence = child.parent.as_ref().map(|parent| parent.evidence);
+            matches!(evidence, Some(Evidence::Thread | Evidence::Process))
+                && child.started <= time
+                && child.ended.is_none_or(|ended| ended > time)
+        })
     }
 
     /// Undoes a link, unless a span below it has been emitted.

@@ -5,10 +5,14 @@
 //! 1. the request's own trace context (set when the node is born; overruled only by an exchange that carries the very
 //!    same context, because that one passed it on);
 //! 2. both ends of the connection on this node ([`Wire`]);
-//! 3. the thread, or for Go the goroutine, that works for exactly one open server exchange;
+//! 3. the thread (where threads wait for their calls), or for Go the goroutine, that works for exactly one open server
+//!    exchange;
 //! 4. the one open server exchange of the process.
 //!
-//! 3 and 4 are refused in the shadow of a loss, and for endpoints that the process calls by itself ([`Calls`]).
+//! 3 and 4 are refused in the shadow of a loss. By thread and by process they are also refused for endpoints that the
+//! process calls by itself ([`Calls`]), and taken back when the call outlives the request; from both, the process is
+//! known better afterwards. A first call of its own that starts and ends within a request cannot be told from work for
+//! that request.
 //!
 //! [`Calls`]: super::calls::Calls
 
@@ -38,6 +42,7 @@ pub fn ask(
     limits: &Limits,
     counts: &mut Counts,
 ) {
+    process.call(started.id, started.link.id, started.origin.thread);
     let candidate = asker(started, process, nodes);
     remember(started, process);
     let context = nodes.get(started.id).and_then(|node| node.context.as_ref());
@@ -90,8 +95,8 @@ fn asker(started: &Started, process: &Process, nodes: &Nodes) -> Candidate {
     }
     let found = match started.goroutine {
         Some(goroutine) => by_goroutine(goroutine, started, process, nodes)?,
-        None if process.is_go() => None,
-        None => by_thread(started, process)?,
+        None if process.threads_wait() => by_thread(started, process)?,
+        None => None,
     };
     let found = match found {
         Some(found) => found,
@@ -140,8 +145,19 @@ fn by_goroutine(
         }
         _ => writer.id,
     };
-    let server = descent(from, process, nodes)?;
-    Ok(server.map(|server| (server, Evidence::Goroutine)))
+    match descent(from, process, nodes)? {
+        Lineage::Serves(server) => Ok(Some((server, Evidence::Goroutine))),
+        // Without its dialer, the writer may be a goroutine of the connection that writes for all.
+        Lineage::Known(since) if started.link.dialer.is_some() => {
+            let began = |id| nodes.get(id).map(|node| node.started);
+            let is_older = |id| began(id).is_some_and(|began| since < began);
+            match process.serving().into_iter().all(is_older) {
+                true => Err(Refusal::Lineage),
+                false => Ok(None),
+            }
+        }
+        Lineage::Known(_) | Lineage::Unknown => Ok(None),
+    }
 }
 
 /// net/http writes by a goroutine of the connection, a child of the one that dialled, itself a child of the one that
@@ -161,24 +177,37 @@ fn is_fresh(started: &Started) -> bool {
         })
 }
 
-/// Walks from a goroutine to its ancestors until one serves. A goroutine known from before that request (a worker
-/// that an earlier request started) does not work for it.
-fn descent(from: u64, process: &Process, nodes: &Nodes) -> Result<Option<ExchangeId>, Refusal> {
+/// Where a goroutine comes from.
+enum Lineage {
+    Serves(ExchangeId),
+    /// From none that serves; it, or an ancestor, is known since then.
+    Known(Monotonic),
+    Unknown,
+}
+
+/// Walks from a goroutine to its ancestors until one serves. When a goroutine was born is not known, so a descendant
+/// may be left over from an earlier request on the same connection: only that of a first request is certain, unless
+/// it is known from before (a worker that serves many connections).
+fn descent(from: u64, process: &Process, nodes: &Nodes) -> Result<Lineage, Refusal> {
     let mut goroutine = from;
     let mut oldest: Option<Monotonic> = None;
     for _ in 0..ANCESTORS_MAX {
         if let Some(server) = process.on_goroutine(goroutine)? {
-            let began = nodes.get(server).map(|node| node.started);
-            let is_younger = oldest.is_none_or(|oldest| began.is_some_and(|began| oldest >= began));
-            return Ok(is_younger.then_some(server));
+            let is_its_own = |node: &Node| {
+                oldest.is_none_or(|oldest| node.first_on_connection && oldest >= node.started)
+            };
+            return match nodes.get(server) {
+                Some(node) if !is_its_own(node) => Err(Refusal::Lineage),
+                _ => Ok(Lineage::Serves(server)),
+            };
         }
         let Some(known) = process.goroutines.get(goroutine) else {
-            return Ok(None);
+            break;
         };
         oldest = Some(oldest.map_or(known.seen, |oldest| oldest.min(known.seen)));
         goroutine = known.parent;
     }
-    Ok(None)
+    Ok(oldest.map_or(Lineage::Unknown, Lineage::Known))
 }
 
 fn background(started: &Started, process: &Process, own_thread: bool) -> Result<(), Refusal> {

@@ -1,16 +1,17 @@
 //! What this room knows of one process: who it is, what it serves now, and what of it was not seen.
 //!
-//! In: facts, server exchanges as they start and end, opaque connections, losses. Out: which server exchange a
-//! thread or a goroutine or the whole process is working for, if that is certain.
+//! In: facts, exchanges as they start and end, opaque connections, losses. Out: which server exchange a thread or a
+//! goroutine or the whole process is working for, if that is certain; whether its threads tell at all.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::calls::Calls;
 use super::goroutines::Goroutines;
+use super::nodes::Node;
 use super::route::Names;
 use super::span::Resource;
-use super::Refusal;
+use super::{Evidence, Refusal};
 use crate::attach::{Language, ProcessFacts};
 use crate::capture::event::{ConnectionId, HostTid};
 use crate::clock::Monotonic;
@@ -32,7 +33,10 @@ pub struct Process {
     pub gone: Option<Monotonic>,
     by_thread: BTreeMap<(HostTid, ExchangeId), ConnectionId>,
     by_goroutine: BTreeMap<(u64, ExchangeId), ()>,
-    /// A thread was seen to serve two connections at once: the threads are event loops.
+    /// The client exchanges that are open.
+    calling: BTreeMap<(HostTid, ExchangeId), ConnectionId>,
+    /// A thread was seen to serve two connections at once, to call over two at once, or not to wait for a call: the
+    /// threads are event loops, or work on after they answered.
     multiplexes: bool,
     opaque: HashSet<ConnectionId>,
     opaque_full: bool,
@@ -49,18 +53,17 @@ impl Process {
         }
     }
 
-    pub fn is_go(&self) -> bool {
-        self.facts.language == Language::Go
-    }
-
-    /// Forgets what belonged to the program that the process ran before.
-    pub fn exec(&mut self) {
+    /// Forgets what belonged to the program that the process ran before. The same program with other arguments has the
+    /// same ways: only its memory is new.
+    pub fn exec(&mut self, is_other_program: bool) {
+        if is_other_program {
+            self.calls = Calls::default();
+            self.multiplexes = false;
+        }
         self.goroutines = Goroutines::default();
-        self.calls = Calls::default();
         self.names = Names::default();
         self.opaque.clear();
         self.opaque_full = false;
-        self.multiplexes = false;
         self.gone = None;
     }
 
@@ -80,31 +83,46 @@ impl Process {
         thread: HostTid,
         goroutine: Option<u64>,
     ) {
-        let is_other = |open| self.by_thread.get(&(thread, open)) != Some(&connection);
-        self.multiplexes |= on(&self.by_thread, thread).any(is_other);
+        self.multiplexes |= is_on_another(&self.by_thread, thread, connection);
         self.by_thread.insert((thread, id), connection);
         if let Some(goroutine) = goroutine {
             self.by_goroutine.insert((goroutine, id), ());
         }
     }
 
-    pub fn served(&mut self, id: ExchangeId, thread: HostTid, goroutine: Option<u64>) {
+    pub fn call(&mut self, id: ExchangeId, connection: ConnectionId, thread: HostTid) {
+        self.multiplexes |= is_on_another(&self.calling, thread, connection);
+        self.calling.insert((thread, id), connection);
+    }
+
+    /// A call that was taken for the work of a request was still open when the request was answered then.
+    pub fn outlived(&mut self, call: &Node, time: Monotonic) {
+        if self.in_shadow(time) {
+            return;
+        }
+        let evidence = call.parent.as_ref().map(|parent| parent.evidence);
+        self.multiplexes |= evidence == Some(Evidence::Thread);
+        self.calls.idle(&call.remote, call.thread, time);
+    }
+
+    pub fn ended(&mut self, id: ExchangeId, thread: HostTid, goroutine: Option<u64>) {
         self.by_thread.remove(&(thread, id));
+        self.calling.remove(&(thread, id));
         if let Some(goroutine) = goroutine {
             self.by_goroutine.remove(&(goroutine, id));
         }
     }
 
-    /// The one server exchange open on a thread. Where tasks move between threads it must be the only one of the
-    /// process as well.
+    /// Whether a thread works for one request until it is answered. Not where goroutines or tasks move between
+    /// threads, nor in event loops.
+    pub fn threads_wait(&self) -> bool {
+        use Language::{DotNet, Go, Node, Rust};
+        !self.multiplexes && !matches!(self.facts.language, Go | Node | Rust | DotNet)
+    }
+
+    /// The one server exchange open on a thread.
     pub fn on_thread(&self, thread: HostTid) -> Result<Option<ExchangeId>, Refusal> {
-        let one = only(on(&self.by_thread, thread))?;
-        let moves =
-            self.multiplexes || matches!(self.facts.language, Language::Rust | Language::DotNet);
-        match one {
-            Some(_) if moves && self.by_thread.len() > 1 => Err(Refusal::Ambiguous),
-            one => Ok(one),
-        }
+        only(on(&self.by_thread, thread))
     }
 
     /// The one server exchange whose goroutine this is.
@@ -148,6 +166,14 @@ impl Process {
     pub fn in_shadow(&self, time: Monotonic) -> bool {
         self.shadow_until.is_some_and(|until| time < until)
     }
+}
+
+fn is_on_another(
+    open: &BTreeMap<(HostTid, ExchangeId), ConnectionId>,
+    thread: HostTid,
+    connection: ConnectionId,
+) -> bool {
+    on(open, thread).any(|id| open.get(&(thread, id)) != Some(&connection))
 }
 
 fn on<Key: Copy + Ord, Value>(

@@ -99,8 +99,8 @@ fn processes_are_bounded_and_forgotten_after_their_end() {
     assert_eq!(world.counts().abandoned, 1);
     world.start(server(4, 61_001).process(2));
     world.start(client(5, 61_002).process(2));
-    world.finish(4, 61_003);
     world.finish(5, 61_003);
+    world.finish(4, 61_003);
     world.wait(62_000);
     world.assert_parent(5, 4, "thread");
 }

@@ -2,6 +2,7 @@
 
 mod contexts;
 mod growth;
+mod learned;
 mod lifecycle;
 mod parents;
 mod properties;

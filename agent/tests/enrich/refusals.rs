@@ -81,7 +81,7 @@ fn hidden_work_makes_the_one_open_request_uncertain() {
     let mut world = World::new();
     world.start(server(1, 0).thread(11));
     world.opaque(1, 99, 1, false);
-    world.start(client(2, 2).thread(12));
+    world.run(client(2, 2).thread(12), 3);
     world.opaque(1, 98, 3, true);
     world.start(client(3, 4).thread(12));
     world.start(client(4, 4).thread(11));
@@ -101,7 +101,7 @@ fn a_loss_casts_a_shadow() {
     world.start(server(1, 0));
     world.start(client(2, 1).losses(1));
     world.finish(2, 2);
-    world.start(client(3, 40_000).losses(1));
+    world.run(client(3, 40_000).losses(1), 40_000);
     world.finish(1, 40_001);
     world.start(server(4, 40_002).losses(1));
     world.start(client(5, 40_003).losses(1));
@@ -236,7 +236,7 @@ fn a_goroutine_that_an_earlier_request_started_does_not_work_for_a_later_one() {
     world.start(server(1, 0).goroutine(100, 1));
     world.start(client(2, 1).goroutine(101, 100));
     world.finish(1, 5);
-    world.start(server(3, 10).goroutine(100, 1));
+    world.start(server(3, 10).goroutine(100, 1).reused());
     world.start(server(4, 10).goroutine(200, 1));
     world.start(client(5, 11).goroutine(101, 100));
     world.end(20);
@@ -343,7 +343,7 @@ fn trees_are_bounded_in_children() {
         ..Limits::default()
     });
     world.start(server(1, 0));
-    (2..=4).for_each(|id| world.start(client(id, id)));
+    (2..=4).for_each(|id| world.run(client(id, id), id));
     world.end(10);
     world.assert_parent(3, 1, "thread");
     world.assert_root(4);

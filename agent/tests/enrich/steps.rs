@@ -28,7 +28,9 @@ pub struct Start(pub Started);
 
 /// A server exchange of process 1, thread 1, on a connection of its own.
 pub fn server(id: u64, at: u64) -> Start {
-    start(id, Side::Server, at).on_connection(10_000 + id, id as u32)
+    let mut start = start(id, Side::Server, at).on_connection(10_000 + id, id as u32);
+    start.0.first_on_connection = true;
+    start
 }
 
 /// A client exchange of process 1, thread 1, on a connection of its own.
@@ -93,6 +95,12 @@ impl Start {
         self.0.link.remote = remote;
         self.0.link.id.socket = number * 2 + u64::from(is_client);
         self.0.position = position;
+        self
+    }
+
+    /// Not the first exchange on its connection.
+    pub fn reused(mut self) -> Self {
+        self.0.first_on_connection = false;
         self
     }
 
@@ -231,11 +239,11 @@ impl World {
         self.enricher.spans(ms(until), OFFSET, &mut self.spans);
     }
 
-    /// Finishes what is open and emits everything.
+    /// Finishes what is open, the last first, as what waits for others does, and emits everything.
     pub fn end(&mut self, at: u64) {
         let mut open: Vec<u64> = self.open.keys().copied().collect();
         open.sort_unstable();
-        open.into_iter().for_each(|id| self.finish(id, at));
+        open.into_iter().rev().for_each(|id| self.finish(id, at));
         self.enricher.flush(OFFSET, &mut self.spans);
     }
 
