@@ -126,7 +126,7 @@ fn linked_clients(agent: Agent, function: &Function) -> Result<()> {
     let port = function.address.port().map(i64::from);
     let clients: HashMap<_, _> = spans
         .iter()
-        .filter(|span| span.kind == Kind::Client && span.integer("server.port") == port)
+        .filter(|span| span.kind == Kind::Client && span.integer("network.peer.port") == port)
         .map(|span| (span.span_id.as_str(), span))
         .collect();
     ensure!(clients.len() == CLIENTS, "{} client spans", clients.len());
