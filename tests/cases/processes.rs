@@ -32,7 +32,7 @@ const START: Duration = Duration::from_secs(30);
 const CLIENTS: usize = 20;
 
 /// How long a selected client lives after its request: the agent has to look at it before it knows that it is selected.
-const LINGER_MS: &str = "100";
+const LINGER_MS: &str = "200";
 
 /// Goes on when the file is there: then the agent is.
 const WAIT_FOR_FILE: &str = "until [ -e \"$0\" ]; do sleep 0.02; done; ";
