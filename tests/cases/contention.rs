@@ -41,7 +41,7 @@ fn a_wait_for_a_core_is_told(backend: Backend) -> Result<()> {
             let Some((cpu, wait)) = costs(span)? else {
                 continue;
             };
-            told.push((cpu, burned(answer.context("no answer")?)?, span));
+            told.push((cpu, burned(answer.context("no answer")?)?));
             ensure!(wait * 5 >= span.duration_ns(), "{wait} ns: {span:?}");
         }
         mostly_told(language, told.len(), REQUESTS)?;

@@ -155,16 +155,11 @@ pub fn burned(answer: &Answer) -> Result<u64> {
     Ok(number.context("no cpu_ns")?.parse()?)
 }
 
-/// Whether CPU times are what the function measured itself, each with its span: never less, and in the median not more.
-pub fn agree(cpu_and_burned: &[(u64, u64, &Span)]) -> Result<()> {
-    let mut errors = Vec::new();
-    for (cpu, burned, span) in cpu_and_burned {
-        ensure!(
-            cpu + CPU_TOLERANCE_NS >= *burned,
-            "{cpu} ns, but the function burned {burned}: {span:?}"
-        );
-        errors.push(cpu.abs_diff(*burned));
-    }
+/// Whether CPU times are what the function measured itself, in the median: Node's own clock has all its threads, and a
+/// handler that runs cold spends more than it measures.
+pub fn agree(cpu_and_burned: &[(u64, u64)]) -> Result<()> {
+    let errors = cpu_and_burned.iter();
+    let mut errors: Vec<_> = errors.map(|(cpu, burned)| cpu.abs_diff(*burned)).collect();
     errors.sort_unstable();
     let median = errors.get(errors.len() / 2).copied().unwrap_or(0);
     ensure!(
@@ -183,7 +178,7 @@ fn burn(stage: &Stage, case: &'static str, load: Load, ms: u64) -> Result<Check>
         for span in seen.exactly(case, Kind::Server, pid, answers.len())? {
             let answer = index(path(span)).and_then(|index| answers.get(index));
             if let Some((cpu, _)) = costs(span)? {
-                told.push((cpu, burned(answer.context("no answer")?)?, span));
+                told.push((cpu, burned(answer.context("no answer")?)?));
             }
         }
         mostly_told(language, told.len(), answers.len())?;
@@ -233,29 +228,13 @@ mod tests {
             "attributes":{"spanlet.cpu_time":0.0095,"spanlet.run_queue_wait":0.02},"resource":{}}"#,
         )?;
         let burned = 50 * MS;
-        let (more, less) = (burned + 3 * MS, burned - 3 * MS);
-        assert!(agree(&[
-            (more, burned, span),
-            (burned, burned, span),
-            (burned, burned, span)
-        ])
-        .is_ok());
-        assert!(agree(&[
-            (more, burned, span),
-            (more, burned, span),
-            (burned, burned, span)
-        ])
-        .is_err());
-        assert!(agree(&[
-            (less, burned, span),
-            (burned, burned, span),
-            (burned, burned, span)
-        ])
-        .is_err());
-        assert!(
-            plausible(std::slice::from_ref(span)).is_err(),
-            "it waited longer than it lasted"
-        );
+        let (right, more) = ((burned, burned), (burned + 3 * MS, burned));
+        let less = (burned - 3 * MS, burned);
+        assert!(agree(&[more, right, right]).is_ok());
+        assert!(agree(&[more, more, right]).is_err());
+        assert!(agree(&[less, less, right]).is_err());
+        let wrong = plausible(std::slice::from_ref(span));
+        assert!(wrong.is_err(), "it waited longer than it lasted");
         assert!(mostly_told(Language::C, 4, 10).is_err());
         assert!(mostly_told(Language::Node, 0, 10).is_ok());
         Ok(())

@@ -32,7 +32,7 @@ const START: Duration = Duration::from_secs(30);
 const CLIENTS: usize = 20;
 
 /// How long a selected client lives after its request: the agent has to look at it before it knows that it is selected.
-const LINGER_MS: &str = "100";
+const LINGER_MS: &str = "200";
 
 /// Goes on when the file is there: then the agent is.
 const WAIT_FOR_FILE: &str = "until [ -e \"$0\" ]; do sleep 0.02; done; ";
@@ -126,7 +126,7 @@ fn linked_clients(agent: Agent, function: &Function) -> Result<()> {
     let port = function.address.port().map(i64::from);
     let clients: HashMap<_, _> = spans
         .iter()
-        .filter(|span| span.kind == Kind::Client && span.integer("server.port") == port)
+        .filter(|span| span.kind == Kind::Client && span.integer("network.peer.port") == port)
         .map(|span| (span.span_id.as_str(), span))
         .collect();
     ensure!(clients.len() == CLIENTS, "{} client spans", clients.len());
