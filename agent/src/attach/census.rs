@@ -60,6 +60,8 @@ pub struct Census {
     tracked: BTreeMap<HostPid, Tracked>,
     /// By device, inode and time of change of the executable.
     runtimes: HashMap<(u64, u64, i64), Runtime>,
+    /// Processes that only one side traced when that was looked at last.
+    alone: BTreeSet<HostPid>,
     unidentified: u64,
     full: u64,
 }
@@ -71,6 +73,7 @@ impl Census {
             selection,
             tracked: BTreeMap::new(),
             runtimes: HashMap::new(),
+            alone: BTreeSet::new(),
             unidentified: 0,
             full: 0,
         }
@@ -301,28 +304,35 @@ impl Census {
             .then_some(Reason::Port(port))
     }
 
-    /// Puts right what a lost record left wrong: processes that only one side traces. Gives new facts, and who is
-    /// gone.
+    /// Puts right what a lost record left wrong: processes that only one side traces, now and at the last call, so that
+    /// no record about them can be on its way. Gives new facts, and who is gone.
     pub fn reconcile(&mut self, probes: &mut Probes) -> (Vec<ProcessFacts>, Vec<HostPid>) {
         let there: BTreeSet<HostPid> = probes.traced().into_iter().collect();
-        let strays = there.iter().filter(|pid| !self.traces(**pid));
-        let strays: Vec<HostPid> = strays.copied().collect();
-        let facts = strays.into_iter().filter_map(|pid| {
-            let facts = self.executed(probes, pid);
-            if facts.is_none() {
-                probes.leave(pid);
+        let here: BTreeSet<HostPid> = self.tracked.keys().copied().collect();
+        let alone = there.symmetric_difference(&here).copied().collect();
+        let before = std::mem::replace(&mut self.alone, alone);
+        let lasting: Vec<HostPid> = self.alone.intersection(&before).copied().collect();
+        let (mut facts, mut gone) = (Vec::new(), Vec::new());
+        for pid in lasting {
+            if here.contains(&pid) {
+                self.ended(pid);
+                gone.push(pid);
+            } else {
+                facts.extend(self.adopt(probes, pid));
             }
-            facts
-        });
-        let facts = facts.collect();
-        let same = |pid: &HostPid, tracked: &Tracked| {
-            discover::start_ticks(*pid).is_ok_and(|ticks| ticks == tracked.facts.start_ticks)
-        };
-        let gone = self.tracked.iter();
-        let gone = gone.filter(|(pid, tracked)| !there.contains(pid) && !same(pid, tracked));
-        let gone: Vec<HostPid> = gone.map(|(pid, _)| *pid).collect();
-        gone.iter().for_each(|pid| self.ended(*pid));
+        }
         (facts, gone)
+    }
+
+    /// Goes on with a process that only the kernel side traces, if there is a reason; else leaves it.
+    fn adopt(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
+        let seen = discover::process(pid).ok();
+        let reason = seen.and_then(|seen| self.reason(&seen));
+        let facts = reason.and_then(|reason| self.retrace(probes, pid, reason));
+        if facts.is_none() {
+            probes.leave(pid);
+        }
+        facts
     }
 
     /// A process moves bytes by io_uring.
