@@ -1,8 +1,8 @@
 //! The answer to `spanlet probes`, put together from what the rooms know. Touches procfs, for who is not traced.
 
-use crate::attach::census::{Reason, Tracked};
 use crate::attach::discover;
 use crate::attach::probes::Cost;
+use crate::attach::tracked::{Reason, Tracked};
 use crate::capture::event::HostPid;
 use crate::capture::Reader;
 use crate::enrich;

@@ -12,6 +12,7 @@ use super::discover::{self, Seen};
 use super::golang::goroutine_offsets;
 use super::process::{Language, ProcessFacts};
 use super::runtime::Runtime;
+use super::tracked::{limits, Limit, Reason, Tracked};
 use super::{Error, Probes, Selection};
 use crate::capture::event::HostPid;
 
@@ -21,38 +22,6 @@ const RUNTIMES_MAX: usize = 1024;
 /// Holds the listeners of services that are started by their first connection, and starts everything else: never
 /// traced for a port.
 const INIT: HostPid = HostPid(1);
-
-/// Why a process is traced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Its number, its executable or `--all`.
-    Selected,
-    /// It listens on a port that was named.
-    Port(u16),
-    /// A traced process started it.
-    Child(HostPid),
-}
-
-/// What is not seen of a process, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limit {
-    pub what: &'static str,
-    pub reason: String,
-    pub remedy: &'static str,
-}
-
-/// A traced process.
-#[derive(Clone, Debug)]
-pub struct Tracked {
-    pub facts: ProcessFacts,
-    pub reason: Reason,
-    pub limits: Vec<Limit>,
-    pub ports: Vec<u16>,
-    /// Spans made of its exchanges.
-    pub spans: u64,
-    /// Connections that carry something that is not understood.
-    pub opaque: u64,
-}
 
 /// Every traced process.
 pub struct Census {
@@ -429,13 +398,4 @@ fn kernel_state(probes: &Probes, facts: &ProcessFacts, runtime: &Runtime) -> sta
     state.goroutine_id = offsets.map_or(0, |offsets| offsets.id);
     state.goroutine_parent = offsets.and_then(|offsets| offsets.parent).unwrap_or(0);
     state
-}
-
-fn limits(runtime: &Runtime) -> Vec<Limit> {
-    let goroutines = runtime.goroutines_unknown.iter().map(|reason| Limit {
-        what: "goroutines",
-        reason: reason.clone(),
-        remedy: "parents come from headers, connections and lone requests only",
-    });
-    goroutines.collect()
 }

@@ -11,6 +11,7 @@ pub mod probes;
 pub mod process;
 pub mod runtime;
 pub mod selection;
+pub mod tracked;
 
 pub use census::Census;
 pub use error::Error;
