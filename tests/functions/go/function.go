@@ -105,6 +105,9 @@ func serve(w http.ResponseWriter, r *http.Request) {
 		text(w, status, body)
 	case "/fan":
 		text(w, 200, fan(int(number(r, "n")), r.URL.Query().Get("path")))
+	case "/hop":
+		status, body := hop(r.Header.Get("X-Plan"), r.Header.Get("X-Node"))
+		text(w, status, body)
 	case "/burn":
 		text(w, 200, burn(number(r, "ms")))
 	case "/echo-headers":
@@ -115,8 +118,11 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	ended()
 }
 
-// route cuts off /t/<anything>.
+// route cuts off /t/<anything>, and what follows /hop.
 func route(path string) string {
+	if strings.HasPrefix(path, "/hop/") {
+		return "/hop"
+	}
 	if rest, found := strings.CutPrefix(path, "/t/"); found {
 		if _, after, found := strings.Cut(rest, "/"); found {
 			return "/" + after
@@ -200,7 +206,15 @@ func abort(w http.ResponseWriter, reset bool) {
 }
 
 func call(path string) (int, string) {
-	answer, err := http.Get(next + path)
+	request, err := http.NewRequest("GET", next+path, nil)
+	if err != nil {
+		return 502, err.Error() + "\n"
+	}
+	return exchange(request)
+}
+
+func exchange(request *http.Request) (int, string) {
+	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return 502, err.Error() + "\n"
 	}
@@ -225,6 +239,46 @@ func fan(n int, path string) string {
 	}
 	all.Wait()
 	return "fan " + strings.Join(statuses, ",") + "\n"
+}
+
+// hop follows the plan's node of that index: status and body of the answer.
+func hop(plan, index string) (int, string) {
+	node := nodeOf(plan, index)
+	wait(node[2])
+	children := strings.FieldsFunc(node[5], func(r rune) bool { return r == ',' })
+	done := make(chan bool, len(children))
+	for _, child := range children {
+		if node[4] == "p" {
+			go func() { done <- hopTo(plan, child) }()
+		} else {
+			done <- hopTo(plan, child)
+		}
+	}
+	status, body := 200, "ok\n"
+	for range children {
+		if !<-done {
+			status, body = 502, "a child failed\n"
+		}
+	}
+	wait(node[3])
+	return status, body
+}
+
+func hopTo(plan, index string) bool {
+	node := nodeOf(plan, index)
+	request := must(http.NewRequest("GET", "http://127.0.0.1:"+node[0]+node[1], nil))
+	request.Header.Set("X-Plan", plan)
+	request.Header.Set("X-Node", index)
+	status, _ := exchange(request)
+	return status == 200
+}
+
+func nodeOf(plan, index string) []string {
+	return strings.Split(strings.Split(plan, "|")[must(strconv.Atoi(index))], ";")
+}
+
+func wait(ms string) {
+	time.Sleep(time.Duration(must(strconv.Atoi(ms))) * time.Millisecond)
 }
 
 func burn(ms int64) string {
