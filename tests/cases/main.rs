@@ -32,6 +32,7 @@ mod open_before;
 mod probes;
 mod processes;
 mod record;
+mod runtimes;
 mod selection;
 mod stage;
 mod stopping;

@@ -16,6 +16,8 @@ pub mod otlp;
 pub mod process;
 pub mod reader;
 pub mod report;
+pub mod runtime;
 pub mod scratch;
 pub mod system;
+pub mod table;
 pub mod wait;

@@ -10,6 +10,7 @@ mod libtest;
 mod machine;
 mod paths;
 mod run;
+mod runtimes;
 mod setup;
 mod step;
 mod test;
@@ -46,6 +47,8 @@ enum Verb {
     Test,
     /// Run the end-to-end tests only
     E2e(e2e::Options),
+    /// Show which runtime passes which case
+    Runtimes(runtimes::Options),
     /// Measure what tracing costs, with and without the agent in turn
     Bench(bench::Options),
     /// What continuous integration runs: the same as test
@@ -73,6 +76,7 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Build(options) => build::build(options).map(|()| ExitCode::SUCCESS),
         Verb::Test | Verb::Ci => test::test(),
         Verb::E2e(options) => e2e::e2e(options),
+        Verb::Runtimes(options) => runtimes::runtimes(&options),
         Verb::Bench(options) => bench::bench(&options),
     }
 }

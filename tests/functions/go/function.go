@@ -1,4 +1,4 @@
-// The test function in Go (net/http). Contract: ../CONTRACT.md.
+// The test function in Go (net/http), from Go 1.19 on. Contract: ../CONTRACT.md.
 package main
 
 import (
@@ -70,7 +70,7 @@ func or(value, otherwise string) string {
 func serve(w http.ResponseWriter, r *http.Request) {
 	started := clock(clockMonotonic)
 	ended := func() {
-		http.NewResponseController(w).Flush()
+		w.(http.Flusher).Flush()
 		record(r, started)
 	}
 	switch route(r.URL.Path) {
@@ -123,8 +123,8 @@ func route(path string) string {
 	if strings.HasPrefix(path, "/hop/") {
 		return "/hop"
 	}
-	if rest, found := strings.CutPrefix(path, "/t/"); found {
-		if _, after, found := strings.Cut(rest, "/"); found {
+	if strings.HasPrefix(path, "/t/") {
+		if _, after, found := strings.Cut(path[len("/t/"):], "/"); found {
 			return "/" + after
 		}
 	}
@@ -162,7 +162,7 @@ func stream(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(time.Duration(number(r, "ms")) * time.Millisecond)
 		}
 		fmt.Fprintf(w, piece, i)
-		http.NewResponseController(w).Flush()
+		w.(http.Flusher).Flush()
 	}
 }
 
@@ -170,7 +170,11 @@ func big(w http.ResponseWriter, bytes int64) {
 	w.Header().Set("Content-Type", "text/plain")
 	w.Header().Set("Content-Length", strconv.FormatInt(bytes, 10))
 	for left := bytes; left > 0; {
-		written, err := w.Write(buffer[:min(left, bufferBytes)])
+		piece := buffer
+		if left < bufferBytes {
+			piece = buffer[:left]
+		}
+		written, err := w.Write(piece)
 		if err != nil {
 			return
 		}
@@ -195,7 +199,7 @@ func partial(w http.ResponseWriter) {
 }
 
 func abort(w http.ResponseWriter, reset bool) {
-	connection, _, err := http.NewResponseController(w).Hijack()
+	connection, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
@@ -230,6 +234,7 @@ func fan(n int, path string) string {
 	statuses := make([]string, n)
 	var all sync.WaitGroup
 	for i := range statuses {
+		i := i
 		all.Add(1)
 		go func() {
 			defer all.Done()
@@ -248,6 +253,7 @@ func hop(plan, index string) (int, string) {
 	children := strings.FieldsFunc(node[5], func(r rune) bool { return r == ',' })
 	done := make(chan bool, len(children))
 	for _, child := range children {
+		child := child
 		if node[4] == "p" {
 			go func() { done <- hopTo(plan, child) }()
 		} else {

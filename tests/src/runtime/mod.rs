@@ -1,0 +1,109 @@
+//! The runtimes that the contract's function runs on, a row each. In: a name. Out: the command that runs the function
+//! there, built where it is not up to date, and what it cannot show.
+//!
+//! To add one: a row in a file of its family, a fixture in `tests/functions`, what it needs in `xtask/src/setup`.
+
+mod build;
+mod core;
+mod go;
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::function::{Function, Options};
+
+/// A row.
+pub struct Runtime {
+    /// As a user of it reads it.
+    pub name: &'static str,
+    /// The programs that it is built and run with; where one is missing, it is skipped.
+    pub needs: &'static [&'static str],
+    /// Builds or installs it below `target/`, unless that is done, and gives the command that serves.
+    pub command: fn() -> Result<Command>,
+    /// Cases that it cannot show.
+    pub lacks: &'static [Lack],
+    /// It passes each request on to the function that it is told of by `NEXT`, and its answer back.
+    pub is_proxy: bool,
+}
+
+/// What a runtime cannot show.
+#[derive(Clone, Copy, Debug)]
+pub struct Lack {
+    /// Names of cases.
+    pub cases: &'static [&'static str],
+    /// Why, in a few words.
+    pub why: &'static str,
+}
+
+/// The families, in the order of the table.
+const FAMILIES: &[&[Runtime]] = &[core::ROWS, go::ROWS];
+
+/// Every row.
+pub fn all() -> impl Iterator<Item = &'static Runtime> {
+    FAMILIES.iter().copied().flatten()
+}
+
+/// The row of that name.
+pub fn named(name: &str) -> Result<&'static Runtime> {
+    let found = all().find(|runtime| runtime.name == name);
+    found.with_context(|| format!("no runtime is called {name}"))
+}
+
+impl Runtime {
+    /// Starts its function, and waits until it serves.
+    pub fn start(&self, options: &Options) -> Result<Function> {
+        Function::start_as(self.name, (self.command)()?, options)
+    }
+
+    /// Why it cannot run on this machine.
+    pub fn missing(&self) -> Option<String> {
+        let missing = self.needs.iter().find(|program| !is_there(program))?;
+        Some(format!("{missing} is missing"))
+    }
+
+    /// Why it cannot show a case.
+    pub fn lacks(&self, case: &str) -> Option<&'static str> {
+        let found = self.lacks.iter().find(|lack| lack.cases.contains(&case));
+        found.map(|lack| lack.why)
+    }
+}
+
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::CASES;
+
+    #[test]
+    fn names_are_unique_and_lacks_are_of_cases() {
+        let mut names: Vec<_> = all().map(|runtime| runtime.name).collect();
+        let rows = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), rows, "{names:?}");
+        for runtime in all() {
+            for case in runtime.lacks.iter().flat_map(|lack| lack.cases) {
+                let known = CASES.iter().any(|known| known.name == *case);
+                assert!(known, "{} lacks {case}", runtime.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_named() {
+        let runtime = Runtime {
+            name: "none",
+            needs: &["sh", "no-such-program-here"],
+            command: || anyhow::bail!("not started"),
+            lacks: &[],
+            is_proxy: false,
+        };
+        let missing = runtime.missing();
+        assert_eq!(missing.as_deref(), Some("no-such-program-here is missing"));
+    }
+}
