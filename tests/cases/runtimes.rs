@@ -44,6 +44,15 @@ runtimes! {
     go_1_23: "go-1.23",
     go_1_24: "go-1.24",
     go_1_25: "go-1.25",
+    python_flask: "python-flask",
+    python_gunicorn: "python-gunicorn",
+    python_gunicorn_threads: "python-gunicorn-threads",
+    python_uvicorn: "python-uvicorn",
+    python_uvicorn_uvloop: "python-uvicorn-uvloop",
+    python_aiohttp: "python-aiohttp",
+    node_express: "node-express",
+    node_fastify: "node-fastify",
+    node_fetch: "node-fetch",
 }
 
 fn run(name: &str, backend: Backend) -> Result<()> {

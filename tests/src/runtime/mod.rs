@@ -6,6 +6,8 @@
 mod build;
 mod core;
 mod go;
+mod node;
+mod python;
 
 use std::process::Command;
 
@@ -37,7 +39,7 @@ pub struct Lack {
 }
 
 /// The families, in the order of the table.
-const FAMILIES: &[&[Runtime]] = &[core::ROWS, go::ROWS];
+const FAMILIES: &[&[Runtime]] = &[core::ROWS, go::ROWS, python::ROWS, node::ROWS];
 
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static Runtime> {
