@@ -39,6 +39,7 @@ runtimes! {
     go_static: "go-static",
     go_pie: "go-pie",
     go_unoptimised: "go-unoptimised",
+    go_1_19: "go-1.19",
     go_1_21: "go-1.21",
     go_1_22: "go-1.22",
     go_1_23: "go-1.23",

@@ -25,7 +25,8 @@ use crate::function::{Function, Options};
 pub struct Runtime {
     /// As a user of it reads it.
     pub name: &'static str,
-    /// The programs and files that it is built and run with; where one is missing, it is skipped.
+    /// The programs and files that it is built and run with, `PROGRAM` or `PROGRAM >= 1.21`, on the search path or by their
+    /// whole path; where one is missing, it is skipped.
     pub needs: &'static [&'static str],
     /// Builds or installs it below `target/`, unless that is done, and gives the command that serves.
     pub command: fn() -> Result<Command>,
@@ -77,7 +78,7 @@ impl Runtime {
 
     /// Why it cannot run on this machine.
     pub fn missing(&self) -> Option<String> {
-        let missing = self.needs.iter().find(|program| !is_there(program))?;
+        let missing = self.needs.iter().find(|need| !is_there(need))?;
         Some(format!("{missing} is missing"))
     }
 
@@ -88,12 +89,28 @@ impl Runtime {
     }
 }
 
-fn is_there(program: &str) -> bool {
-    if program == java::VIRTUAL_THREADS {
+fn is_there(need: &str) -> bool {
+    if need == java::VIRTUAL_THREADS {
         return java::with_virtual_threads().is_some();
     }
+    let (program, least) = need.split_once(" >= ").unwrap_or((need, "0.0"));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    found && (least == "0.0" || version(program) >= parse_version(least))
+}
+
+/// Major and minor number, as the program says them.
+fn version(program: &str) -> Option<(u32, u32)> {
+    let output = Command::new(program).arg("version").output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.split_whitespace().find_map(parse_version)
+}
+
+/// Of `1.21`, `go1.21.13`, `v20.1`.
+fn parse_version(word: &str) -> Option<(u32, u32)> {
+    let mut numbers = word.trim_start_matches(char::is_alphabetic).split('.');
+    let (major, minor) = (numbers.next()?, numbers.next()?);
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -117,10 +134,17 @@ mod tests {
     }
 
     #[test]
+    fn versions_are_numbers() {
+        assert_eq!(parse_version("go1.21.13"), Some((1, 21)));
+        assert_eq!(parse_version("version"), None);
+        assert!(parse_version("1.9") < parse_version("1.21"));
+    }
+
+    #[test]
     fn a_program_that_is_missing_is_named() {
         let runtime = Runtime {
             name: "none",
-            needs: &["sh", "no-such-program-here"],
+            needs: &["sh", "/bin/sh", "no-such-program-here"],
             command: || anyhow::bail!("not started"),
             lacks: &[],
             is_proxy: false,

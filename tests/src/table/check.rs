@@ -1,8 +1,8 @@
 //! Spans against what was sent. In: the requests of a case and all spans. Out: what is missing, wrong or too much.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 
 use super::sent::{Calls, Sent};
 use crate::otlp::{Kind, Span, Status};
@@ -18,6 +18,23 @@ pub struct Seen {
     pub ahead_ns: u64,
 }
 
+/// Whose span it is, of which kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Role {
+    /// A request to the function under test.
+    Served,
+    /// A call that it makes.
+    Called,
+    /// The same call, at the function that it calls.
+    Answered,
+}
+
+/// The spans of a case by role and path.
+struct Found<'a> {
+    spans: HashMap<(Role, String), Vec<&'a Span>>,
+    count: usize,
+}
+
 /// How far apart two readings of clocks may be that are the same: spans come with wall-clock times.
 const SLACK_NS: u64 = 300_000;
 /// By how much half of the spans may end after the client had the answer: who writes may have to wait for a core then.
@@ -25,25 +42,31 @@ const LATE_NS: u64 = 2_000_000;
 
 /// Every request of a case has its spans, right ones, and there are no others.
 pub fn check(case: &str, sent: &[Sent], seen: &Seen) -> Result<()> {
+    let found = Found::of(case, seen);
     let mut expected = 0;
     let mut late = Vec::new();
     for request in sent {
-        let server = server(request, seen)?;
+        let servers = found.of_role(Role::Served, &request.path);
+        let [server] = servers else {
+            bail!("{} server spans of {}", servers.len(), request.path);
+        };
         described(request, server).with_context(|| format!("{server:?}"))?;
         late.push(timed(request, server, seen.ahead_ns).with_context(|| format!("{server:?}"))?);
+        ensure!(server.parent_span_id.is_none(), "a parent: {server:?}");
         expected += 1;
         if let Some(calls) = &request.calls {
-            expected += called(request, calls, server, seen)?;
-        } else {
-            ensure!(server.parent_span_id.is_none(), "a parent: {server:?}");
+            called(request.alone, calls, server, &found)?;
+            expected += 2 * calls.count;
         }
     }
     late.sort_unstable();
     let median = late.get(late.len() / 2).copied().unwrap_or(0);
     ensure!(median <= LATE_NS, "half of the spans end {median} ns late");
-    let found = seen.spans.iter().filter(|span| is_of(case, span));
-    let found = found.count();
-    ensure!(found == expected, "{found} spans instead of {expected}");
+    ensure!(
+        found.count == expected,
+        "{} spans instead of {expected}",
+        found.count
+    );
     Ok(())
 }
 
@@ -51,6 +74,43 @@ pub fn check(case: &str, sent: &[Sent], seen: &Seen) -> Result<()> {
 pub fn strays<'a>(marks: &[&str], seen: &'a Seen) -> Vec<&'a Span> {
     let known = |span: &&Span| marks.iter().any(|mark| is_of(mark, span));
     seen.spans.iter().filter(|span| !known(span)).collect()
+}
+
+impl<'a> Found<'a> {
+    fn of(case: &str, seen: &'a Seen) -> Self {
+        let mut found = Self {
+            spans: HashMap::new(),
+            count: 0,
+        };
+        for span in seen.spans.iter().filter(|span| is_of(case, span)) {
+            found.count += 1;
+            if let Some(role) = seen.role(span) {
+                let same = found
+                    .spans
+                    .entry((role, path(span).to_owned()))
+                    .or_default();
+                same.push(span);
+            }
+        }
+        found
+    }
+
+    fn of_role(&self, role: Role, path: &str) -> &[&'a Span] {
+        let key = (role, path.to_owned());
+        self.spans.get(&key).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Seen {
+    fn role(&self, span: &Span) -> Option<Role> {
+        let pid = span.pid()?;
+        match span.kind {
+            Kind::Server if self.main.contains(&pid) => Some(Role::Served),
+            Kind::Client if self.main.contains(&pid) => Some(Role::Called),
+            Kind::Server if self.next == pid => Some(Role::Answered),
+            _ => None,
+        }
+    }
 }
 
 /// Cases mark their requests by the second segment: `/t/CASE:INDEX/route`, `/hop/CASE:INDEX/caller`.
@@ -69,19 +129,6 @@ fn path(span: &Span) -> &str {
     });
     let path = full.and_then(|full| full.split('?').next());
     path.unwrap_or_default()
-}
-
-/// The one server span of a request.
-fn server<'a>(request: &Sent, seen: &'a Seen) -> Result<&'a Span> {
-    let mine = |span: &&Span| {
-        let own = span.pid().is_some_and(|pid| seen.main.contains(&pid));
-        own && span.kind == Kind::Server && path(span) == request.path
-    };
-    let found: Vec<_> = seen.spans.iter().filter(mine).collect();
-    let [span] = found.as_slice() else {
-        anyhow::bail!("{} server spans of {}", found.len(), request.path);
-    };
-    Ok(span)
 }
 
 fn described(request: &Sent, span: &Span) -> Result<()> {
@@ -125,42 +172,156 @@ fn timed(request: &Sent, span: &Span, ahead_ns: u64) -> Result<u64> {
     Ok(ended.saturating_sub(request.last_byte_ns))
 }
 
-/// How many spans the calls of one request have, and whether they are in their places.
-fn called(request: &Sent, calls: &Calls, server: &Span, seen: &Seen) -> Result<usize> {
-    let of = |kind: Kind, is_next: bool| {
-        let mine = move |span: &&Span| {
-            let process = span.pid();
-            let own = process.is_some_and(|pid| seen.main.contains(&pid));
-            let right = if is_next {
-                process == Some(seen.next)
-            } else {
-                own
-            };
-            right && span.kind == kind && path(span) == calls.path
-        };
-        seen.spans.iter().filter(mine).collect::<Vec<_>>()
-    };
-    let (clients, servers) = (of(Kind::Client, false), of(Kind::Server, true));
+/// The calls of one request are in their places: below its server span, and above those of the function that is called.
+fn called(alone: bool, calls: &Calls, server: &Span, found: &Found) -> Result<()> {
+    let clients = found.of_role(Role::Called, &calls.path);
+    let answers = found.of_role(Role::Answered, &calls.path);
     ensure!(
-        (clients.len(), servers.len()) == (calls.count, calls.count),
+        (clients.len(), answers.len()) == (calls.count, calls.count),
         "{} client and {} server spans of {} calls of {}",
         clients.len(),
-        servers.len(),
+        answers.len(),
         calls.count,
         calls.path
     );
-    for client in &clients {
-        let known = client.parent_span_id.as_deref();
-        ensure!(
-            known.is_none_or(|id| id == server.span_id),
-            "a wrong parent: {client:?}"
-        );
-        ensure!(known.is_some() || !request.alone, "no parent: {client:?}");
-        let above = servers.iter().filter(|span| {
-            span.parent_span_id.as_deref() == Some(&client.span_id)
-                && span.trace_id == client.trace_id
+    for client in clients {
+        let parent = client.parent_span_id.as_deref();
+        let right = parent == Some(&server.span_id) && client.trace_id == server.trace_id;
+        ensure!(parent.is_none() || right, "a wrong parent: {client:?}");
+        ensure!(parent.is_some() || !alone, "no parent: {client:?}");
+        let below = answers.iter().filter(|answer| {
+            let parent = answer.parent_span_id.as_deref();
+            parent == Some(&client.span_id) && answer.trace_id == client.trace_id
         });
-        ensure!(above.count() == 1, "its server is not below {client:?}");
+        ensure!(below.count() == 1, "no server span below {client:?}");
     }
-    Ok(2 * calls.count)
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::otlp::Value;
+
+    fn sent() -> Sent {
+        Sent {
+            method: "GET",
+            path: "/t/case:0/chain".to_owned(),
+            status: 200,
+            is_cut: false,
+            request_bytes: None,
+            answer_bytes: Some(5),
+            sent_ns: 1_000_000,
+            last_byte_ns: 9_000_000,
+            least: Duration::from_millis(5),
+            alone: true,
+            calls: Some(Calls {
+                path: "/t/case:0/delay".to_owned(),
+                count: 1,
+            }),
+        }
+    }
+
+    fn span(role: Role, path: &str, id: &str, parent: Option<&str>) -> Span {
+        let (kind, pid) = match role {
+            Role::Served => (Kind::Server, 1),
+            Role::Called => (Kind::Client, 1),
+            Role::Answered => (Kind::Server, 2),
+        };
+        let attributes = [
+            ("url.path", Value::Text(path.to_owned())),
+            ("http.request.method", Value::Text("GET".to_owned())),
+            ("http.response.status_code", Value::Integer(200)),
+            ("http.response.body.size", Value::Integer(5)),
+        ];
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), value));
+        Span {
+            resource: [("process.pid".to_owned(), Value::Integer(pid))].into(),
+            scope: Default::default(),
+            trace_id: "trace".to_owned(),
+            span_id: id.to_owned(),
+            parent_span_id: parent.map(str::to_owned),
+            trace_state: String::new(),
+            flags: 0,
+            name: String::new(),
+            kind,
+            started_ns: 2_000_000,
+            ended_ns: 8_000_000,
+            attributes: attributes.into(),
+            status: Status::Unset,
+        }
+    }
+
+    /// A request that calls another function, after `change`.
+    fn after(change: impl FnOnce(&mut Vec<Span>)) -> Result<()> {
+        let (chain, delay) = ("/t/case:0/chain", "/t/case:0/delay");
+        let mut spans = vec![
+            span(Role::Served, chain, "a", None),
+            span(Role::Called, delay, "b", Some("a")),
+            span(Role::Answered, delay, "c", Some("b")),
+        ];
+        change(&mut spans);
+        let seen = Seen {
+            spans,
+            main: [1].into(),
+            next: 2,
+            ahead_ns: 0,
+        };
+        check("case", &[sent()], &seen)
+    }
+
+    #[test]
+    fn what_is_right_passes() {
+        after(|_| ()).unwrap();
+        let other = "/t/other:0/hello";
+        after(|spans| spans.push(span(Role::Served, other, "d", None))).unwrap();
+    }
+
+    #[test]
+    fn what_is_missing_wrong_or_too_much_is_found() {
+        type Change = fn(&mut Vec<Span>);
+        let changes: [(&str, Change); 12] = [
+            ("no server span", |spans| drop(spans.remove(0))),
+            ("no client span", |spans| drop(spans.remove(1))),
+            ("no answer", |spans| drop(spans.remove(2))),
+            ("twice", |spans| spans.push(spans[0].clone())),
+            ("invented", |spans| {
+                let more = span(Role::Answered, "/t/case:1/hello", "d", None);
+                spans.push(more);
+            }),
+            ("no parent", |spans| spans[1].parent_span_id = None),
+            ("wrong parent", |spans| {
+                spans[1].parent_span_id = Some("c".to_owned());
+            }),
+            ("a parent from nowhere", |spans| {
+                spans[0].parent_span_id = Some("d".to_owned());
+            }),
+            ("too early", |spans| spans[0].started_ns = 100),
+            ("too short", |spans| spans[0].ended_ns = 3_000_000),
+            ("too late", |spans| spans[0].ended_ns = 20_000_000),
+            ("an error", |spans| {
+                spans[0].status = Status::Error(String::new());
+            }),
+        ];
+        for (name, change) in changes {
+            assert!(after(change).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_span_says_is_compared() {
+        for (name, value) in [
+            ("http.request.method", Value::Text("POST".to_owned())),
+            ("http.response.status_code", Value::Integer(500)),
+            ("http.response.body.size", Value::Integer(4)),
+            ("error.type", Value::Text("500".to_owned())),
+        ] {
+            let changed = after(|spans| {
+                spans[0].attributes.insert(name.to_owned(), value);
+            });
+            assert!(changed.is_err(), "{name}");
+        }
+    }
 }

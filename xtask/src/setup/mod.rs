@@ -4,6 +4,7 @@
 mod apt;
 mod bpf;
 mod collector;
+mod extras;
 mod musl;
 pub mod runtimes;
 
@@ -46,6 +47,8 @@ enum Part {
     Musl,
     DemoRuntimes,
     Runtimes,
+    Extras,
+    Functions,
     Load,
     Collector,
 }
@@ -71,8 +74,10 @@ fn parts(what: Purpose) -> &'static [Part] {
         Purpose::Build => &[Toolchain, BpfLinker],
         Purpose::Demo => &[Toolchain, BpfLinker, DemoRuntimes],
         Purpose::Static => &[Toolchain, BpfLinker, Musl],
-        Purpose::Test => &[Toolchain, BpfLinker, Runtimes, Collector],
-        Purpose::All => &[Toolchain, BpfLinker, Musl, Runtimes, Load, Collector],
+        Purpose::Test => &[Toolchain, BpfLinker, Runtimes, Extras, Functions, Collector],
+        Purpose::All => &[
+            Toolchain, BpfLinker, Musl, Runtimes, Extras, Functions, Load, Collector,
+        ],
     }
 }
 
@@ -82,6 +87,8 @@ fn name(part: Part) -> &'static str {
         Part::BpfLinker => "setup: bpf-linker",
         Part::Musl => "setup: musl",
         Part::DemoRuntimes | Part::Runtimes => "setup: runtimes",
+        Part::Extras => "setup: more runtimes",
+        Part::Functions => "setup: functions",
         Part::Load => "setup: load generator",
         Part::Collector => "setup: collector",
     }
@@ -94,6 +101,8 @@ fn bring(part: Part, apt: &Apt<ThisMachine>) -> Result<Outcome> {
         Part::Musl => musl::musl(&ThisMachine, apt),
         Part::DemoRuntimes => runtimes::runtimes(runtimes::of_demo(), &ThisMachine, apt),
         Part::Runtimes => runtimes::runtimes(&RUNTIMES, &ThisMachine, apt),
+        Part::Extras => extras::extras(&ThisMachine, apt),
+        Part::Functions => extras::functions(),
         Part::Load => runtimes::load_generator(&ThisMachine, apt),
         Part::Collector => collector::collector(&ThisMachine),
     }

@@ -22,7 +22,7 @@ pub const RUNTIMES: [Runtime; 5] = [
     Runtime {
         program: "go",
         question: "version",
-        minimum: Version::new(1, 22),
+        minimum: Version::new(1, 19),
         packages: "^golang-go$",
     },
     Runtime {
@@ -134,10 +134,10 @@ mod tests {
 
     #[test]
     fn old_missing_and_new_enough() {
-        let old = FakeMachine::default().says("go version", "go version go1.19.8 linux/amd64\n");
+        let old = FakeMachine::default().says("go version", "go version go1.18.8 linux/amd64\n");
         assert_eq!(
             go().check(&old).unwrap_err().to_string(),
-            "go 1.19 is older than 1.22"
+            "go 1.18 is older than 1.19"
         );
         assert_eq!(
             go().check(&FakeMachine::default()).unwrap_err().to_string(),
