@@ -41,10 +41,10 @@ impl Account {
         match self.due {
             0 => "-".to_owned(),
             due if due == self.seen => format!("all {due}"),
+            // Rounded down: less than all is never 100 %.
             due => format!(
-                "{} of {due} ({:.3} %)",
-                self.seen,
-                self.seen as f64 / due as f64 * 100.0
+                "{:.2} % of {due}",
+                (self.seen * 10_000 / due) as f64 / 100.0
             ),
         }
     }

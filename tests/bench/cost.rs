@@ -12,7 +12,11 @@ use crate::result::{Line, Pair, COLUMNS};
 use crate::show;
 use crate::subject::{burned_us, Load, Run, Subject, CONNECTIONS};
 
-const TITLE: &str = "What a traced function pays, a request. Medians of alternating runs (least to most); → is without → with.";
+const TITLE: &str = "\
+What a traced function pays. Medians of alternating runs (least to most); without → with.
+  kept: requests a second, with / without. +µs: CPU time added to a request, of the function (with a call: of both) and of the
+  load generator. agent µs: CPU time of the agent a request, export included. MiB: its memory. the rest: what else was lost,
+  by name.";
 
 /// Everything that one group of lines shares.
 struct Bench<'a> {

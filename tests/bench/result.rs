@@ -27,13 +27,13 @@ pub struct Line {
 /// The columns of [`Line::cells`].
 pub const COLUMNS: [&str; 10] = [
     "beside the function",
-    "requests/s kept",
+    "kept",
     "p50 ms",
     "p99 ms",
     "function +µs",
     "client +µs",
     "agent µs",
-    "agent MiB (peak)",
+    "MiB (peak)",
     "spans",
     "the rest",
 ];

@@ -47,7 +47,7 @@ enum Verb {
     /// Run the end-to-end tests only
     E2e(e2e::Options),
     /// Measure what tracing costs, with and without the agent in turn
-    Bench(bench::Options),
+    Bench(spanlet_e2e::bench_options::Options),
     /// What continuous integration runs: the same as test
     Ci,
 }
