@@ -27,7 +27,7 @@ impl Account {
     /// Adds a run that should have made `due` spans.
     pub fn add(&mut self, due: u64, spent: &Spent) {
         self.due += due;
-        self.seen += spent.received.server_spans + spent.received.client_spans;
+        self.seen += spent.received.spans();
         for counter in spent.report.of("spanlet.export.dropped") {
             *self.dropped.entry(counter.name.clone()).or_default() += counter.value;
         }

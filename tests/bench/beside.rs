@@ -1,6 +1,7 @@
 //! What runs beside the function: nothing, empty probes, or the agent. In: which, and whom it traces. Out: that, running, and
 //! what it spent on a load.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
@@ -9,7 +10,6 @@ use spanlet_e2e::bpf::EmptyProbes;
 use spanlet_e2e::report::Report;
 use spanlet_e2e::sink::{Received, Sink};
 use spanlet_e2e::usage::{memory, process_cpu_ns, Memory};
-use spanlet_e2e::wait::wait_until;
 
 /// What runs beside a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,9 @@ pub struct Spent {
 
 /// No span comes later: a batch waits for a second at most.
 const QUIET: Duration = Duration::from_millis(1800);
+const POLL: Duration = Duration::from_millis(10);
+/// For how long is looked at whether it rests.
+const LOOK: Duration = Duration::from_millis(500);
 const DRAINED: Duration = Duration::from_secs(60);
 
 impl<'a> Watcher<'a> {
@@ -116,16 +119,30 @@ impl<'a> Watcher<'a> {
         self.agent.finish().map(drop)
     }
 
+    /// What came when all is there; else when the agent rests and none wait; else when patience ends.
     fn settled(&self, due: u64) -> Result<Received> {
-        let mut last = (Instant::now(), Received::default());
-        wait_until(DRAINED, "end of the agent's spans", || {
+        let until = Instant::now() + DRAINED;
+        let mut last = (Instant::now(), self.sink.received()?);
+        loop {
             let now = self.sink.received()?;
             if now != last.1 {
                 last = (Instant::now(), now);
             }
-            let spans = now.server_spans + now.client_spans;
-            Ok((spans >= due || last.0.elapsed() > QUIET).then_some(now))
-        })
+            let is_quiet = last.0.elapsed() > QUIET;
+            let is_over = Instant::now() > until;
+            if is_over || now.spans() >= due || is_quiet && self.rests()? {
+                return Ok(now);
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Whether it does nothing and has nothing to send.
+    fn rests(&self) -> Result<bool> {
+        let before = process_cpu_ns(self.agent.pid())?;
+        thread::sleep(LOOK);
+        let spent = Duration::from_nanos(process_cpu_ns(self.agent.pid())? - before);
+        Ok(spent < LOOK / 5 && self.agent.report()?.sum("spanlet.export.waiting") == 0)
     }
 }
 

@@ -17,7 +17,8 @@ use crate::subject::Subject;
 
 const TITLE: &str = "What an untraced process pays, nanoseconds a call (the least of many batches)";
 const COLUMNS: [&str; 4] = ["beside", "getppid", "send + recv", "recv of nothing"];
-const BATCH: u32 = 500;
+/// Few enough that most batches are not interrupted.
+const BATCH: u32 = 100;
 const MESSAGE: [u8; 64] = [b'x'; 64];
 
 /// The least nanoseconds of each kind of call.

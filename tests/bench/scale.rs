@@ -2,6 +2,7 @@
 //! a minute a back end.
 
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -12,6 +13,7 @@ use spanlet_e2e::function::{self, Function};
 use spanlet_e2e::language::{program, Language};
 use spanlet_e2e::process::{Process, Stream};
 use spanlet_e2e::sink::Sink;
+use spanlet_e2e::system::{signal_process, Signal};
 use spanlet_e2e::table::Table;
 use spanlet_e2e::usage::{memory, process_cpu_ns};
 use spanlet_e2e::wait::wait_until;
@@ -22,7 +24,7 @@ use crate::show;
 
 const PROCESSES: u64 = 1000;
 const CONNECTIONS: u64 = 20;
-const REST_SECONDS: u64 = 5;
+const REST: Duration = Duration::from_secs(5);
 const BUSY_SECONDS: u64 = 5;
 const OPENED_A_SECOND: u64 = 5000;
 const OPENING_SECONDS: u64 = 5;
@@ -80,31 +82,37 @@ fn crowd(backend: Backend, sink: &Sink) -> Result<Vec<Vec<String>>> {
     let mut watcher = Watcher::start_as(&options(backend, Vec::new(), arguments.into()), sink)?;
     let mut phase = Phase::begin();
     let mut rows = vec![phase.end("before them", &mut watcher)?];
-    let numbers = [PROCESSES, CONNECTIONS, REST_SECONDS, BUSY_SECONDS];
+    let numbers = [PROCESSES, CONNECTIONS, BUSY_SECONDS];
     let mut command = Command::new(&executable);
     command.args(numbers.map(|number| number.to_string()));
     let mut process = Process::start("crowd", &mut command)?;
     wait_for(&mut process, "connected")?;
-    rows.push(phase.end("their start", &mut watcher)?);
-    wait_for(&mut process, "resting")?;
-    phase.end("", &mut watcher)?;
-    wait_for(&mut process, "busy")?;
+    rows.push(phase.end("while they start", &mut watcher)?);
+    wait_for_traced(&watcher, |traced| traced > PROCESSES)?;
+    rows.push(phase.end("until all are known", &mut watcher)?);
+    thread::sleep(REST);
     rows.push(phase.end("at rest", &mut watcher)?);
+    signal_process(process.pid(), Signal::User)?;
     wait_for(&mut process, "served")?;
     rows.push(phase.end("busy", &mut watcher)?);
     let due = PROCESSES * BUSY_SECONDS * 2;
     let mut account = Account::default();
     account.add(due, &watcher.spent(due)?);
-    *rows[3].last_mut().context("cells")? = format!("{}; {}", account.seen(), account.verdict());
+    *rows[4].last_mut().context("cells")? = format!("{}; {}", account.seen(), account.verdict());
     drop(process);
-    wait_until(PATIENCE, "end of the traced processes", || {
-        let traced = watcher.report()?.sum("spanlet.processes.traced");
-        Ok((traced == 0).then_some(()))
-    })?;
-    phase.end("", &mut watcher)?;
-    rows.push(phase.end("after their end", &mut watcher)?);
+    wait_for_traced(&watcher, |traced| traced == 0)?;
+    rows.push(phase.end("until all are forgotten", &mut watcher)?);
     watcher.finish()?;
     Ok(rows)
+}
+
+/// Waits for a number of traced processes. An agent that is busy with them may be too busy to answer at once.
+fn wait_for_traced(watcher: &Watcher<'_>, is_reached: impl Fn(u64) -> bool) -> Result<()> {
+    wait_until(PATIENCE, "change of the traced processes", || {
+        let report = watcher.report().ok();
+        let traced = report.map(|report| report.sum("spanlet.processes.traced"));
+        Ok(traced.filter(|&traced| is_reached(traced)).map(drop))
+    })
 }
 
 /// A stretch of time, and what the agent spent on it.

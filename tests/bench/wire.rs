@@ -53,7 +53,7 @@ fn row(settings: &Settings, sink: &Sink, subject: &Subject, name: &str) -> Resul
     let spent = watcher.spent(subject.spans(run.requests))?;
     watcher.finish()?;
     let received = spent.received;
-    let spans = received.server_spans + received.client_spans;
+    let spans = received.spans();
     let per_request = |nanoseconds: u64| nanoseconds as f64 / 1e3 / run.requests as f64;
     Ok(vec![
         name.to_owned(),

@@ -1,7 +1,6 @@
-// Many processes with many connections: `crowd PROCESSES CONNECTIONS REST_SECONDS SECONDS`. Each process opens that
-// many connections to itself over loopback and keeps them. Writes "connected" when all are open, "resting" two seconds
-// later, "busy" after the rest; then each process sends itself a request a second for so long, over each
-// connection in turn, and answers them; writes "served N" then, and waits to be ended.
+// Many processes with many connections: `crowd PROCESSES CONNECTIONS SECONDS`. Each process opens that many connections to
+// itself over loopback and keeps them. Writes "connected" when all are open. At SIGUSR1, each process sends itself a request
+// a second for so long, over each connection in turn, and answers them; writes "served N" then, and waits to be ended.
 #include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,12 +23,6 @@ static void must(int holds, const char *what) {
 static void wait_seconds(double seconds) {
     struct timespec time = {.tv_sec = seconds, .tv_nsec = (seconds - (long)seconds) * 1e9};
     nanosleep(&time, NULL);
-}
-
-static void say(const char *what, long number) {
-    if (number < 0) printf("%s\n", what);
-    else printf("%s %ld\n", what, number);
-    fflush(stdout);
 }
 
 // Opens a connection to oneself; both ends.
@@ -82,9 +75,13 @@ static void hear(int done, int processes) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 5) return 2;
+    if (count != 4) return 2;
     int processes = atoi(arguments[1]), connections = atoi(arguments[2]);
-    int requests = atoi(arguments[4]), begin[2], done[2];
+    int requests = atoi(arguments[3]), begin[2], done[2], signal;
+    sigset_t awaited;
+    sigemptyset(&awaited);
+    sigaddset(&awaited, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &awaited, NULL);
     must(!pipe(begin) && !pipe(done), "pipe");
     for (int index = 0; index < processes; index++) {
         pid_t pid = fork();
@@ -95,13 +92,12 @@ int main(int count, char **arguments) {
         }
     }
     hear(done[0], processes);
-    say("connected", -1);
-    wait_seconds(2);
-    say("resting", -1);
-    wait_seconds(atoi(arguments[3]));
-    say("busy", -1);
+    printf("connected\n");
+    fflush(stdout);
+    sigwait(&awaited, &signal);
     close(begin[1]);
     hear(done[0], processes);
-    say("served", (long)processes * requests);
+    printf("served %ld\n", (long)processes * requests);
+    fflush(stdout);
     for (;;) pause();
 }

@@ -30,6 +30,12 @@ pub struct Received {
     pub cpu_ns: u64,
 }
 
+impl Received {
+    pub fn spans(&self) -> u64 {
+        self.server_spans + self.client_spans
+    }
+}
+
 #[derive(Debug, Default)]
 struct Kept {
     unread: Vec<Body>,
