@@ -62,7 +62,7 @@ pub fn measure(settings: &Settings) -> Result<()> {
     let mut rows = vec![row("nothing", without.map(|ns| format!("{ns:.0}")))];
     rows.extend(kinds.iter().zip(&with).map(|(&kind, times)| {
         let added = [0, 1, 2].map(|index| format!("{:+.0}", times[index] - without[index]));
-        row(&name(kind), added)
+        row(&kind.to_string(), added)
     }));
     let mut table = Table::new(&COLUMNS);
     table.group("", rows);
@@ -132,12 +132,4 @@ fn batch(mut call: impl FnMut() -> Result<()>) -> Result<f64> {
 
 fn row(name: &str, cells: [String; 3]) -> Vec<String> {
     [vec![name.to_owned()], cells.to_vec()].concat()
-}
-
-fn name(kind: Beside) -> String {
-    match kind {
-        Beside::Known(_) => String::new(),
-        Beside::Empty(backend) => format!("empty, {backend}"),
-        Beside::Agent(backend) => format!("agent, {backend}"),
-    }
 }

@@ -10,10 +10,11 @@ use spanlet_e2e::table::Table;
 use crate::beside::{empty, hooks, Beside, Spent, Watcher};
 use crate::result::{Line, Pair, COLUMNS};
 use crate::show;
-use crate::subject::{burned_us, Load, Run, Subject, CONNECTIONS};
+use crate::subject::{Load, Run, Subject};
+use crate::summary;
 
 const TITLE: &str = "\
-What a traced function pays. Medians of alternating runs (least to most); without → with.
+What a traced function pays. 16 connections. Medians of alternating runs (least to most); without → with.
   kept: requests a second, with / without. +µs: CPU time added to a request, of the function (with a call: of both) and of the
   load generator. agent µs: CPU time of the agent a request, export included. MiB: its memory. the rest: what else was lost,
   by name.";
@@ -30,6 +31,7 @@ struct Bench<'a> {
 pub fn measure(settings: &Settings) -> Result<()> {
     let sink = Sink::start()?;
     let mut table = Table::new(&COLUMNS);
+    let mut summary = Vec::new();
     for &runtime in &settings.functions {
         for &route in &settings.routes {
             let subject = Subject::start(runtime, route)?;
@@ -51,21 +53,27 @@ pub fn measure(settings: &Settings) -> Result<()> {
                         burn_each: None,
                     },
                 };
-                let (title, lines) = bench.lines(&title(runtime, load, route), route)?;
-                table.group(title, lines.iter().map(Line::cells).collect());
+                let title = title(runtime, load, route);
+                let lines = bench.lines(&title, route)?;
+                summary.extend(summary::rows(&title, &lines));
+                table.group(
+                    described(&title, &lines),
+                    lines.iter().map(Line::cells).collect(),
+                );
             }
         }
     }
     show(settings, TITLE, &table);
+    show(settings, summary::TITLE, &summary::table(summary));
     Ok(())
 }
 
 impl Bench<'_> {
     /// Runs all kinds in turn, as often as asked.
-    fn lines(&self, title: &str, route: Route) -> Result<(String, Vec<Line>)> {
+    fn lines(&self, title: &str, route: Route) -> Result<Vec<Line>> {
         let mut without = vec![self.subject.run(&self.load)?];
         let kinds = self.kinds(without[0], route);
-        let mut lines: Vec<Line> = kinds.iter().map(|&kind| line(kind)).collect();
+        let mut lines: Vec<Line> = kinds.iter().map(|&kind| Line::new(Some(kind))).collect();
         for pair in 1..=self.settings.pairs {
             eprintln!("{title}: {pair} of {}", self.settings.pairs);
             for (&kind, line) in kinds.iter().zip(&mut lines) {
@@ -81,7 +89,7 @@ impl Bench<'_> {
             }
         }
         lines.insert(0, nothing(&without));
-        Ok((described(title, &without), lines))
+        Ok(lines)
     }
 
     fn kinds(&self, without: Run, route: Route) -> Vec<Beside> {
@@ -134,18 +142,6 @@ fn pace(load: LoadName, saturated: f64) -> Pace {
     }
 }
 
-fn line(kind: Beside) -> Line {
-    let name = match kind {
-        Beside::Known(each) => format!("known: +{:.1} µs", burned_us(each)),
-        Beside::Empty(backend) => format!("empty, {backend}"),
-        Beside::Agent(backend) => format!("agent, {backend}"),
-    };
-    Line {
-        name,
-        ..Line::default()
-    }
-}
-
 /// Runs without, each beside its neighbours without.
 fn nothing(without: &[Run]) -> Line {
     let pairs = without.windows(3).map(|runs| Pair {
@@ -155,9 +151,8 @@ fn nothing(without: &[Run]) -> Line {
         agent_mib: None,
     });
     Line {
-        name: "nothing".to_owned(),
         pairs: pairs.collect(),
-        ..Line::default()
+        ..Line::new(None)
     }
 }
 
@@ -173,22 +168,19 @@ fn compared(with: Run, without: Run, spent: Option<&Spent>) -> Pair {
 
 fn title(runtime: Runtime, load: LoadName, route: Route) -> String {
     let load = match load {
-        LoadName::Saturated => format!("saturated over {CONNECTIONS} connections"),
-        LoadName::Third => "at a third".to_owned(),
+        LoadName::Saturated => "saturated",
+        LoadName::Third => "at a third",
     };
     let route = match route {
         Route::Plain => "plain",
-        Route::Call => "with a call to a second function",
+        Route::Call => "with a call",
     };
     format!("{}, {route}, {load}", runtime.name())
 }
 
-fn described(title: &str, without: &[Run]) -> String {
-    let mut sorted = without.to_vec();
-    sorted.sort_by(|one, other| one.per_second.total_cmp(&other.per_second));
-    let middle = sorted[sorted.len() / 2];
+fn described(title: &str, lines: &[Line]) -> String {
+    let (function_us, per_second) = lines[0].without();
     format!(
-        "{title}: {:.0} requests/s, {:.1} µs of the function's CPU a request",
-        middle.per_second, middle.function_us
+        "{title}: {per_second:.0} requests/s, {function_us:.1} µs of the function's CPU a request"
     )
 }

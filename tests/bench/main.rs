@@ -25,6 +25,7 @@ mod result;
 mod scale;
 mod start;
 mod subject;
+mod summary;
 mod wire;
 
 use anyhow::Result;

@@ -3,6 +3,7 @@
 use spanlet_e2e::statistics::Spread;
 
 use crate::account::Account;
+use crate::beside::Beside;
 use crate::subject::Run;
 
 /// A run with something beside the function, and the mean of its neighbours without.
@@ -17,9 +18,10 @@ pub struct Pair {
 }
 
 /// What a line is made of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Line {
-    pub name: String,
+    /// `None`: nothing.
+    pub beside: Option<Beside>,
     pub pairs: Vec<Pair>,
     pub account: Account,
 }
@@ -39,14 +41,27 @@ pub const COLUMNS: [&str; 10] = [
 ];
 
 impl Line {
+    pub fn new(beside: Option<Beside>) -> Self {
+        Self {
+            beside,
+            pairs: Vec::new(),
+            account: Account::default(),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.beside
+            .map_or_else(|| "nothing".to_owned(), |beside| beside.to_string())
+    }
+
     pub fn cells(&self) -> Vec<String> {
         let median = |value: fn(&Pair) -> f64| self.spread(value).median;
         let latency = |with: fn(&Pair) -> f64, without: fn(&Pair) -> f64| {
             format!("{:.2} → {:.2}", median(without) / 1e3, median(with) / 1e3)
         };
-        let agent = Spread::of(self.pairs.iter().filter_map(|pair| pair.agent_us));
+        let agent = self.agent_us();
         vec![
-            self.name.clone(),
+            self.name(),
             format!("{:.2}", self.kept()),
             latency(|pair| pair.with.p50_us, |pair| pair.without.p50_us),
             latency(|pair| pair.with.p99_us, |pair| pair.without.p99_us),
@@ -80,7 +95,20 @@ impl Line {
         self.spread(|pair| pair.with.function_us - pair.without.function_us)
     }
 
-    fn memory(&self) -> String {
+    /// CPU time of the agent a request; `None`: there was none.
+    pub fn agent_us(&self) -> Option<Spread> {
+        Spread::of(self.pairs.iter().filter_map(|pair| pair.agent_us))
+    }
+
+    /// The function's own CPU time a request, and requests a second, without.
+    pub fn without(&self) -> (f64, f64) {
+        let function = self.spread(|pair| pair.without.function_us);
+        let rate = self.spread(|pair| pair.without.per_second);
+        (function.median, rate.median)
+    }
+
+    /// Now, and in brackets the most.
+    pub fn memory(&self) -> String {
         let of = |which: fn((f64, f64)) -> f64| {
             Spread::of(
                 self.pairs

@@ -13,7 +13,7 @@ use spanlet_e2e::language::Language;
 use spanlet_e2e::statistics::percentile;
 use spanlet_e2e::usage::process_cpu_ns;
 
-pub const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 16;
 
 /// CPU time that one `/burn?ms=1` adds, microseconds.
 const BURN_US: f64 = 1000.0;

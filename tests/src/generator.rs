@@ -168,7 +168,7 @@ impl<'a> Run<'a> {
         let number = self.free.pop_front().context("no connection is free")?;
         self.sent += 1;
         let request = match &self.seldom {
-            Some((each, request)) if self.sent % each == 0 => request,
+            Some((each, request)) if self.sent.is_multiple_of(*each) => request,
             _ => &self.request,
         };
         let connection = &mut self.connections[number];
