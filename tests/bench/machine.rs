@@ -6,10 +6,12 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use spanlet_e2e::agent;
 
-/// Date, agent, kernel, CPUs.
+/// Date, agent, kernel, CPUs, and how busy they were with other things.
 pub fn description() -> Result<String> {
     let cpus = std::thread::available_parallelism()?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let load = load.split(' ').next().unwrap_or_default();
     let info = fs::read_to_string("/proc/cpuinfo")?;
     let model = info
         .lines()
@@ -19,7 +21,7 @@ pub fn description() -> Result<String> {
         eprintln!("{warning}");
     }
     Ok(format!(
-        "{}, {}, Linux {}, {cpus} CPUs ({model}); function, load, agent and receiver share them",
+        "{}, {}, Linux {}, {cpus} CPUs ({model}), load average {load} before; function, load, agent and receiver share the CPUs",
         said("date", &["-u", "+%-d %B %Y"])?,
         said(&agent::binary()?.to_string_lossy(), &["--version"])?,
         kernel.trim(),

@@ -146,3 +146,37 @@ fn or_all<T: ValueEnum>(given: &[T], most: usize) -> Vec<T> {
         given => given.to_vec(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn settings(arguments: &[&str]) -> Settings {
+        let all = [&["bench"], arguments].concat();
+        Arguments::parse_from(all).options.settings()
+    }
+
+    #[test]
+    fn everything_is_measured_but_scale() {
+        let settings = settings(&[]);
+        assert_eq!(settings.parts, [Part::Functions, Part::Calls, Part::Start]);
+        assert_eq!(settings.backends, Backend::ALL);
+        assert_eq!((settings.functions.len(), settings.loads.len()), (3, 2));
+    }
+
+    #[test]
+    fn quick_is_less_where_nothing_else_is_said() {
+        let settings = settings(&["--quick", "--load", "third", "--backend", "sys-exit"]);
+        assert_eq!(settings.routes, [Route::Plain]);
+        assert_eq!(settings.loads, [LoadName::Third]);
+        assert_eq!(settings.backends, [Backend::SysExit]);
+        assert_eq!(settings.pairs, 2);
+    }
+}
