@@ -6,7 +6,7 @@ use std::{fmt, thread};
 
 use anyhow::{Context, Result};
 use spanlet_e2e::agent::{Agent, Backend, Options, Protocol};
-use spanlet_e2e::bpf::EmptyProbes;
+use spanlet_e2e::kernel::EmptyProbes;
 use spanlet_e2e::report::Report;
 use spanlet_e2e::sink::{Received, Sink};
 use spanlet_e2e::usage::{memory, process_cpu_ns, Memory};

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{ensure, Result};
 use spanlet_e2e::agent::Backend;
 use spanlet_e2e::bench_options::{Route, Runtime, Settings};
+use spanlet_e2e::sheet::Sheet;
 use spanlet_e2e::sink::Sink;
-use spanlet_e2e::table::Table;
 
 use crate::beside::{empty, hooks, Beside, Watcher};
 use crate::show;
@@ -64,7 +64,7 @@ pub fn measure(settings: &Settings) -> Result<()> {
         let added = [0, 1, 2].map(|index| format!("{:+.0}", times[index] - without[index]));
         row(&kind.to_string(), added)
     }));
-    let mut table = Table::new(&COLUMNS);
+    let mut table = Sheet::new(&COLUMNS);
     table.group("", rows);
     show(settings, TITLE, &table);
     Ok(())

@@ -4,8 +4,8 @@ use anyhow::Result;
 use spanlet_e2e::agent::Backend;
 use spanlet_e2e::bench_options::{LoadName, Route, Runtime, Settings};
 use spanlet_e2e::generator::Pace;
+use spanlet_e2e::sheet::Sheet;
 use spanlet_e2e::sink::Sink;
-use spanlet_e2e::table::Table;
 
 use crate::beside::{empty, hooks, Beside, Spent, Watcher};
 use crate::result::{Line, Pair, COLUMNS};
@@ -30,7 +30,7 @@ struct Bench<'a> {
 
 pub fn measure(settings: &Settings) -> Result<()> {
     let sink = Sink::start()?;
-    let mut table = Table::new(&COLUMNS);
+    let mut table = Sheet::new(&COLUMNS);
     let mut summary = Vec::new();
     for &runtime in &settings.functions {
         for &route in &settings.routes {

@@ -31,7 +31,7 @@ mod wire;
 use anyhow::Result;
 use clap::Parser;
 use spanlet_e2e::bench_options::{Options, Part, Settings};
-use spanlet_e2e::table::Table;
+use spanlet_e2e::sheet::Sheet;
 
 #[derive(Parser)]
 struct Arguments {
@@ -60,7 +60,7 @@ fn main() -> Result<()> {
 }
 
 /// A table with a line on what it holds above.
-fn show(settings: &Settings, title: &str, table: &Table) {
+fn show(settings: &Settings, title: &str, table: &Sheet) {
     if settings.is_markdown {
         println!("\n{title}\n{}", table.markdown());
     } else {

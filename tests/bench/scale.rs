@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use spanlet_e2e::agent::{Backend, Options};
 use spanlet_e2e::bench_options::Settings;
-use spanlet_e2e::bpf::{maps_of, MapUse};
 use spanlet_e2e::function::{self, Function};
+use spanlet_e2e::kernel::{maps_of, MapUse};
 use spanlet_e2e::language::{program, Language};
 use spanlet_e2e::process::{Process, Stream};
+use spanlet_e2e::sheet::Sheet;
 use spanlet_e2e::sink::Sink;
 use spanlet_e2e::system::{signal_process, Signal};
-use spanlet_e2e::table::Table;
 use spanlet_e2e::usage::{memory, process_cpu_ns};
 use spanlet_e2e::wait::wait_until;
 
@@ -51,7 +51,7 @@ const OPENER_COLUMNS: [&str; 9] = [
 
 pub fn measure(settings: &Settings) -> Result<()> {
     let sink = Sink::start()?;
-    let mut crowds = Table::new(&CROWD_COLUMNS);
+    let mut crowds = Sheet::new(&CROWD_COLUMNS);
     for &backend in &settings.backends {
         eprintln!("scale: {PROCESSES} processes, {backend}");
         crowds.group(backend.to_string(), crowd(backend, &sink)?);
@@ -61,7 +61,7 @@ pub fn measure(settings: &Settings) -> Result<()> {
         PROCESSES * CONNECTIONS
     );
     show(settings, &title, &crowds);
-    let mut openers = Table::new(&OPENER_COLUMNS);
+    let mut openers = Sheet::new(&OPENER_COLUMNS);
     let besides = settings.backends.iter().map(|&backend| Some(backend));
     let rows = [None].into_iter().chain(besides);
     let rows = rows.map(|backend| opener(backend, &sink));

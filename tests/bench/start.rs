@@ -13,9 +13,9 @@ use spanlet_e2e::bench_options::Settings;
 use spanlet_e2e::function::{self, Function};
 use spanlet_e2e::language::{program, Language};
 use spanlet_e2e::otlp::{Kind, Span};
+use spanlet_e2e::sheet::Sheet;
 use spanlet_e2e::statistics::Spread;
 use spanlet_e2e::system::monotonic_ns;
-use spanlet_e2e::table::Table;
 
 use crate::show;
 
@@ -46,7 +46,7 @@ pub fn measure(settings: &Settings) -> Result<()> {
         .iter()
         .map(|&backend| row(backend, &births(backend, processes)?))
         .collect::<Result<_>>()?;
-    let mut table = Table::new(&COLUMNS);
+    let mut table = Sheet::new(&COLUMNS);
     table.group("", rows);
     show(settings, TITLE, &table);
     Ok(())

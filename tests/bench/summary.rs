@@ -1,6 +1,6 @@
 //! The short table, one line for each agent that was measured. In: lines of the long one. Out: rows.
 
-use spanlet_e2e::table::Table;
+use spanlet_e2e::sheet::Sheet;
 
 use crate::beside::Beside;
 use crate::result::Line;
@@ -23,8 +23,8 @@ const COLUMNS: [&str; 10] = [
     "spans seen",
 ];
 
-pub fn table(rows: Vec<Vec<String>>) -> Table {
-    let mut table = Table::new(&COLUMNS);
+pub fn table(rows: Vec<Vec<String>>) -> Sheet {
+    let mut table = Sheet::new(&COLUMNS);
     table.group("", rows);
     table
 }

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use spanlet_e2e::bench_options::{Route, Settings};
 use spanlet_e2e::generator::Pace;
+use spanlet_e2e::sheet::Sheet;
 use spanlet_e2e::sink::Sink;
-use spanlet_e2e::table::Table;
 
 use crate::beside::Watcher;
 use crate::show;
@@ -24,7 +24,7 @@ const PER_SECOND: f64 = 3000.0;
 
 pub fn measure(settings: &Settings) -> Result<()> {
     let sink = Sink::start()?;
-    let mut table = Table::new(&COLUMNS);
+    let mut table = Sheet::new(&COLUMNS);
     let Some(&runtime) = settings.functions.first() else {
         return Ok(());
     };

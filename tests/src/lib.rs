@@ -5,12 +5,12 @@
 
 pub mod agent;
 pub mod bench_options;
-pub mod bpf;
 pub mod client;
 pub mod collector;
 pub mod function;
 pub mod generator;
 pub mod json;
+pub mod kernel;
 pub mod language;
 pub mod load;
 pub mod message;
@@ -22,9 +22,9 @@ mod protobuf;
 pub mod reader;
 pub mod report;
 pub mod scratch;
+pub mod sheet;
 pub mod sink;
 pub mod statistics;
 pub mod system;
-pub mod table;
 pub mod usage;
 pub mod wait;

@@ -2,12 +2,12 @@
 
 /// Rows under a title each; the first column is left-aligned, the others right.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct Sheet {
     columns: Vec<String>,
     groups: Vec<(String, Vec<Vec<String>>)>,
 }
 
-impl Table {
+impl Sheet {
     pub fn new(columns: &[&str]) -> Self {
         Self {
             columns: columns.iter().map(|&column| column.to_owned()).collect(),
@@ -74,8 +74,8 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn table() -> Table {
-        let mut table = Table::new(&["what", "µs"]);
+    fn sheet() -> Sheet {
+        let mut table = Sheet::new(&["what", "µs"]);
         let row = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
         table.group("go", vec![row("nothing", "0.1"), row("agent", "12.5")]);
         table
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn columns_are_aligned() {
         assert_eq!(
-            table().text(),
+            sheet().text(),
             "\ngo\n  what       µs\n  nothing   0.1\n  agent    12.5\n"
         );
     }
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn markdown_has_the_same_cells() {
         assert_eq!(
-            table().markdown(),
+            sheet().markdown(),
             "\n**go**\n\n| what | µs |\n|---|--:|\n| nothing | 0.1 |\n| agent | 12.5 |\n"
         );
     }

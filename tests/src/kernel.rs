@@ -23,7 +23,7 @@ pub struct MapUse {
 }
 
 /// include/uapi/linux/bpf.h
-mod kernel {
+mod uapi {
     pub const MAP_GET_NEXT_KEY: i64 = 4;
     pub const PROG_LOAD: i64 = 5;
     pub const MAP_GET_FD_BY_ID: i64 = 14;
@@ -110,13 +110,13 @@ pub fn maps_of(pid: u32) -> Result<Vec<MapUse>> {
 
 fn empty_probe(tracepoint: &str) -> io::Result<OwnedFd> {
     let mut load = ProgramLoad {
-        kind: kernel::PROG_TYPE_RAW_TRACEPOINT,
-        count: kernel::EMPTY.len() as u32,
-        instructions: kernel::EMPTY.as_ptr() as u64,
+        kind: uapi::PROG_TYPE_RAW_TRACEPOINT,
+        count: uapi::EMPTY.len() as u32,
+        instructions: uapi::EMPTY.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
     };
     // SAFETY: the pointers are to statics.
-    let program = descriptor(unsafe { bpf(kernel::PROG_LOAD, &mut load) }?);
+    let program = descriptor(unsafe { bpf(uapi::PROG_LOAD, &mut load) }?);
     let name = CString::new(tracepoint)?;
     let mut open = TracepointOpen {
         name: name.as_ptr() as u64,
@@ -125,7 +125,7 @@ fn empty_probe(tracepoint: &str) -> io::Result<OwnedFd> {
     };
     // SAFETY: the pointer is to `name`, which lives on. The link keeps the program.
     Ok(descriptor(unsafe {
-        bpf(kernel::RAW_TRACEPOINT_OPEN, &mut open)
+        bpf(uapi::RAW_TRACEPOINT_OPEN, &mut open)
     }?))
 }
 
@@ -133,7 +133,7 @@ fn empty_probe(tracepoint: &str) -> io::Result<OwnedFd> {
 fn map_use(number: u32) -> Result<Option<MapUse>> {
     let mut id = [number, 0, 0, 0];
     // SAFETY: this command has no pointers.
-    let map = descriptor(unsafe { bpf(kernel::MAP_GET_FD_BY_ID, &mut id) }?);
+    let map = descriptor(unsafe { bpf(uapi::MAP_GET_FD_BY_ID, &mut id) }?);
     let mut info = MapInfo::default();
     let mut request = InfoRequest {
         descriptor: map.as_raw_fd() as u32,
@@ -141,8 +141,8 @@ fn map_use(number: u32) -> Result<Option<MapUse>> {
         info: &raw mut info as u64,
     };
     // SAFETY: the kernel writes `length` bytes at most, and `info` has them.
-    unsafe { bpf(kernel::OBJ_GET_INFO_BY_FD, &mut request) }?;
-    if !kernel::HASHES.contains(&info.kind) {
+    unsafe { bpf(uapi::OBJ_GET_INFO_BY_FD, &mut request) }?;
+    if !uapi::HASHES.contains(&info.kind) {
         return Ok(None);
     }
     let name = info
@@ -170,7 +170,7 @@ fn entries(map: &OwnedFd, key_bytes: usize) -> io::Result<u64> {
             next: next.as_mut_ptr() as u64,
         };
         // SAFETY: both buffers have the map's key size.
-        match unsafe { bpf(kernel::MAP_GET_NEXT_KEY, &mut request) } {
+        match unsafe { bpf(uapi::MAP_GET_NEXT_KEY, &mut request) } {
             Ok(_) => count += 1,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(count),
             Err(error) => return Err(error),
