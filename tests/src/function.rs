@@ -28,6 +28,8 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
     /// Run on this CPU only.
     pub cpu: Option<usize>,
+    /// Write no ground truth: what is measured is the function alone.
+    pub without_truth: bool,
 }
 
 /// A function that serves. Ended with the value.
@@ -66,10 +68,12 @@ impl Function {
     pub fn start_as(name: &'static str, command: Command, options: &Options) -> Result<Self> {
         let scratch = Scratch::new()?;
         let mut command = on_cpu(command, options.cpu);
-        for name in ["PORT", "HOST", "UNIX", "NEXT"] {
+        for name in ["PORT", "HOST", "UNIX", "NEXT", "TRUTH"] {
             command.env_remove(name);
         }
-        command.env("TRUTH", scratch.join("truth"));
+        if !options.without_truth {
+            command.env("TRUTH", scratch.join("truth"));
+        }
         if let Some(host) = options.host {
             command.env("HOST", host);
         }

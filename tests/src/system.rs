@@ -12,6 +12,8 @@ pub enum Signal {
     Interrupt,
     Terminate,
     Kill,
+    /// SIGUSR1, which means what the program says.
+    User,
 }
 
 /// CLOCK_MONOTONIC in nanoseconds: the clock of the functions' ground truth.
@@ -110,6 +112,7 @@ fn send_signal(target: i32, signal: Signal) -> io::Result<()> {
         Signal::Interrupt => libc::SIGINT,
         Signal::Terminate => libc::SIGTERM,
         Signal::Kill => libc::SIGKILL,
+        Signal::User => libc::SIGUSR1,
     };
     // SAFETY: kill takes no pointers.
     check(unsafe { libc::kill(target, number) })

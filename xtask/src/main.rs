@@ -50,7 +50,7 @@ enum Verb {
     /// Show which runtime passes which case
     Runtimes(runtimes::Options),
     /// Measure what tracing costs, with and without the agent in turn
-    Bench(bench::Options),
+    Bench(spanlet_e2e::bench_options::Options),
     /// What continuous integration runs: the same as test
     Ci,
 }
