@@ -139,3 +139,8 @@ pub fn text_pair(key: &str, value: &str) -> KeyValue {
 fn any(value: Any) -> AnyValue {
     AnyValue { value: Some(value) }
 }
+
+/// The encoded request.
+pub fn message(spans: &[Arc<Span>]) -> Vec<u8> {
+    prost::Message::encode_to_vec(&traces(spans))
+}

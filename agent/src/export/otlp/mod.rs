@@ -1,5 +1,6 @@
 //! OTLP: messages in, the collector's acknowledgement or a failure out, over gRPC or HTTP. Touches the network.
 
+pub mod compress;
 pub mod encode;
 mod grpc;
 mod http;
@@ -37,6 +38,20 @@ pub enum Compression {
     #[default]
     None,
     Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub const ALL: [Self; 3] = [Self::None, Self::Gzip, Self::Zstd];
+
+    /// As the configuration and HTTP spell it (RFC 9110 §8.4.1).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
 }
 
 /// What is sent; each has its own path.
