@@ -77,7 +77,7 @@ pub fn finish(rooms: &mut Rooms, steps: &mut Vec<Step>, spans: &mut Vec<Span>) {
 #[inline(never)]
 pub fn encode(spans: Vec<Span>) -> Vec<u8> {
     let spans: Vec<Arc<Span>> = spans.into_iter().map(Arc::new).collect();
-    encode::message(&spans)
+    encode::traces(&spans)
 }
 
 /// A message to what is sent.

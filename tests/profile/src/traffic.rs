@@ -22,7 +22,7 @@ const RECORDING: &str = concat!(
 /// Connections of `hello`.
 const CONNECTIONS: u64 = 64;
 /// Nanoseconds from one request to the next: what a busy function takes.
-const PACE: u64 = 25_000;
+const PACE: u64 = 100_000;
 /// Longer than the recording, and than a span waits for its other end.
 const LAP: u64 = 1_000_000_000;
 

@@ -5,6 +5,7 @@ pub mod encode;
 mod grpc;
 mod http;
 pub mod status;
+mod wire;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -147,9 +148,8 @@ impl Client {
         })
     }
 
-    /// The message as it is sent, so that each try costs no more than the sending.
-    pub fn encode(&self, message: &impl Message) -> Bytes {
-        let plain = message.encode_to_vec();
+    /// An encoded message as it is sent, so that each try costs no more than the sending.
+    pub fn pack(&self, plain: Vec<u8>) -> Bytes {
         match &self.transport {
             Transport::Grpc(_) => plain.into(),
             Transport::Http(http) => http.compress(plain).into(),
