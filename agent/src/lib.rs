@@ -15,6 +15,7 @@ pub mod decode;
 pub mod doctor;
 pub mod enrich;
 pub mod export;
+mod hash;
 pub mod pipeline;
 pub mod report;
 mod tally;

@@ -3,11 +3,11 @@
 //! In: client exchanges as they start. Out: whether an endpoint is one that the process calls by itself (a loop, a
 //! poll, an exporter), and whether a dialled connection can have gone to another asker.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::capture::event::{Endpoint, HostTid};
 use crate::clock::Monotonic;
+use crate::hash::WordMap;
 
 /// Endpoints of a process that are remembered (about 200 bytes each). Full: those not called for
 /// [`CALL_MEMORY`] are forgotten; if there are none, calls to new endpoints have no parent by thread, process or
@@ -55,7 +55,7 @@ impl Idle {
 /// The calls of one process.
 #[derive(Debug, Default)]
 pub struct Calls {
-    endpoints: HashMap<Endpoint, Called>,
+    endpoints: WordMap<Endpoint, Called>,
 }
 
 impl Calls {

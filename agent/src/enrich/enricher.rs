@@ -2,8 +2,10 @@
 //!
 //! In: processes and [`Step`]s. Out: [`Span`]s whose grace has passed, and [`Counts`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use super::context::{self, Context};
 use super::counts::Counts;
@@ -20,6 +22,7 @@ use crate::capture::event::{Endpoint, HostPid};
 use crate::clock::{Monotonic, WallOffset};
 use crate::decode::exchange::{Exchange, ExchangeId, Side, Started};
 use crate::decode::Step;
+use crate::hash::WordMap;
 
 /// Makes spans of exchanges.
 pub struct Enricher {
@@ -27,7 +30,7 @@ pub struct Enricher {
     ids: Ids,
     /// The latest time that anything told of.
     latest: Monotonic,
-    processes: HashMap<HostPid, Process>,
+    processes: WordMap<HostPid, Process>,
     /// Processes that ended, in order.
     gone: VecDeque<(Monotonic, HostPid)>,
     nodes: Nodes,
@@ -51,7 +54,7 @@ impl Enricher {
             config,
             ids: Ids::new(seed),
             latest: Monotonic::default(),
-            processes: HashMap::new(),
+            processes: WordMap::default(),
             gone: VecDeque::new(),
             nodes: Nodes::default(),
             wire: Wire::default(),
@@ -295,11 +298,11 @@ impl Enricher {
         semantic::span(exchange, place, name, resource, self.config.query, offset)
     }
 
-    fn name(&mut self, exchange: &Exchange) -> String {
+    fn name(&mut self, exchange: &Exchange) -> SmolStr {
         let (method, path) = semantic::naming(exchange);
         match self.processes.get_mut(&exchange.process) {
             Some(process) => process.names.name(method, path, self.config.limits.names),
-            None => method.to_owned(),
+            None => method.into(),
         }
     }
 

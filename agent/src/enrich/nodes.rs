@@ -7,7 +7,6 @@
 //! has more children and none has younger children than [`Limits`](super::Limits) allow. Once the span of a node is
 //! emitted, its ancestors are sealed: their trace has been told and can no longer change.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::context::Context;
@@ -16,6 +15,7 @@ use super::{Evidence, Limits, Refusal};
 use crate::capture::event::{Endpoint, HostPid, HostTid};
 use crate::clock::Monotonic;
 use crate::decode::exchange::ExchangeId;
+use crate::hash::WordMap;
 
 /// Calls are seen when they end, so a server's read may be dated before the client's write that it answers to. Both
 /// are of the same bytes; this is how far their times may be reversed.
@@ -108,7 +108,7 @@ impl Node {
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Nodes {
-    nodes: BTreeMap<ExchangeId, Node>,
+    nodes: WordMap<ExchangeId, Node>,
 }
 
 impl Nodes {

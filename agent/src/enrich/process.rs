@@ -3,7 +3,7 @@
 //! In: facts, exchanges as they start and end, opaque connections, losses. Out: which server exchange a thread or a
 //! goroutine or the whole process is working for, if that is certain; whether its threads tell at all.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::calls::Calls;
@@ -16,6 +16,7 @@ use crate::attach::{Language, ProcessFacts};
 use crate::capture::event::{ConnectionId, HostTid};
 use crate::clock::Monotonic;
 use crate::decode::exchange::ExchangeId;
+use crate::hash::WordSet;
 
 /// Opaque inbound connections of a process that are told apart. More of them: the process counts as having hidden
 /// work for good.
@@ -38,7 +39,7 @@ pub struct Process {
     /// A thread was seen to serve two connections at once, to call over two at once, or not to wait for a call: the
     /// threads are event loops, or work on after they answered.
     multiplexes: bool,
-    opaque: HashSet<ConnectionId>,
+    opaque: WordSet<ConnectionId>,
     opaque_full: bool,
     losses: u32,
     shadow_until: Option<Monotonic>,

@@ -150,9 +150,9 @@ impl Start {
             first_byte: None,
             ended: ms(ended),
             request: Request {
-                method: Some("GET".to_owned()),
-                target: Some("/".to_owned()),
-                user_agent: Some(started.id.0.to_string()),
+                method: Some("GET".into()),
+                target: Some("/".into()),
+                user_agent: Some(started.id.0.to_string().into()),
                 context: started.context.clone(),
                 ..Request::default()
             },
