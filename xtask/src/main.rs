@@ -1,6 +1,7 @@
 //! The only door to building and testing: `cargo xtask <verb>`. In: a verb and its options. Out: what the verb
 //! builds or prints, and an exit status. One file per verb; this one only names them.
 
+mod accuracy;
 mod bench;
 mod build;
 mod demo;
@@ -46,6 +47,8 @@ enum Verb {
     Test,
     /// Run the end-to-end tests only
     E2e(e2e::Options),
+    /// Score how truly the agent says who called whom
+    Accuracy(accuracy::Options),
     /// Measure what tracing costs, with and without the agent in turn
     Bench(bench::Options),
     /// What continuous integration runs: the same as test
@@ -73,6 +76,7 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Build(options) => build::build(options).map(|()| ExitCode::SUCCESS),
         Verb::Test | Verb::Ci => test::test(),
         Verb::E2e(options) => e2e::e2e(options),
+        Verb::Accuracy(options) => accuracy::accuracy(&options),
         Verb::Bench(options) => bench::bench(&options),
     }
 }
