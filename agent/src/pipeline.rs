@@ -266,6 +266,14 @@ impl Rooms {
                 self.census.ended(origin.process);
                 origin.time
             }
+            Event::ThreadBorn { origin, child } => {
+                self.enricher.thread_born(*origin, *child);
+                origin.time
+            }
+            Event::ThreadEnded { origin } => {
+                self.enricher.thread_ended(*origin);
+                origin.time
+            }
             Event::Listen { origin, port, .. } => {
                 let facts = self.census.listens(&mut self.probes, origin.process, *port);
                 self.know(facts);

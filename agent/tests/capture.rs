@@ -9,7 +9,7 @@ use spanlet::capture::recording::{Recorder, Recording, MAGIC};
 use spanlet::clock::Monotonic;
 use spanlet_abi::record::{self, flag, kind, Header};
 
-const KINDS: std::ops::RangeInclusive<u16> = kind::IO..=kind::IO_URING;
+const KINDS: std::ops::RangeInclusive<u16> = kind::IO..=kind::THREAD_ENDED;
 
 /// The address families of the kernel.
 const AF_UNIX: u16 = 1;
@@ -236,6 +236,17 @@ fn ends_of_connections_and_lives_of_processes() {
                 status: 256,
             },
         ),
+        (
+            process(kind::THREAD_BORN, 0),
+            Event::ThreadBorn {
+                origin: ORIGIN,
+                child: HostTid(256),
+            },
+        ),
+        (
+            process(kind::THREAD_ENDED, 0),
+            Event::ThreadEnded { origin: ORIGIN },
+        ),
     ];
     for (record, event) in lives {
         assert_eq!(convert(record.as_bytes()), Ok(event));
@@ -266,7 +277,7 @@ fn words(kind: u16) -> usize {
         kind::IO => size_of::<record::Io>(),
         kind::OPENED => size_of::<record::Opened>(),
         kind::CLOSED => size_of::<record::Closed>(),
-        kind::FORK | kind::EXIT => size_of::<record::Process>(),
+        kind::FORK | kind::EXIT | kind::THREAD_BORN => size_of::<record::Process>(),
         kind::LISTEN => size_of::<record::Listen>(),
         // Their header says all.
         _ => size_of::<Header>(),
@@ -290,7 +301,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_an_event_or_skipped(mut bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0..12_u16) {
+    fn any_bytes_are_an_event_or_skipped(mut bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0..14_u16) {
         if let Some(start) = bytes.first_chunk_mut::<2>() {
             *start = kind.to_ne_bytes();
         }
@@ -322,7 +333,7 @@ proptest! {
     }
 
     #[test]
-    fn other_kinds_are_refused(kind in prop_oneof![Just(0), kind::IO_URING + 1..u16::MAX]) {
+    fn other_kinds_are_refused(kind in prop_oneof![Just(0), kind::THREAD_ENDED + 1..u16::MAX]) {
         let bytes = header::<Header>(kind, 0);
         prop_assert_eq!(convert(bytes.as_bytes()), Err(Skipped::UnknownKind(kind)));
     }

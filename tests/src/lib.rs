@@ -3,6 +3,7 @@
 //!
 //! It shares no code with the agent, so that a fault there cannot hide itself here.
 
+pub mod accuracy;
 pub mod agent;
 pub mod bench_options;
 pub mod client;

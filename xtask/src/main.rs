@@ -1,6 +1,7 @@
 //! The only door to building and testing: `cargo xtask <verb>`. In: a verb and its options. Out: what the verb
 //! builds or prints, and an exit status. One file per verb; this one only names them.
 
+mod accuracy;
 mod bench;
 mod build;
 mod demo;
@@ -49,6 +50,8 @@ enum Verb {
     E2e(e2e::Options),
     /// Show which runtime passes which case
     Runtimes(runtimes::Options),
+    /// Score how truly the agent says who called whom
+    Accuracy(accuracy::Options),
     /// Measure what tracing costs, with and without the agent in turn
     Bench(spanlet_e2e::bench_options::Options),
     /// What continuous integration runs: the same as test
@@ -77,6 +80,7 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Test | Verb::Ci => test::test(),
         Verb::E2e(options) => e2e::e2e(options),
         Verb::Runtimes(options) => runtimes::runtimes(&options),
+        Verb::Accuracy(options) => accuracy::accuracy(&options),
         Verb::Bench(options) => bench::bench(&options),
     }
 }

@@ -46,6 +46,7 @@ pub fn offsets(btf: &Btf) -> Offsets {
         task_signal: at("task_struct", &["signal"]),
         signal_live: at("signal_struct", &["live", "counter"]),
         task_tgid: at("task_struct", &["tgid"]),
+        task_pid: at("task_struct", &["pid"]),
     }
 }
 

@@ -47,6 +47,11 @@ pub fn convert(record: &[u8]) -> Result<Event<'_>, Skipped> {
             origin,
             status: read::<record::Process>(record)?.0.value,
         },
+        kind::THREAD_BORN => Event::ThreadBorn {
+            origin,
+            child: HostTid(read::<record::Process>(record)?.0.value),
+        },
+        kind::THREAD_ENDED => Event::ThreadEnded { origin },
         kind::LISTEN => {
             let (listen, _) = read::<record::Listen>(record)?;
             Event::Listen {

@@ -177,6 +177,15 @@ pub enum Event<'a> {
         origin: Origin,
         status: u32,
     },
+    /// A thread of a traced process started another.
+    ThreadBorn {
+        origin: Origin,
+        child: HostTid,
+    },
+    /// A thread of a traced process ended, but not the last.
+    ThreadEnded {
+        origin: Origin,
+    },
     /// A process listens on a port. `provisional`: it is traced because `--port` named it.
     Listen {
         origin: Origin,

@@ -78,6 +78,8 @@ impl Decoder {
             Event::Exit { origin, status } => self.exited(*origin, *status, out),
             Event::Exec { .. }
             | Event::Fork { .. }
+            | Event::ThreadBorn { .. }
+            | Event::ThreadEnded { .. }
             | Event::Listen { .. }
             | Event::IoUring { .. } => {}
         }

@@ -18,7 +18,7 @@ use super::span::{Resource, Span};
 use super::wire::Wire;
 use super::{parents, resource, Config};
 use crate::attach::ProcessFacts;
-use crate::capture::event::{Endpoint, HostPid};
+use crate::capture::event::{Endpoint, HostPid, HostTid, Origin};
 use crate::clock::{Monotonic, WallOffset};
 use crate::decode::exchange::{Exchange, ExchangeId, Side, Started};
 use crate::decode::Step;
@@ -113,6 +113,20 @@ impl Enricher {
         });
     }
 
+    /// A thread started another.
+    pub fn thread_born(&mut self, parent: Origin, child: HostTid) {
+        if let Some(process) = self.processes.get_mut(&parent.process) {
+            process.thread_born(parent.thread, child);
+        }
+    }
+
+    /// A thread ended, but not its process.
+    pub fn thread_ended(&mut self, origin: Origin) {
+        if let Some(process) = self.processes.get_mut(&origin.process) {
+            process.threads.ended(origin.thread);
+        }
+    }
+
     /// A process ended. It is remembered for a while, because its exchanges may still have to be finished.
     pub fn gone(&mut self, pid: HostPid, now: Monotonic) {
         if let Some(process) = self.processes.get_mut(&pid) {
@@ -167,8 +181,15 @@ impl Enricher {
     /// Emits the spans whose grace has passed.
     pub fn spans(&mut self, now: Monotonic, offset: WallOffset, out: &mut Vec<Span>) {
         self.latest = self.latest.max(now);
-        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.due <= now) {
-            out.push(self.emit(waiting, offset));
+        while let Some(mut waiting) = self.waiting.pop_front_if(|waiting| waiting.due <= now) {
+            let is_held = now.since(waiting.exchange.ended) < self.config.hold
+                && self.nodes.is_tentative(waiting.exchange.id);
+            if is_held {
+                waiting.due = now.after(self.config.grace);
+                self.waiting.push_back(waiting);
+            } else {
+                out.push(self.emit(waiting, offset));
+            }
         }
         while let Some((time, pid)) = self
             .gone
@@ -267,7 +288,7 @@ impl Enricher {
             process.ended(exchange.id, node.thread, node.goroutine);
             let outliving = self.nodes.outliving(exchange.id, exchange.ended);
             let calls = outliving.into_iter().filter_map(|id| self.nodes.get(id));
-            calls.for_each(|call| process.outlived(call, exchange.ended));
+            calls.for_each(|call| process.outlived(call, node.thread, exchange.ended));
         }
         self.counts.undone += self.nodes.end(exchange.id, exchange.ended);
         if self.waiting.len() >= self.config.limits.waiting {
@@ -284,6 +305,10 @@ impl Enricher {
 
     fn emit(&mut self, waiting: Waiting, offset: WallOffset) -> Span {
         let exchange = &waiting.exchange;
+        if let Some(process) = self.processes.get_mut(&exchange.process) {
+            let left = process.threads.over(exchange.id);
+            self.counts.undone += self.nodes.undo_by_threads(exchange.id, &left);
+        }
         let place = match self.take(exchange.id) {
             Some(node) => Place::of(node),
             None => self.unannounced(exchange),

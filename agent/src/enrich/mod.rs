@@ -23,6 +23,7 @@ mod semantic;
 mod service;
 pub mod span;
 mod target;
+mod threads;
 mod wire;
 
 pub use config::{Config, Limits};

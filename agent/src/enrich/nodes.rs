@@ -37,6 +37,8 @@ pub struct Node {
     pub context: Option<Context>,
     /// The parent that the agent found.
     pub parent: Option<Parent>,
+    /// That parent is the only one that its process served then.
+    pub is_only: bool,
     /// What it was part of may have been missed: it is no parent of what is not seen on its own connection.
     pub unsure: bool,
     /// The trace it has without a parent that the agent found: that of its context, else its own.
@@ -86,6 +88,7 @@ impl Node {
             trace: birth.trace,
             context: birth.context,
             parent: None,
+            is_only: false,
             unsure: false,
             own_trace: birth.trace,
             depth: 1,
@@ -127,6 +130,12 @@ impl Nodes {
             self.nodes.insert(id, Node::born(birth));
         }
         is_new
+    }
+
+    pub fn only(&mut self, id: ExchangeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.is_only = true;
+        }
     }
 
     pub fn unsure(&mut self, id: ExchangeId) {
@@ -198,6 +207,49 @@ impl Nodes {
             }
         }
         undone
+    }
+
+    /// Calls by these threads, which outlived `parent`, are known by their thread no longer: at most by the process.
+    /// The number of links undone is returned.
+    pub fn undo_by_threads(&mut self, parent: ExchangeId, threads: &[HostTid]) -> u64 {
+        let children = self.nodes.get(&parent).map(|node| node.waiting.clone());
+        let mut undone = 0;
+        for child in children.into_iter().flatten() {
+            let Some(node) = self.nodes.get_mut(&child) else {
+                continue;
+            };
+            let link = node
+                .parent
+                .as_mut()
+                .filter(|link| link.evidence == Evidence::Thread);
+            let Some(link) = link.filter(|_| threads.contains(&node.thread)) else {
+                continue;
+            };
+            if node.is_only {
+                link.evidence = Evidence::Process;
+            } else {
+                undone += u64::from(self.unlink(child, parent));
+            }
+        }
+        undone
+    }
+
+    /// Whether it, or what stands above it, is the work of a thread that was started for a request, and that request
+    /// is not over: it may still be undone.
+    pub fn is_tentative(&self, id: ExchangeId) -> bool {
+        let mut next = self.nodes.get(&id);
+        while let Some(node) = next {
+            let above = node.parent.as_ref().map(|parent| parent.exchange);
+            let above = above.and_then(|above| self.nodes.get(&above));
+            let evidence = node.parent.as_ref().map(|parent| parent.evidence);
+            if evidence == Some(Evidence::Thread)
+                && above.is_some_and(|above| above.thread != node.thread)
+            {
+                return true;
+            }
+            next = above;
+        }
+        false
     }
 
     /// The exchanges of a process that have not ended.

@@ -6,7 +6,7 @@
 //!    same context, because that one passed it on);
 //! 2. both ends of the connection on this node ([`Wire`]);
 //! 3. the thread (where threads wait for their calls), or for Go the goroutine, that works for exactly one open server
-//!    exchange;
+//!    exchange; a thread that was started for it works for it too, until it is over ([`Threads`]);
 //! 4. the one open server exchange of the process.
 //!
 //! 3 and 4 are refused in the shadow of a loss. By thread and by process they are also refused for endpoints that the
@@ -15,12 +15,14 @@
 //! that request.
 //!
 //! [`Calls`]: super::calls::Calls
+//! [`Threads`]: super::threads::Threads
 
 use std::time::Duration;
 
 use super::counts::Counts;
 use super::nodes::{Node, Nodes};
 use super::process::Process;
+use super::threads::Purpose;
 use super::wire::Wire;
 use super::{Evidence, Limits, Refusal};
 use crate::capture::event::Goroutine;
@@ -44,6 +46,11 @@ pub fn ask(
 ) {
     process.call(started.id, started.link.id, started.origin.thread);
     let candidate = asker(started, process, nodes);
+    let is_born_for_one = process.threads.purpose(started.origin.thread).is_some();
+    if is_born_for_one && by_process(started, process).is_ok_and(|only| only.is_some()) {
+        nodes.only(started.id);
+    }
+    process.threads.called(started.origin.thread);
     remember(started, process);
     let context = nodes.get(started.id).and_then(|node| node.context.as_ref());
     let linked = match candidate {
@@ -114,8 +121,10 @@ fn asker(started: &Started, process: &Process, nodes: &Nodes) -> Candidate {
 
 fn by_thread(started: &Started, process: &Process) -> Candidate {
     let thread = started.origin.thread;
-    let Some(server) = process.on_thread(thread)? else {
-        return Ok(None);
+    let server = match (process.on_thread(thread)?, process.threads.purpose(thread)) {
+        (Some(server), _) | (None, Some(Purpose::Request(server))) => server,
+        (None, Some(Purpose::Past)) => return Err(Refusal::Background),
+        (None, None) => return Ok(None),
     };
     background(started, process, true)?;
     Ok(Some((server, Evidence::Thread)))

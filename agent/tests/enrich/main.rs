@@ -11,4 +11,5 @@ mod refusals;
 mod resources;
 mod semantics;
 mod steps;
+mod threads;
 mod wires;

@@ -210,6 +210,16 @@ impl World {
         self.enricher.apply(Step::Finished(Box::new(exchange)));
     }
 
+    /// A thread of a process starts another.
+    pub fn thread_born(&mut self, process: u32, thread: u32, child: u32) {
+        self.enricher
+            .thread_born(origin(process, thread), HostTid(child));
+    }
+
+    pub fn thread_ended(&mut self, process: u32, thread: u32) {
+        self.enricher.thread_ended(origin(process, thread));
+    }
+
     /// A whole exchange.
     pub fn run(&mut self, start: Start, ended: u64) {
         let id = start.0.id.0;
@@ -284,6 +294,14 @@ impl World {
         assert_eq!(self.evidence(id), "none");
         assert_eq!(self.span(id).parent_span_id, None);
         assert!(!self.span(id).parent_is_remote);
+    }
+}
+
+fn origin(process: u32, thread: u32) -> Origin {
+    Origin {
+        time: ms(0),
+        process: HostPid(process),
+        thread: HostTid(thread),
     }
 }
 

@@ -91,6 +91,8 @@ impl Rooms {
         match event {
             Event::Fork { origin, child } => self.enricher.forked(origin.process, *child),
             Event::Exit { origin, .. } => self.enricher.gone(origin.process, time),
+            Event::ThreadBorn { origin, child } => self.enricher.thread_born(*origin, *child),
+            Event::ThreadEnded { origin } => self.enricher.thread_ended(*origin),
             _ => {}
         }
         self.latest = self.latest.max(time);
@@ -175,6 +177,8 @@ pub fn time(event: &Event<'_>) -> Monotonic {
         Event::Exec { origin, .. }
         | Event::Fork { origin, .. }
         | Event::Exit { origin, .. }
+        | Event::ThreadBorn { origin, .. }
+        | Event::ThreadEnded { origin }
         | Event::Listen { origin, .. }
         | Event::IoUring { origin } => origin.time,
     }

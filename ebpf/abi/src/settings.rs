@@ -52,11 +52,12 @@ pub struct Offsets {
     pub task_runtime: u32,
     pub task_exec_start: u32,
     pub task_run_delay: u32,
-    /// `task_struct.exit_code`, `.signal`, `signal_struct.live`, `task_struct.tgid`
+    /// `task_struct.exit_code`, `.signal`, `signal_struct.live`, `task_struct.tgid`, `.pid`
     pub task_exit_code: u32,
     pub task_signal: u32,
     pub signal_live: u32,
     pub task_tgid: u32,
+    pub task_pid: u32,
 }
 
 /// Constants other than offsets. 0 is off.

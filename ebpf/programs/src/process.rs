@@ -1,4 +1,5 @@
-//! Births and deaths of processes: children of a traced process are traced from their first instruction.
+//! Births and deaths of processes and their threads: children of a traced process are traced from their first
+//! instruction.
 //!
 //! Hooks: `sched_process_exec`, `sched_process_fork`, `sched_process_exit` (every supported kernel).
 
@@ -50,7 +51,7 @@ fn provisional() {
     }
 }
 
-/// `sched_process_fork(parent, child)`: for threads too, which are no births here.
+/// `sched_process_fork(parent, child)`: for threads too.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
     let Some(traced) = select::traced() else {
@@ -66,6 +67,8 @@ pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
         state.losses = 0;
         trace(child, &state);
         tell(&traced, kind::FORK, 0, child);
+    } else if let Some(thread) = field(context.arg(1), constant!(OFFSETS.task_pid)) {
+        tell(&traced, kind::THREAD_BORN, 0, thread);
     }
     0
 }
@@ -84,6 +87,8 @@ pub fn sched_process_exit(context: RawTracePointContext) -> i32 {
         let status = field(task, constant!(OFFSETS.task_exit_code)).unwrap_or(0);
         tell(&traced, kind::EXIT, 0, status);
         let _ = PROCESSES.remove(&traced.process);
+    } else {
+        tell(&traced, kind::THREAD_ENDED, 0, 0);
     }
     0
 }
