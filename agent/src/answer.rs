@@ -51,7 +51,7 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
             .iter()
             .map(|probe| probe.name.to_owned())
             .collect(),
-        records: state.records,
+        records: tracked.records,
         losses: state.losses.into(),
         spans: tracked.spans,
         opaque_connections: tracked.opaque,

@@ -306,7 +306,7 @@ impl Rooms {
 
     /// What a process did before it was refused is of no interest.
     fn decode(&mut self, process: HostPid, event: &Event<'_>) {
-        if self.census.traces(process) {
+        if self.census.record(process) {
             self.decoder.apply(event, &mut self.steps);
             self.follow();
         }

@@ -202,49 +202,36 @@ fn ends_of_connections_and_lives_of_processes() {
             Ok(Event::Closed(expected))
         );
     }
-    let process = |kind, flags| record::Process {
-        header: header::<record::Process>(kind, flags),
+    let process = |kind| record::Process {
+        header: header::<record::Process>(kind, 0),
         value: 256,
         padding: 0,
     };
     let lives = [
+        (process(kind::EXEC), Event::Exec { origin: ORIGIN }),
         (
-            process(kind::EXEC, 0),
-            Event::Exec {
-                origin: ORIGIN,
-                provisional: false,
-            },
-        ),
-        (
-            process(kind::EXEC, flag::PROVISIONAL),
-            Event::Exec {
-                origin: ORIGIN,
-                provisional: true,
-            },
-        ),
-        (
-            process(kind::FORK, 0),
+            process(kind::FORK),
             Event::Fork {
                 origin: ORIGIN,
                 child: HostPid(256),
             },
         ),
         (
-            process(kind::EXIT, 0),
+            process(kind::EXIT),
             Event::Exit {
                 origin: ORIGIN,
                 status: 256,
             },
         ),
         (
-            process(kind::THREAD_BORN, 0),
+            process(kind::THREAD_BORN),
             Event::ThreadBorn {
                 origin: ORIGIN,
                 child: HostTid(256),
             },
         ),
         (
-            process(kind::THREAD_ENDED, 0),
+            process(kind::THREAD_ENDED),
             Event::ThreadEnded { origin: ORIGIN },
         ),
     ];
@@ -252,7 +239,7 @@ fn ends_of_connections_and_lives_of_processes() {
         assert_eq!(convert(record.as_bytes()), Ok(event));
     }
     let listen = record::Listen {
-        header: header::<record::Listen>(kind::LISTEN, flag::PROVISIONAL),
+        header: header::<record::Listen>(kind::LISTEN, 0),
         network_namespace: 400,
         port: 8080,
         family: AF_INET,
@@ -261,7 +248,6 @@ fn ends_of_connections_and_lives_of_processes() {
         origin: ORIGIN,
         port: 8080,
         network_namespace: 400,
-        provisional: true,
     };
     assert_eq!(convert(listen.as_bytes()), Ok(expected));
     let io_uring = header::<Header>(kind::IO_URING, 0);

@@ -20,6 +20,10 @@ pub const TAIL_BYTES: usize = 8;
 /// Buffers of one vectored call that are looked at. Later ones are counted, not copied.
 pub const BUFFERS_MAX: u32 = 8;
 
+/// Words of 8 bytes read of a `runtime.g`, from `goid` on. A power of two. `parentGoid` is among them in every release
+/// that is known; where it is not, the parent is not known.
+pub const GOROUTINE_WORDS: usize = 32;
+
 /// Traced processes at once (128 bytes each). Full: the process is not traced, counted as
 /// [`crate::loss::PROCESSES_FULL`].
 pub const PROCESSES_MAX: u32 = 8192;

@@ -41,8 +41,6 @@ pub mod flag {
     pub const CONNECTED: u16 = 1;
     /// `OPENED`: this side accepted.
     pub const ACCEPTED: u16 = 2;
-    /// `EXEC`, `LISTEN`: traced provisionally until the agent confirms or refuses.
-    pub const PROVISIONAL: u16 = 1;
     /// `CLOSED`: the other side reset the connection.
     pub const RESET: u16 = 1;
 }

@@ -58,6 +58,9 @@ pub struct Offsets {
     pub signal_live: u32,
     pub task_tgid: u32,
     pub task_pid: u32,
+    /// Not an offset: 1 where the kernel gives the running task as a pointer of known type, whose fields are loaded
+    /// and not copied (`bpf_get_current_task_btf`, Linux 5.11 and later).
+    pub task_is_typed: u32,
 }
 
 /// Constants other than offsets. 0 is off.
@@ -66,7 +69,7 @@ pub struct Offsets {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Settings {
-    /// New programs (`exec`) are traced provisionally until the agent decides.
+    /// New programs (`exec`) are traced until the agent decides.
     pub provisional_exec: u32,
     /// The agent's own thread group: never traced.
     pub agent_process: u32,

@@ -10,7 +10,7 @@ use spanlet_abi::state::initiator;
 
 use crate::constants::constant;
 use crate::copy::{self, MESSAGE_BYTES};
-use crate::kernel::{field, user};
+use crate::kernel::{field, user, Task};
 use crate::log::probe_log;
 use crate::observe::{observe, Moved};
 use crate::registers::{direction, number, SystemCall};
@@ -111,9 +111,9 @@ fn told_accepted(descriptor: u64) {
         return;
     };
     let now_ns = emit::now();
-    if let Some(found) = connection::of(socket, now_ns) {
+    if let Some(state) = connection::of(socket, now_ns) {
         // SAFETY: a live entry of a map.
-        let state = unsafe { &mut *found.state };
+        let state = unsafe { &mut *state };
         if state.told == 0 {
             state.accepted_ns = now_ns;
             state.initiator = initiator::ACCEPTED;
@@ -127,9 +127,9 @@ fn told_connected(descriptor: u64) {
     let Some(socket) = socket_of(descriptor) else {
         return;
     };
-    if let Some(found) = connection::of(socket, emit::now()) {
+    if let Some(state) = connection::of(socket, emit::now()) {
         // SAFETY: a live entry of a map.
-        let state = unsafe { &mut *found.state };
+        let state = unsafe { &mut *state };
         if state.told == 0 {
             state.initiator = initiator::CONNECTED;
         }
@@ -139,9 +139,7 @@ fn told_connected(descriptor: u64) {
 /// The kernel's socket behind a descriptor of the running process. `None` where it is not a socket.
 #[inline(always)]
 fn socket_of(descriptor: u64) -> Option<u64> {
-    // SAFETY: the helper has no precondition.
-    let task = unsafe { aya_ebpf::helpers::bpf_get_current_task() };
-    let files: u64 = field(task, constant!(OFFSETS.task_files))?;
+    let files: u64 = Task::current().field(constant!(OFFSETS.task_files))?;
     let table: u64 = field(files, constant!(OFFSETS.files_fdt))?;
     let size: u32 = field(table, constant!(OFFSETS.fdtable_max_fds))?;
     if descriptor >= size as u64 {
