@@ -6,6 +6,7 @@ mod build;
 mod demo;
 mod doctor;
 mod e2e;
+mod fuzz;
 mod libtest;
 mod machine;
 mod paths;
@@ -48,6 +49,8 @@ enum Verb {
     E2e(e2e::Options),
     /// Measure what tracing costs, with and without the agent in turn
     Bench(bench::Options),
+    /// Give random bytes to every parser of foreign bytes
+    Fuzz(fuzz::Options),
     /// What continuous integration runs: the same as test
     Ci,
 }
@@ -74,5 +77,6 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Test | Verb::Ci => test::test(),
         Verb::E2e(options) => e2e::e2e(options),
         Verb::Bench(options) => bench::bench(&options),
+        Verb::Fuzz(options) => fuzz::fuzz(&options),
     }
 }

@@ -55,6 +55,14 @@ pub fn replay<R: AsRef<[u8]>>(
     rooms.finish()
 }
 
+/// Replays what records would say.
+#[allow(dead_code)] // For the fuzzer, which includes this file.
+pub fn replay_events(processes: &[ProcessFacts], events: &[Event<'_>]) -> Replay {
+    let mut rooms = Rooms::new(processes);
+    events.iter().for_each(|event| rooms.event(event));
+    rooms.finish()
+}
+
 struct Rooms {
     decoder: Decoder,
     enricher: Enricher,
