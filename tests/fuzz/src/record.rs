@@ -167,7 +167,7 @@ fn io<'a>(bytes: &mut Bytes<'a>, origin: Origin, connection: ConnectionId, flags
 
 fn goroutine(flags: u8) -> Option<Goroutine> {
     let id = u64::from(flags >> 6);
-    (id != 0).then_some(Goroutine { id, parent: id - 1 })
+    (id != 0).then(|| Goroutine { id, parent: id - 1 })
 }
 
 /// What is known of these processes: their numbers say in which language they are written, and so how they serve.
