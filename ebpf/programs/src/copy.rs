@@ -108,6 +108,15 @@ pub fn copy(
     result
 }
 
+/// Why nothing was copied of a call that moved bytes.
+#[inline(always)]
+pub fn missing(source: &Source) -> u32 {
+    match source {
+        Source::File | Source::Unknown => loss::NO_BUFFER,
+        Source::Buffer(_) | Source::Vector(..) => loss::COPY_FAILED,
+    }
+}
+
 /// Whether the bytes begin as a status line does.
 #[inline(always)]
 fn is_answer(source: Source) -> bool {

@@ -33,6 +33,7 @@ pub struct Moved {
 pub fn observe(traced: &Traced, moved: &Moved) {
     let now_ns = emit::now();
     let Some(found) = connection::of(moved.socket, now_ns) else {
+        connection::no_room(traced, moved.socket, !moved.egress && moved.size > 0);
         return;
     };
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
@@ -55,7 +56,11 @@ pub fn observe(traced: &Traced, moved: &Moved) {
     if tailed {
         io.header.flags |= flag::TAIL;
     }
-    send(traced, captured, scratch);
+    let begins_request = is_asked(state, moved.egress, turn_start);
+    if captured == 0 && begins_request {
+        emit::lose_request(copy::missing(&moved.source));
+    }
+    send(traced, captured, begins_request && captured > 0, scratch);
 }
 
 /// Gives the word to this side; true when it was the other's.
@@ -148,6 +153,12 @@ fn begins_request(state: &Connection, egress: bool, turn_start: bool) -> bool {
         }
 }
 
+/// This is the first read of a request to this process, or may be where it is not known who connected.
+#[inline(always)]
+fn is_asked(state: &Connection, egress: bool, turn_start: bool) -> bool {
+    turn_start && !egress && state.initiator != initiator::CONNECTED
+}
+
 /// This may be the first read or the last write of a request that is served here.
 #[inline(always)]
 fn serves(state: &Connection, egress: bool, turn_start: bool) -> bool {
@@ -200,10 +211,10 @@ fn took_end(moved: &Moved, reset: u8, end: u32) -> bool {
 }
 
 #[inline(always)]
-fn send(traced: &Traced, captured: u32, scratch: &mut Scratch) {
+fn send(traced: &Traced, captured: u32, begins_request: bool, scratch: &mut Scratch) {
     let length = size_of::<Io>() + (captured & LENGTH_MASK) as usize;
     scratch.io.header.length = length as u32;
     // SAFETY: the scratch is an `Io` and more than LENGTH_MASK bytes, in one piece.
     let bytes = unsafe { core::slice::from_raw_parts((&raw const *scratch).cast::<u8>(), length) };
-    emit::record(traced.state, bytes);
+    emit::call(traced.state, bytes, begins_request);
 }
