@@ -4,6 +4,7 @@
 //! It shares no code with the agent, so that a fault there cannot hide itself here.
 
 pub mod agent;
+pub mod bpf;
 pub mod client;
 pub mod collector;
 pub mod function;

@@ -12,6 +12,9 @@ pub enum Signal {
     Interrupt,
     Terminate,
     Kill,
+    /// Stands still until [`Self::Continue`].
+    Stop,
+    Continue,
 }
 
 /// CLOCK_MONOTONIC in nanoseconds: the clock of the functions' ground truth.
@@ -110,6 +113,8 @@ fn send_signal(target: i32, signal: Signal) -> io::Result<()> {
         Signal::Interrupt => libc::SIGINT,
         Signal::Terminate => libc::SIGTERM,
         Signal::Kill => libc::SIGKILL,
+        Signal::Stop => libc::SIGSTOP,
+        Signal::Continue => libc::SIGCONT,
     };
     // SAFETY: kill takes no pointers.
     check(unsafe { libc::kill(target, number) })
