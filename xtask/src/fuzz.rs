@@ -11,13 +11,12 @@ use anyhow::{bail, Context, Result};
 use clap::builder::PossibleValuesParser;
 
 use crate::machine::{self, Machine, ThisMachine};
-use crate::paths;
+use crate::paths::{self, PLATFORM};
 use crate::run::Run;
 use crate::step::{step, Outcome};
 
 /// One for each way foreign bytes come in; see `tests/fuzz/src`.
 const TARGETS: [&str; 4] = ["record", "http1", "executable", "config"];
-const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 /// Inputs of a smoke run: some seconds for each target.
 const SMOKE_INPUTS: u32 = 20_000;
 

@@ -11,6 +11,7 @@ mod libtest;
 mod machine;
 mod paths;
 mod run;
+mod sanitize;
 mod setup;
 mod step;
 mod test;
@@ -51,6 +52,8 @@ enum Verb {
     Bench(bench::Options),
     /// Give random bytes to every parser of foreign bytes
     Fuzz(fuzz::Options),
+    /// Run the agent's tests with AddressSanitizer
+    Sanitize,
     /// What continuous integration runs: the same as test
     Ci,
 }
@@ -78,5 +81,6 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::E2e(options) => e2e::e2e(options),
         Verb::Bench(options) => bench::bench(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
+        Verb::Sanitize => sanitize::sanitize(),
     }
 }
