@@ -103,6 +103,9 @@ pub struct Run {
     /// Lose this many of 1000 records on purpose, to see what loss does.
     #[arg(long, value_name = "N", hide = true, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub lose_per_mille: u32,
+    /// Make a map of the kernel programs this large, to see what happens when it is full (repeatable).
+    #[arg(long, value_name = "MAP=N", hide = true, value_parser = map_size)]
+    pub map_size: Vec<(String, u32)>,
 }
 
 #[derive(Args, Debug)]
@@ -185,6 +188,14 @@ impl Run {
             ..RawConfig::default()
         }
     }
+}
+
+fn map_size(text: &str) -> Result<(String, u32), String> {
+    let (map, size) = text.split_once('=').ok_or("give MAP=N")?;
+    let size = size
+        .parse()
+        .map_err(|_| format!("`{size}` is not a number"))?;
+    Ok((map.to_owned(), size))
 }
 
 fn given<T: Clone>(values: &[T]) -> Option<Vec<T>> {

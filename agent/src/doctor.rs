@@ -207,6 +207,7 @@ fn attach(back_end: BackEnd) -> Result<Probes, crate::attach::Error> {
             read_wait: true,
         },
         settings: Settings::default(),
+        map_sizes: Vec::new(),
     };
     Probes::attach(&request).map(|(probes, _ring)| probes)
 }

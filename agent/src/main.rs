@@ -47,6 +47,7 @@ fn trace(run: &Run) -> anyhow::Result<()> {
         Trial {
             record: run.record.clone(),
             lose_per_mille: run.lose_per_mille,
+            map_sizes: run.map_size.clone(),
         },
     ))
 }

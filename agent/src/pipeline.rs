@@ -38,6 +38,7 @@ const MEASURE: Duration = Duration::from_millis(500);
 pub struct Trial {
     pub record: Option<std::path::PathBuf>,
     pub lose_per_mille: u32,
+    pub map_sizes: Vec<(String, u32)>,
 }
 
 /// What makes the loop turn.
@@ -60,6 +61,8 @@ pub(crate) struct Rooms {
     pub enricher: Enricher,
     pub exporter: Exporter,
     pub began: Instant,
+    /// Records of processes that are not traced.
+    pub refused: u64,
     wall: WallOffset,
     steps: Vec<Step>,
 }
@@ -204,6 +207,7 @@ impl Rooms {
             enricher,
             exporter,
             began: Instant::now(),
+            refused: 0,
             wall: WallOffset::measure(),
             steps: Vec::new(),
         };
@@ -306,9 +310,15 @@ impl Rooms {
 
     /// What a process did before it was refused is of no interest.
     fn decode(&mut self, process: HostPid, event: &Event<'_>) {
+        if !self.census.traces(process) {
+            let facts = self.census.stranger(&mut self.probes, process);
+            self.know(facts);
+        }
         if self.census.record(process) {
             self.decoder.apply(event, &mut self.steps);
             self.follow();
+        } else {
+            self.refused += 1;
         }
     }
 
@@ -369,6 +379,7 @@ fn request(config: &Config, trial: &Trial, selection: &Selection) -> Request {
             turn_bytes: TURN_BYTES_MAX,
             answer_bytes: ANSWER_BYTES_MAX,
         },
+        map_sizes: trial.map_sizes.clone(),
     }
 }
 

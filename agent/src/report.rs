@@ -87,8 +87,9 @@ pub struct Counter {
 }
 
 /// The metrics that say what became of spans and why; the others are in the wide form.
-const TOLD: [&str; 7] = [
+const TOLD: [&str; 8] = [
     "spanlet.kernel.losses",
+    "spanlet.kernel.requests_lost",
     "spanlet.capture.skipped",
     "spanlet.decode.noted",
     "spanlet.enrich.parents",

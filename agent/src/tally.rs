@@ -10,7 +10,7 @@ use crate::telemetry::{Id, Snapshot};
 pub(crate) fn snapshot(rooms: &Rooms, reader: &Reader) -> Snapshot {
     let mut snapshot = Snapshot::default();
     kernel(&mut snapshot, rooms);
-    capture(&mut snapshot, reader);
+    capture(&mut snapshot, rooms, reader);
     decode(&mut snapshot, rooms);
     enrich(&mut snapshot, rooms);
     snapshot.add_export(&rooms.exporter.counts());
@@ -23,19 +23,23 @@ fn kernel(snapshot: &mut Snapshot, rooms: &Rooms) {
     for (reason, lost) in loss::NAMES.into_iter().zip(rooms.probes.losses()) {
         snapshot.add_one(Id::KernelLosses, reason, lost as f64);
     }
+    for (reason, lost) in loss::NAMES.into_iter().zip(rooms.probes.lost_requests()) {
+        snapshot.add_one(Id::KernelRequestsLost, reason, lost as f64);
+    }
     for cost in rooms.probes.costs() {
         snapshot.add_one(Id::ProbeHits, cost.probe, cost.hits as f64);
         snapshot.add_one(Id::ProbeTime, cost.probe, cost.nanoseconds as f64);
     }
 }
 
-fn capture(snapshot: &mut Snapshot, reader: &Reader) {
+fn capture(snapshot: &mut Snapshot, rooms: &Rooms, reader: &Reader) {
     let counts = reader.counts();
     snapshot.add(Id::KernelRecords, counts.records as f64);
     snapshot.add(Id::RingBytes, counts.bytes as f64);
     for (reason, number) in [
         ("short", counts.skipped_short),
         ("unknown_kind", counts.skipped_unknown_kind),
+        ("not_traced", rooms.refused),
         ("recording_failed", counts.recording_failed),
     ] {
         snapshot.add_one(Id::CaptureSkipped, reason, number as f64);

@@ -14,6 +14,7 @@ macro_rules! on_each_back_end {
     };
 }
 
+mod accounting;
 mod attributes;
 mod basics;
 mod broken;
@@ -27,6 +28,7 @@ mod growth;
 mod harness;
 mod headers;
 mod hostile;
+mod kill;
 mod loss;
 mod open_before;
 mod probes;

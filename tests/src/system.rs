@@ -14,6 +14,9 @@ pub enum Signal {
     Kill,
     /// SIGUSR1, which means what the program says.
     User,
+    /// Stands still until [`Self::Continue`].
+    Stop,
+    Continue,
 }
 
 /// CLOCK_MONOTONIC in nanoseconds: the clock of the functions' ground truth.
@@ -113,6 +116,8 @@ fn send_signal(target: i32, signal: Signal) -> io::Result<()> {
         Signal::Terminate => libc::SIGTERM,
         Signal::Kill => libc::SIGKILL,
         Signal::User => libc::SIGUSR1,
+        Signal::Stop => libc::SIGSTOP,
+        Signal::Continue => libc::SIGCONT,
     };
     // SAFETY: kill takes no pointers.
     check(unsafe { libc::kill(target, number) })

@@ -7,11 +7,13 @@ mod build;
 mod demo;
 mod doctor;
 mod e2e;
+mod fuzz;
 mod libtest;
 mod machine;
 mod paths;
 mod run;
 mod runtimes;
+mod sanitize;
 mod setup;
 mod step;
 mod test;
@@ -54,6 +56,10 @@ enum Verb {
     Accuracy(accuracy::Options),
     /// Measure what tracing costs, with and without the agent in turn
     Bench(spanlet_e2e::bench_options::Options),
+    /// Give random bytes to every parser of foreign bytes
+    Fuzz(fuzz::Options),
+    /// Run the agent's tests with AddressSanitizer
+    Sanitize,
     /// What continuous integration runs: the same as test
     Ci,
 }
@@ -82,5 +88,7 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Runtimes(options) => runtimes::runtimes(&options),
         Verb::Accuracy(options) => accuracy::accuracy(&options),
         Verb::Bench(options) => bench::bench(&options),
+        Verb::Fuzz(options) => fuzz::fuzz(&options),
+        Verb::Sanitize => sanitize::sanitize(),
     }
 }

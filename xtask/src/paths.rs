@@ -5,6 +5,9 @@ use std::path::PathBuf;
 /// The name of the target that the static binary is built for.
 pub const MUSL_TARGET: &str = "x86_64-unknown-linux-musl";
 
+/// The name of this platform, for builds that are not to touch the ones for it: a sanitizer's.
+pub const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+
 /// The checkout.
 pub fn root() -> PathBuf {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

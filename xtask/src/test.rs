@@ -7,9 +7,10 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result};
 
 use crate::libtest::Tally;
+use crate::machine::ThisMachine;
 use crate::run::{command_line, Run};
 use crate::setup::Purpose;
-use crate::{build, doctor, e2e, machine, setup};
+use crate::{build, doctor, e2e, fuzz, machine, setup};
 
 /// Sets up, builds, checks and tests. A fault does not stop what comes after it, as far as that can still be done.
 pub fn test() -> Result<ExitCode> {
@@ -24,6 +25,7 @@ pub fn test() -> Result<ExitCode> {
     faults.extend(check());
     let mut tally = Tally::default();
     let mut succeeded = stream(unit(), &mut tally)?;
+    faults.extend(fuzz(&mut tally));
     match blocked {
         None if ready.is_ok() => succeeded &= stream(e2e::all(), &mut tally)?,
         None => faults.push("the end-to-end ring did not run: setup or build failed".into()),
@@ -110,6 +112,30 @@ fn check() -> Vec<String> {
             .map(|fault| format!("{fault:#}"))
     };
     checks.iter().filter_map(run).collect()
+}
+
+/// Some seconds of random bytes for each parser of foreign ones; each target counts as a test.
+fn fuzz(tally: &mut Tally) -> Vec<String> {
+    if let Some(missing) = fuzz::missing(&ThisMachine) {
+        println!("skipped: fuzz targets: {missing}");
+        tally.skipped += 1;
+        return Vec::new();
+    }
+    let results = match fuzz::smoke() {
+        Ok(results) => results,
+        Err(fault) => return vec![format!("{fault:#}")],
+    };
+    let mut faults = Vec::new();
+    for (target, result) in results {
+        println!(
+            "fuzz {target}: {}",
+            if result.is_ok() { "ok" } else { "FAILED" }
+        );
+        tally.passed += u64::from(result.is_ok());
+        tally.failed += u64::from(result.is_err());
+        faults.extend(result.err().map(|fault| format!("{fault:#}")));
+    }
+    faults
 }
 
 fn unit() -> Command {

@@ -53,7 +53,8 @@ impl Btf {
         })
     }
 
-    fn parse(bytes: Vec<u8>) -> Option<Self> {
+    /// Reads the bytes of a BTF file. `None`: they are not one.
+    pub fn parse(bytes: Vec<u8>) -> Option<Self> {
         if u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?) != MAGIC {
             return None;
         }

@@ -112,8 +112,8 @@ impl Census {
         if self.selection.excludes(&seen.executable_path) {
             return None;
         }
-        if self.traces(seen.parent) {
-            return Some(Reason::Child(seen.parent));
+        if let Some(reason) = self.inherited(seen) {
+            return Some(reason);
         }
         if self.selection.ports.is_empty() || seen.pid == INIT {
             return None;
@@ -122,6 +122,12 @@ impl Census {
             .into_iter()
             .find(|(_, port)| self.selection.ports.contains(port))
             .map(|(_, port)| Reason::Port(port))
+    }
+
+    /// Children are traced. One that is not known yet was born before, or the record of its birth was lost.
+    fn inherited(&self, seen: &Seen) -> Option<Reason> {
+        let is_child = self.traces(seen.parent);
+        is_child.then_some(Reason::Child(seen.parent))
     }
 
     /// Goes on tracing a process that the kernel side traces already. `None`: it is gone.
@@ -192,7 +198,7 @@ impl Census {
         } else if self.selection.excludes(&seen.executable_path) {
             None
         } else {
-            before
+            before.or_else(|| self.inherited(&seen))
         };
         let Some(reason) = reason else {
             self.forget(probes, pid);
@@ -270,9 +276,13 @@ impl Census {
 
     fn named_by_port(&self, pid: HostPid, port: u16) -> Option<Reason> {
         let seen = discover::process(pid).ok()?;
-        let named = self.selection.ports.contains(&port);
-        (named && pid != INIT && !self.selection.excludes(&seen.executable_path))
+        if self.selection.excludes(&seen.executable_path) {
+            return None;
+        }
+        let named = self.selection.ports.contains(&port) && pid != INIT;
+        named
             .then_some(Reason::Port(port))
+            .or_else(|| self.inherited(&seen))
     }
 
     /// Puts right what a lost record left wrong: processes that only one side traces, now and at the last call, so that
@@ -293,6 +303,12 @@ impl Census {
             }
         }
         (facts, gone)
+    }
+
+    /// Something is told of a process that is not known here. Its birth would have been told before: if the kernel side
+    /// traces it, that record was lost. Gives its facts.
+    pub fn stranger(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
+        probes.state(pid).and_then(|_| self.adopt(probes, pid))
     }
 
     /// Goes on with a process that only the kernel side traces, if there is a reason; else leaves it.

@@ -31,10 +31,12 @@ unsafe impl Pod for Plain<state::Process> {}
 unsafe impl Pod for Plain<state::Connection> {}
 
 /// What the agent asks of the kernel side.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     pub wish: Wish,
     pub settings: Settings,
+    /// Maps that are to have other sizes than their limits say, by name: what tests use to see them full.
+    pub map_sizes: Vec<(String, u32)>,
 }
 
 /// One attached probe and what it has cost so far (while costs are measured).
@@ -44,6 +46,9 @@ pub struct Cost {
     pub hits: u64,
     pub nanoseconds: u64,
 }
+
+/// A number for each of [`loss::NAMES`].
+pub type ByReason = [u64; loss::COUNT as usize];
 
 /// The attached probes and their maps.
 pub struct Probes {
@@ -55,6 +60,7 @@ pub struct Probes {
     listeners: HashMap<MapData, u64, u32>,
     ports: HashMap<MapData, u16, u32>,
     losses: PerCpuArray<MapData, u64>,
+    lost_requests: PerCpuArray<MapData, u64>,
     #[cfg(feature = "probe-log")]
     log: aya_log::EbpfLogger<&'static dyn log::Log>,
 }
@@ -73,7 +79,7 @@ impl Probes {
         }
         let plan = plan::plan(request.wish, |name| btf.has_tracepoint(name));
         drop(btf);
-        let mut ebpf = load(&offsets, &request.settings)?;
+        let mut ebpf = load(&offsets, request)?;
         // The reader has to be there before the programs are, and as long.
         #[cfg(feature = "probe-log")]
         let log = aya_log::EbpfLogger::init(&mut ebpf).map_err(|source| Error::Map {
@@ -99,6 +105,7 @@ impl Probes {
             listeners: take(&mut ebpf, "LISTENERS", HashMap::try_from)?,
             ports: take(&mut ebpf, "PORTS", HashMap::try_from)?,
             losses: take(&mut ebpf, "LOSSES", PerCpuArray::try_from)?,
+            lost_requests: take(&mut ebpf, "LOST_REQUESTS", PerCpuArray::try_from)?,
             ebpf,
             #[cfg(feature = "probe-log")]
             log,
@@ -155,12 +162,13 @@ impl Probes {
     }
 
     /// What the kernel side lost so far, by reason.
-    pub fn losses(&self) -> [u64; loss::COUNT as usize] {
-        std::array::from_fn(|reason| {
-            self.losses
-                .get(&(reason as u32), 0)
-                .map_or(0, |cpus| cpus.iter().sum())
-        })
+    pub fn losses(&self) -> ByReason {
+        by_reason(&self.losses)
+    }
+
+    /// How many requests to traced processes were lost with that.
+    pub fn lost_requests(&self) -> ByReason {
+        by_reason(&self.lost_requests)
     }
 
     /// What each attached probe has cost while costs were measured.
@@ -192,14 +200,26 @@ impl Probes {
     }
 }
 
-fn load(offsets: &Offsets, settings: &Settings) -> Result<Ebpf, Error> {
-    EbpfLoader::new()
-        .override_global("OFFSETS", &Plain(*offsets), true)
-        .override_global("SETTINGS", &Plain(*settings), true)
-        .load(PROGRAMS)
-        .map_err(|source| Error::Load {
-            reason: chain(&source),
-        })
+fn by_reason(counts: &PerCpuArray<MapData, u64>) -> ByReason {
+    std::array::from_fn(|reason| {
+        let cpus = counts.get(&(reason as u32), 0);
+        cpus.map_or(0, |cpus| cpus.iter().sum())
+    })
+}
+
+fn load(offsets: &Offsets, request: &Request) -> Result<Ebpf, Error> {
+    let settings = Plain(request.settings);
+    let offsets = Plain(*offsets);
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("OFFSETS", &offsets, true)
+        .override_global("SETTINGS", &settings, true);
+    for (map, size) in &request.map_sizes {
+        loader.map_max_entries(map, *size);
+    }
+    loader.load(PROGRAMS).map_err(|source| Error::Load {
+        reason: chain(&source),
+    })
 }
 
 fn attach(ebpf: &mut Ebpf, probe: Probe) -> Result<(), Error> {

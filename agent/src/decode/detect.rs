@@ -1,7 +1,7 @@
 //! What bytes are, by how they begin: first bytes of a turn in, a verdict out.
 
-/// Bytes of the longest method that is looked for.
-const METHOD_BYTES_MAX: usize = 32;
+/// Bytes of the longest method: what begins with a longer word is no request.
+pub const METHOD_BYTES_MAX: usize = 32;
 
 const METHODS: [&[u8]; 9] = [
     b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT",

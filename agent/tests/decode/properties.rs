@@ -63,6 +63,21 @@ fn talk(side: Side, turns: &[Turn], sizes: &[usize]) -> Talk {
     talk
 }
 
+/// Found by fuzzing: whole, such a head was taken for a request's.
+#[test]
+fn a_word_too_long_for_a_method_is_none_however_it_is_cut() {
+    let long = format!("{} /long HTTP/1.1\r\nHost: h\r\n\r\n", "M".repeat(33));
+    for size in [usize::MAX, 20, 40] {
+        let mut talk = Talk::new(Side::Server);
+        talk.request(REQUESTS[0]).answer(ANSWERS[0]);
+        for part in long.as_bytes().chunks(size.min(long.len())) {
+            talk.request(part);
+        }
+        talk.answer(ANSWERS[0]).close();
+        assert_eq!(run(&talk.records).lines().len(), 1, "in pieces of {size}");
+    }
+}
+
 /// When the calls that moved the bytes at these positions took place must be what the exchange says.
 fn assert_times(talk: &mut Talk, whole: &[String]) -> Result<(), TestCaseError> {
     let told = run(&talk.records);

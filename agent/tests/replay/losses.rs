@@ -1,6 +1,6 @@
 //! A recording with records missing or out of order: what is left is true.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use spanlet::clock::WallClock;
 use spanlet::decode::exchange::Outcome;
@@ -107,6 +107,24 @@ fn without(recorded: &Recorded, lost: usize) -> Vec<Vec<u8>> {
         }
     }
     records
+}
+
+/// The records but these.
+pub fn without_all(recorded: &Recorded, lost: &BTreeSet<usize>) -> Vec<Vec<u8>> {
+    let mut left = Vec::new();
+    let mut losses = BTreeMap::new();
+    for (index, record) in recorded.records.iter().enumerate() {
+        let header = header(record);
+        let of_its = losses.entry(header.process).or_insert(0);
+        if lost.contains(&index) {
+            *of_its += u32::from(header.kind != kind::CLOSED);
+            continue;
+        }
+        let mut record = record.clone();
+        (0..*of_its).for_each(|_| tell_loss(&mut record, header.process));
+        left.push(record);
+    }
+    left
 }
 
 fn tell_loss(record: &mut [u8], process: u32) {

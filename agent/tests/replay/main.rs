@@ -3,6 +3,7 @@
 //! `tests/recordings/README.md` says what the recordings are and how they are made.
 
 mod difference;
+mod identity;
 mod losses;
 mod mutations;
 mod recorded;

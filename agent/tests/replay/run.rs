@@ -55,6 +55,45 @@ pub fn replay<R: AsRef<[u8]>>(
     rooms.finish()
 }
 
+/// Replays what records would say.
+#[allow(dead_code)] // For the fuzzer, which includes this file.
+pub fn replay_events(processes: &[ProcessFacts], events: &[Event<'_>]) -> Replay {
+    let mut rooms = Rooms::new(processes);
+    events.iter().for_each(|event| rooms.event(event));
+    rooms.finish()
+}
+
+/// How much there was of what.
+#[allow(dead_code)] // The fuzzer does not ask.
+pub struct Totals {
+    pub started: u64,
+    pub finished: u64,
+    pub spans: u64,
+    pub counts: enrich::Counts,
+}
+
+/// Replays records through rooms that may lose something.
+#[allow(dead_code)] // The fuzzer does not ask.
+pub fn replay_with<R: AsRef<[u8]>>(
+    config: enrich::Config,
+    processes: &[ProcessFacts],
+    records: impl IntoIterator<Item = R>,
+) -> Totals {
+    let mut rooms = Rooms::with(config, processes);
+    for record in records {
+        if let Ok(event) = convert(record.as_ref()) {
+            rooms.event(&event);
+        }
+    }
+    rooms.stop();
+    Totals {
+        started: rooms.started.len() as u64,
+        finished: rooms.finished.len() as u64,
+        spans: rooms.spans.len() as u64,
+        counts: rooms.enricher.counts(),
+    }
+}
+
 struct Rooms {
     decoder: Decoder,
     enricher: Enricher,
@@ -68,7 +107,11 @@ struct Rooms {
 
 impl Rooms {
     fn new(processes: &[ProcessFacts]) -> Self {
-        let mut enricher = Enricher::new(enrich::Config::default(), SEED);
+        Self::with(enrich::Config::default(), processes)
+    }
+
+    fn with(config: enrich::Config, processes: &[ProcessFacts]) -> Self {
+        let mut enricher = Enricher::new(config, SEED);
         let mut known = processes.to_vec();
         known.drain(..).for_each(|facts| enricher.process(facts));
         Self {
@@ -113,10 +156,14 @@ impl Rooms {
         }
     }
 
-    fn finish(mut self) -> Replay {
+    fn stop(&mut self) {
         self.decoder.stop(self.latest, &mut self.steps);
         self.follow();
         self.enricher.flush(OFFSET, &mut self.spans);
+    }
+
+    fn finish(mut self) -> Replay {
+        self.stop();
         assert_eq!(self.decoder.held(), (0, 0), "held at the end");
         assert_eq!(self.started.len(), self.finished.len(), "started, finished");
         assert_eq!(self.finished.len(), self.spans.len(), "finished, spans");

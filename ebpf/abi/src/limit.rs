@@ -28,8 +28,8 @@ pub const GOROUTINE_WORDS: usize = 32;
 /// [`crate::loss::PROCESSES_FULL`].
 pub const PROCESSES_MAX: u32 = 8192;
 
-/// Open connections of traced processes at once (about 100 bytes each). Full: the connection is not traced,
-/// counted as [`crate::loss::CONNECTIONS_FULL`].
+/// Open connections of traced processes at once (about 100 bytes each). Full: calls on a further one are not seen,
+/// each counted as [`crate::loss::CONNECTIONS_FULL`].
 pub const CONNECTIONS_MAX: u32 = 65536;
 
 /// Unix sockets of traced processes at once (about 100 bytes each). Full: the least recently used is forgotten, and

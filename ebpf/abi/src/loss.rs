@@ -2,7 +2,7 @@
 
 /// The ring buffer was full: one record lost.
 pub const RING_FULL: u32 = 0;
-/// The connection table was full: the connection is not traced.
+/// The connection table was full: a call on a connection without an entry was not seen.
 pub const CONNECTIONS_FULL: u32 = 1;
 /// The process table was full: a child of a traced process, or a new process, is not traced.
 pub const PROCESSES_FULL: u32 = 2;

@@ -17,7 +17,7 @@ const SOCK_STREAM: u16 = 1;
 const IPPROTO_TCP: u16 = 6;
 
 /// The connection of a stream socket that a traced process uses; made if it was not known. `None` for other
-/// sockets, and where there is no room (counted).
+/// sockets, and where there is no room.
 #[inline(always)]
 pub fn of(socket: u64, now_ns: u64) -> Option<*mut Connection> {
     if let Some(state) = CONNECTIONS.get_ptr_mut(&socket) {
@@ -68,14 +68,29 @@ pub fn first_sight(now_ns: u64, initiator: u8) -> Connection {
     }
 }
 
-/// Enters a TCP connection. `None` and counted where there is no room.
+/// Enters a TCP connection. `None` where there is no room: it is tried again, and counted, at its first call.
 #[inline(always)]
 pub fn insert(socket: u64, fresh: &Connection) -> Option<*mut Connection> {
-    if CONNECTIONS.insert(&socket, fresh, 0).is_err() {
-        emit::lose(loss::CONNECTIONS_FULL);
-        return None;
-    }
+    CONNECTIONS.insert(&socket, fresh, 0).ok()?;
     CONNECTIONS.get_ptr_mut(&socket)
+}
+
+/// A call on a socket that has no entry is not seen: counted, where it is a socket that should have one.
+/// `reads`: it may be the start of a request.
+#[inline(never)]
+pub fn no_room(traced: &Traced, socket: u64, reads: bool) {
+    let kind: Option<u16> = field(socket, constant!(OFFSETS.sock_type));
+    let family: Option<u16> = field(socket, constant!(OFFSETS.sock_family));
+    let is_followed = matches!(family, Some(AF_INET | AF_INET6 | AF_UNIX));
+    if kind != Some(SOCK_STREAM) || !is_followed {
+        return;
+    }
+    emit::lose(loss::CONNECTIONS_FULL);
+    if reads {
+        emit::lose_request(loss::CONNECTIONS_FULL);
+    }
+    // SAFETY: a live entry of the map. What the process does meanwhile is not known.
+    unsafe { (*traced.state).losses += 1 };
 }
 
 /// Unix sockets (and Multipath TCP): nothing tells their end, so the inode tells one from the next.

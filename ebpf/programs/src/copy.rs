@@ -140,6 +140,15 @@ pub fn copy(source: &Source, size: u32, connection: &mut Connection, scratch: &m
     copied
 }
 
+/// Why nothing was copied of a call that moved bytes.
+#[inline(always)]
+pub fn missing(source: &Source) -> u32 {
+    match source.place {
+        Place::File | Place::Unknown => loss::NO_BUFFER,
+        Place::Buffer | Place::Vector => loss::COPY_FAILED,
+    }
+}
+
 /// Copies at most `budget` bytes.
 #[inline(always)]
 fn bytes(source: &Source, size: u32, budget: u32, scratch: &mut Scratch) -> u32 {

@@ -7,7 +7,7 @@ use spanlet_abi::record::Header;
 use spanlet_abi::{loss, state};
 
 use crate::constants::constant;
-use crate::maps::{EVENTS, LOSSES};
+use crate::maps::{EVENTS, LOSSES, LOST_REQUESTS};
 
 const BPF_RB_AVAIL_DATA: u64 = 0;
 
@@ -35,7 +35,18 @@ pub fn header<T>(kind: u16, flags: u16, process: u32, thread: u32) -> Header {
 /// and in one piece, which the processor's caches thank it for.
 #[inline(never)]
 pub fn lose(reason: u32) {
-    if let Some(count) = LOSSES.get_ptr_mut(reason) {
+    add_one(LOSSES.get_ptr_mut(reason));
+}
+
+/// Adds one to the requests that were lost for this reason.
+#[inline(always)]
+pub fn lose_request(reason: u32) {
+    add_one(LOST_REQUESTS.get_ptr_mut(reason));
+}
+
+#[inline(always)]
+fn add_one(count: Option<*mut u64>) {
+    if let Some(count) = count {
         // SAFETY: a value of this CPU's array.
         unsafe { *count += 1 };
     }
@@ -47,10 +58,20 @@ pub fn record<T: ?Sized>(process: *mut state::Process, record: &T) -> bool {
     counted(process, write(record))
 }
 
+/// As [`record`], of a call; `begins_request`: its loss is that of a request as well.
+#[inline(always)]
+pub fn call(process: *mut state::Process, record: &[u8], begins_request: bool) {
+    let result = output(record, wake_up(record.len() as u64));
+    if let (Err(reason), true) = (result, begins_request) {
+        lose_request(reason);
+    }
+    counted(process, result.is_ok());
+}
+
 /// As [`record`], and the agent is woken: for what is rare and may be gone when the timer comes.
 #[inline(always)]
 pub fn record_at_once<T: ?Sized>(process: *mut state::Process, record: &T) -> bool {
-    counted(process, output(record, BPF_RB_FORCE_WAKEUP as u64))
+    counted(process, output(record, BPF_RB_FORCE_WAKEUP as u64).is_ok())
 }
 
 /// Only a loss is written down: the entry is shared by all CPUs, and what is written moves between them.
@@ -66,20 +87,21 @@ fn counted(process: *mut state::Process, written: bool) -> bool {
 /// Writes a record; a loss is counted by reason. True when it was written.
 #[inline(always)]
 pub fn write<T: ?Sized>(record: &T) -> bool {
-    output(record, wake_up(size_of_val(record) as u64))
+    output(record, wake_up(size_of_val(record) as u64)).is_ok()
 }
 
+/// Errors: it is lost, which is counted; the reason.
 #[inline(always)]
-fn output<T: ?Sized>(record: &T, flags: u64) -> bool {
-    if forced_loss() {
-        lose(loss::FORCED);
-        return false;
-    }
-    if EVENTS.output::<T>(record, flags).is_err() {
-        lose(loss::RING_FULL);
-        return false;
-    }
-    true
+fn output<T: ?Sized>(record: &T, flags: u64) -> Result<(), u32> {
+    let reason = if forced_loss() {
+        loss::FORCED
+    } else if EVENTS.output::<T>(record, flags).is_err() {
+        loss::RING_FULL
+    } else {
+        return Ok(());
+    };
+    lose(reason);
+    Err(reason)
 }
 
 /// The agent drains by a timer; a wake-up costs more than the rest of a record, so it is only for a filling ring.

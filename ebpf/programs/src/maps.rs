@@ -41,6 +41,11 @@ pub static PORTS: HashMap<u16, u32> = HashMap::with_max_entries(limit::PORTS_MAX
 #[map]
 pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT, 0);
 
+/// How many requests to traced processes were lost with what was lost, by the same reasons: those whose first bytes
+/// the agent does not get.
+#[map]
+pub static LOST_REQUESTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT, 0);
+
 /// See [`Scratch`]. Only programs that run in a process use it, so it is
 /// never in use twice on one CPU.
 #[map]

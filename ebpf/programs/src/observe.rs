@@ -34,6 +34,7 @@ pub struct Moved {
 pub fn observe(traced: &Traced, moved: &Moved) {
     let now_ns = emit::now();
     let Some(state) = connection::of(moved.socket, now_ns) else {
+        connection::no_room(traced, moved.socket, !moved.egress && moved.size > 0);
         return;
     };
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
@@ -52,7 +53,11 @@ pub fn observe(traced: &Traced, moved: &Moved) {
     if captured < moved.size {
         scratch.io.header.flags |= flag::TRUNCATED;
     }
-    send(traced, captured, scratch);
+    let begins_request = is_asked(state, moved.egress, turn_start);
+    if captured == 0 && begins_request {
+        emit::lose_request(copy::missing(&moved.source));
+    }
+    send(traced, captured, begins_request && captured > 0, scratch);
 }
 
 /// Gives the word to this side; true when it was the other's.
@@ -143,6 +148,12 @@ fn begins_request(state: &Connection, egress: bool, turn_start: bool) -> bool {
         }
 }
 
+/// This is the first read of a request to this process, or may be where it is not known who connected.
+#[inline(always)]
+fn is_asked(state: &Connection, egress: bool, turn_start: bool) -> bool {
+    turn_start && !egress && state.initiator != initiator::CONNECTED
+}
+
 /// This may be the first read or the last write of a request that is served here.
 #[inline(always)]
 fn serves(state: &Connection, egress: bool, turn_start: bool) -> bool {
@@ -199,7 +210,7 @@ fn took_end(moved: &Moved, reset: u8, end: u32) -> bool {
 }
 
 #[inline(always)]
-fn send(traced: &Traced, captured: u32, scratch: &mut Scratch) {
+fn send(traced: &Traced, captured: u32, begins_request: bool, scratch: &mut Scratch) {
     let length = size_of::<Io>() + (captured & LENGTH_MASK) as usize;
     scratch.io.header.length = length as u32;
     // SAFETY: in the scratch, an `Io` and more than LENGTH_MASK bytes are in one piece.
@@ -207,5 +218,5 @@ fn send(traced: &Traced, captured: u32, scratch: &mut Scratch) {
         let start = (&raw const *scratch).cast::<u8>();
         core::slice::from_raw_parts(start.add(offset_of!(Scratch, io)), length)
     };
-    emit::record(traced.state, bytes);
+    emit::call(traced.state, bytes, begins_request);
 }

@@ -130,6 +130,12 @@ fn request_in<'b>(bytes: &'b [u8], room: &mut Room<'b>) -> httparse::Result<(Req
     let httparse::Status::Complete(length) = head.parse_with_uninit_headers(bytes, room)? else {
         return Ok(httparse::Status::Partial);
     };
+    if head
+        .method
+        .is_some_and(|method| method.len() > detect::METHOD_BYTES_MAX)
+    {
+        return Err(httparse::Error::Token);
+    }
     let mut fields = Fields::default();
     for header in head.headers.iter() {
         fields.request(header.name.as_bytes(), header.value);

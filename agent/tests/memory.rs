@@ -1,0 +1,211 @@
+//! What is held is bounded by what the limits say, counted by the allocator itself and not by what the rooms believe.
+//! In: more connections, heads and exchanges than fit. Out: the most bytes that were allocated at once.
+
+#[allow(dead_code)]
+#[path = "decode/kernel.rs"]
+mod kernel;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use spanlet::capture::convert::convert;
+use spanlet::capture::event::{ConnectionId, HostPid, HostTid};
+use spanlet::clock::{Monotonic, WallOffset};
+use spanlet::decode::exchange::Side;
+use spanlet::decode::limits::{CONNECTIONS_MAX, MEMORY_BYTES_MAX};
+use spanlet::decode::{Config, Decoder, Step};
+use spanlet::enrich::{self, Enricher};
+
+use kernel::{Talk, ID};
+
+/// More than any table holds.
+const CONNECTIONS: u64 = 100_000;
+/// What a connection costs in its table, whatever it carries.
+const CONNECTION_BYTES: usize = 640;
+/// What is held may be in buffers that have grown to twice of it.
+const GROWTH: usize = 2;
+
+struct Counting;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+fn count(more: usize) {
+    let now = NOW.fetch_add(more, Relaxed) + more;
+    MOST.fetch_max(now, Relaxed);
+}
+
+// SAFETY: every call goes to the system's allocator as it is; beside it only numbers change.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// One test at a time counts.
+fn alone() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The most bytes allocated at once by some work, beyond what was there before.
+fn most(work: impl FnOnce()) -> usize {
+    let before = NOW.load(Relaxed);
+    MOST.store(before, Relaxed);
+    work();
+    MOST.load(Relaxed) - before
+}
+
+/// A decoder that is told of so many connections, each of which says the same.
+fn crowd(connections: u64, side: Side, say: impl Fn(&mut Talk)) -> usize {
+    most(|| {
+        let mut decoder = Decoder::new(Config::default());
+        let mut steps = Vec::new();
+        for socket in 0..connections {
+            let mut talk = Talk::new(side);
+            talk.id = ConnectionId { socket, ..ID };
+            talk.records.clear();
+            say(&mut talk);
+            for record in &talk.records {
+                record.apply(&mut decoder, &mut steps);
+            }
+            steps.clear();
+        }
+        assert!(decoder.counts().evicted > 0, "everything fitted");
+    })
+}
+
+fn assert_bounded(most: usize, what: &str) {
+    let bound = GROWTH * MEMORY_BYTES_MAX + CONNECTIONS_MAX * CONNECTION_BYTES;
+    assert!(most <= bound, "{what}: {most} bytes, not {bound}");
+}
+
+#[test]
+fn open_requests_of_a_hundred_thousand_connections() {
+    let _alone = alone();
+    for side in [Side::Server, Side::Client] {
+        let most = crowd(CONNECTIONS, side, |talk| {
+            talk.request("GET /a HTTP/1.1\r\nHost: h\r\n\r\n");
+        });
+        assert_bounded(most, "open requests");
+    }
+}
+
+#[test]
+fn heads_without_an_end() {
+    let _alone = alone();
+    let head = format!("GET /a HTTP/1.1\r\nX: {}", "x".repeat(8000));
+    let most = crowd(CONNECTIONS, Side::Server, |talk| {
+        talk.request(&head);
+    });
+    assert_bounded(most, "half heads");
+}
+
+#[test]
+fn answers_ahead_of_their_requests() {
+    let _alone = alone();
+    let answer = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1500));
+    let most = crowd(CONNECTIONS, Side::Client, |talk| {
+        talk.answer(&answer);
+    });
+    assert_bounded(most, "held answers");
+}
+
+#[test]
+fn connections_that_are_not_http() {
+    let _alone = alone();
+    let most = crowd(CONNECTIONS, Side::Server, |talk| {
+        talk.request([0x16, 3, 1, 0, 0]);
+    });
+    assert!(most <= 2 * CONNECTIONS_MAX * CONNECTION_BYTES, "{most}");
+}
+
+#[test]
+fn pipelines_as_long_as_they_may_be() {
+    let _alone = alone();
+    let requests = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(30)).repeat(150);
+    let most = crowd(2000, Side::Server, |talk| {
+        talk.request(&requests);
+    });
+    assert_bounded(most, "pipelines");
+}
+
+/// Exchanges that start, and those that end and are not asked for: each table has its own bound.
+#[test]
+fn exchanges_that_nobody_takes() {
+    let _alone = alone();
+    const EXCHANGES: u64 = 200_000;
+    // A node, an exchange that waits and its names.
+    const EXCHANGE_BYTES: usize = 4096;
+    let mut counts = enrich::Counts::default();
+    let most = most(|| {
+        let mut decoder = Decoder::new(Config::default());
+        let mut enricher = Enricher::new(enrich::Config::default(), 1);
+        let mut steps = Vec::new();
+        for number in 0..EXCHANGES {
+            let mut talk = Talk::new(Side::Server);
+            talk.id.generation = number + 1;
+            talk.process = HostPid(number as u32);
+            talk.thread = HostTid(number as u32);
+            talk.records.clear();
+            talk.request(format!("GET /{number} HTTP/1.1\r\n\r\n"));
+            talk.answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                .close();
+            for record in &talk.records {
+                record.apply(&mut decoder, &mut steps);
+            }
+            steps.drain(..).for_each(|step: Step| enricher.apply(step));
+        }
+        let mut spans = Vec::new();
+        enricher.flush(WallOffset(0), &mut spans);
+        counts = enricher.counts();
+        assert_eq!(counts.spans + counts.dropped_waiting_full, EXCHANGES);
+    });
+    let limits = enrich::Limits::default();
+    assert_eq!(counts.spans, limits.waiting as u64);
+    let bound = limits.waiting * EXCHANGE_BYTES;
+    assert!(most <= bound, "{most} bytes, not {bound}");
+}
+
+/// A record says how long things are; nothing is set aside for what it says.
+#[test]
+fn records_that_boast_cost_nothing() {
+    let _alone = alone();
+    let mut record = vec![0xff; 4096];
+    let most = most(|| {
+        for kind in 0..16_u16 {
+            record[..2].copy_from_slice(&kind.to_le_bytes());
+            for end in [0, 1, 23, 24, 104, 128, 4096] {
+                let _ = convert(&record[..end]);
+            }
+        }
+    });
+    assert_eq!(most, 0, "bytes");
+    let mut decoder = Decoder::new(Config::default());
+    let mut steps = Vec::new();
+    let mut talk = Talk::new(Side::Server);
+    talk.request("POST / HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n");
+    for _ in 0..1000 {
+        // Each call says that it moved four gibibytes, over the end of its stream.
+        talk.request_bulk(u32::MAX as usize);
+    }
+    let most = self::most(|| {
+        for record in &talk.records {
+            record.apply(&mut decoder, &mut steps);
+        }
+        decoder.stop(Monotonic(u64::MAX), &mut steps);
+    });
+    assert!(most < 64 << 10, "{most} bytes");
+}

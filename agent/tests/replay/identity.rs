@@ -1,0 +1,76 @@
+//! Nothing is lost without a name, whatever is lost: a request has its exchange if and only if the record of its first
+//! bytes came, which is what the kernel side counts; and an exchange has its span, or the drop is counted.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use spanlet::capture::convert::convert;
+use spanlet::capture::event::{ConnectionId, Direction, Event, HostPid};
+use spanlet::enrich::{self, Limits};
+
+use crate::losses::without_all;
+use crate::recorded::{all, Recorded};
+use crate::run::{replay, replay_with, Name};
+
+static RECORDINGS: LazyLock<Vec<Recorded>> = LazyLock::new(all);
+
+/// A request by what is known of it even when other records were lost: its connection and its turn's first position.
+type Turn = (HostPid, ConnectionId, u32);
+
+/// The requests to processes, each with the record that holds its first bytes. Those that share a turn share a record.
+fn requests(recorded: &Recorded) -> BTreeMap<Turn, usize> {
+    let whole = replay(&recorded.processes, &recorded.records);
+    let servers: HashSet<Turn> = whole.told.keys().filter_map(turn).collect();
+    let events = recorded.records.iter().map(|record| convert(record));
+    let first_bytes = events.enumerate().filter_map(|(index, event)| match event {
+        Ok(Event::Io(io)) if io.turn_start && io.direction == Direction::Ingress => {
+            let turn = (io.origin.process, io.connection, io.position);
+            servers.contains(&turn).then_some((turn, index))
+        }
+        _ => None,
+    });
+    first_bytes.collect()
+}
+
+fn turn(name: &Name) -> Option<Turn> {
+    name.is_server
+        .then_some((name.process, name.connection, name.position))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn requests_are_exchanges_or_lost(
+        which in any::<Index>(),
+        dropped in prop::collection::btree_set(any::<Index>(), 0..60),
+    ) {
+        let recorded = which.get(&RECORDINGS);
+        let count = recorded.records.len();
+        let dropped: BTreeSet<usize> = dropped.iter().map(|index| index.index(count)).collect();
+        let left = replay(&recorded.processes, without_all(recorded, &dropped));
+        let seen: HashSet<Turn> = left.told.keys().filter_map(turn).collect();
+        for (turn, record) in requests(recorded) {
+            prop_assert_eq!(seen.contains(&turn), !dropped.contains(&record), "{:?}", turn);
+        }
+    }
+
+    #[test]
+    fn exchanges_are_spans_or_dropped(
+        which in any::<Index>(),
+        exchanges in 1..40_usize,
+        waiting in 1..10_usize,
+        processes in 1..3_usize,
+    ) {
+        let recorded = which.get(&RECORDINGS);
+        let limits = Limits { exchanges, waiting, processes, ..Limits::default() };
+        let config = enrich::Config { limits, ..enrich::Config::default() };
+        let totals = replay_with(config, &recorded.processes, &recorded.records);
+        prop_assert_eq!(totals.started, totals.finished);
+        prop_assert_eq!(totals.finished, totals.spans + totals.counts.dropped_waiting_full);
+        prop_assert_eq!(totals.counts.spans, totals.spans);
+    }
+}
