@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::agent::Backend;
 
-/// The arguments as given; absent: as [`Options::settings`] says.
+/// Measure what tracing costs, with and without the agent in turn
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// What to measure; absent: functions, calls and start
