@@ -23,26 +23,17 @@ def delay(query)
   text(200, "delayed #{query["ms"].to_i}\n")
 end
 
-# Takes the connection over: Puma itself holds pieces back (TCP_CORK) until the answer is complete.
 def stream(env, query)
-  chunked = env["HTTP_VERSION"] != "HTTP/1.0"
-  kind = query["sse"].to_i != 0 ? "text/event-stream" : "text/plain"
-  headers = { "Content-Type" => kind, "rack.hijack" => ->(io) { write_pieces(io, query, chunked) } }
-  headers["Transfer-Encoding"] = "chunked" if chunked
-  [200, headers, []]
-end
-
-def write_pieces(io, query, chunked)
-  1.upto(query["n"].to_i) do |i|
-    sleep query["ms"].to_i / 1000.0 if i > 1
-    piece = query["sse"].to_i != 0 ? "data: piece #{i}\n\n" : "piece #{i}\n"
-    io.write(chunked ? "#{piece.bytesize.to_s(16)}\r\n#{piece}\r\n" : piece)
+  sse = query["sse"].to_i != 0
+  pieces = Enumerator.new do |out|
+    # Puma holds an answer's pieces back until it is complete, or for 200 ms.
+    env["puma.socket"].setsockopt(:TCP, :CORK, false)
+    1.upto(query["n"].to_i) do |i|
+      sleep query["ms"].to_i / 1000.0 if i > 1
+      out << (sse ? "data: piece #{i}\n\n" : "piece #{i}\n")
+    end
   end
-  io.write("0\r\n\r\n") if chunked
-rescue SystemCallError
-  # A client that goes away is no news.
-ensure
-  io.close
+  [200, { "Content-Type" => sse ? "text/event-stream" : "text/plain" }, pieces]
 end
 
 def big(query)
