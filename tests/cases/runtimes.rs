@@ -54,6 +54,16 @@ runtimes! {
     node_express: "node-express",
     node_fastify: "node-fastify",
     node_fetch: "node-fetch",
+    java_virtual_threads: "java-virtual-threads",
+    java_tomcat: "java-tomcat",
+    rust_tokio: "rust-tokio",
+    rust_tokio_current_thread: "rust-tokio-current-thread",
+    cpp_httplib: "cpp-httplib",
+    ruby_puma: "ruby-puma",
+    nginx_proxy: "nginx-proxy",
+    php_fpm: "php-fpm",
+    php_server: "php-server",
+    dotnet: "dotnet",
 }
 
 fn run(name: &str, backend: Backend) -> Result<()> {

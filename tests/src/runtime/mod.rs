@@ -5,9 +5,15 @@
 
 mod build;
 mod core;
+mod cpp;
+mod dotnet;
 mod go;
+mod java;
 mod node;
 mod python;
+mod ruby;
+mod rust;
+mod servers;
 
 use std::process::Command;
 
@@ -19,8 +25,8 @@ use crate::function::{Function, Options};
 pub struct Runtime {
     /// As a user of it reads it.
     pub name: &'static str,
-    /// The programs that it is built and run with, `PROGRAM` or `PROGRAM >= 1.21`, on the search path or by their whole path;
-    /// where one is missing, it is skipped.
+    /// The programs and files that it is built and run with, `PROGRAM` or `PROGRAM >= 1.21`, on the search path or by their
+    /// whole path; where one is missing, it is skipped.
     pub needs: &'static [&'static str],
     /// Builds or installs it below `target/`, unless that is done, and gives the command that serves.
     pub command: fn() -> Result<Command>,
@@ -40,7 +46,18 @@ pub struct Lack {
 }
 
 /// The families, in the order of the table.
-const FAMILIES: &[&[Runtime]] = &[core::ROWS, go::ROWS, python::ROWS, node::ROWS];
+const FAMILIES: &[&[Runtime]] = &[
+    core::ROWS,
+    go::ROWS,
+    python::ROWS,
+    node::ROWS,
+    java::ROWS,
+    rust::ROWS,
+    cpp::ROWS,
+    ruby::ROWS,
+    servers::ROWS,
+    dotnet::ROWS,
+];
 
 /// Every row.
 pub fn all() -> impl Iterator<Item = &'static Runtime> {
@@ -73,6 +90,9 @@ impl Runtime {
 }
 
 fn is_there(need: &str) -> bool {
+    if need == java::VIRTUAL_THREADS {
+        return java::with_virtual_threads().is_some();
+    }
     let (program, least) = need.split_once(" >= ").unwrap_or((need, "0.0"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());

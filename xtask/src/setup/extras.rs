@@ -33,6 +33,56 @@ const EXTRAS: &[Extra] = &[
         question: &["npm", "--version"],
         packages: "^npm$",
     },
+    Extra {
+        name: "maven",
+        question: &["mvn", "--version"],
+        packages: "^maven$",
+    },
+    Extra {
+        name: "g++",
+        question: &["g++", "--version"],
+        packages: "^g\\+\\+$",
+    },
+    Extra {
+        name: "cpp-httplib",
+        question: &["test", "-f", "/usr/include/httplib.h"],
+        packages: "^libcpp-httplib-dev$",
+    },
+    Extra {
+        name: "puma",
+        question: &["puma", "--version"],
+        packages: "^puma$",
+    },
+    Extra {
+        name: "rack",
+        question: &["ruby", "-rrack", "-e", ""],
+        packages: "^ruby-rack$",
+    },
+    Extra {
+        name: "nginx",
+        question: &["nginx", "-v"],
+        packages: "^nginx-light$",
+    },
+    Extra {
+        name: "php",
+        question: &["php", "-r", "exit(PHP_VERSION_ID < 80000);"],
+        packages: "^php-cli$",
+    },
+    Extra {
+        name: "php-curl",
+        question: &["php", "-r", "exit(!extension_loaded('curl'));"],
+        packages: "^php-curl$",
+    },
+    Extra {
+        name: "php-fpm",
+        question: &["sh", "-c", "ls /usr/sbin/php-fpm*"],
+        packages: "^php-fpm$",
+    },
+    Extra {
+        name: "mono's compiler",
+        question: &["mcs", "--version"],
+        packages: "^mono-mcs$",
+    },
 ];
 
 impl Extra {
