@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 HOST = os.environ.get("HOST", "127.0.0.1")
 START_SECONDS = 20
 
@@ -35,7 +35,7 @@ def main(which):
     servers = [subprocess.Popen(command) for command in COMMANDS[which](values)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
-        wait_until_served(values["PORT"], servers)
+        wait_until_served(doors(which, values), servers)
         print("listening", values["PORT"], flush=True)
         servers[0].wait()
     finally:
@@ -74,21 +74,24 @@ def written(source, values):
     return str(path)
 
 
-def wait_until_served(port, servers):
+def doors(which, values):
+    """Where each server listens."""
+    port = (socket.AF_INET, (HOST, int(values["PORT"])))
+    return [port, (socket.AF_UNIX, values["FOLDER"] + "/fpm.socket")] if which == "php-fpm" else [port]
+
+
+def wait_until_served(doors, servers):
     deadline = time.monotonic() + START_SECONDS
-    while not answers(int(port)):
+    while not all(is_open(*door) for door in doors):
         ended = [server.args for server in servers if server.poll() is not None]
         if ended or time.monotonic() > deadline:
             sys.exit(f"not served; ended: {ended}")
         time.sleep(0.01)
 
 
-def answers(port):
-    try:
-        socket.create_connection((HOST, port), 1).close()
-        return True
-    except OSError:
-        return False
+def is_open(family, address):
+    with socket.socket(family) as probe:
+        return probe.connect_ex(address) == 0
 
 
 main(sys.argv[1])

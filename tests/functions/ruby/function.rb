@@ -23,9 +23,11 @@ def delay(query)
   text(200, "delayed #{query["ms"].to_i}\n")
 end
 
-def stream(query)
+def stream(env, query)
   sse = query["sse"].to_i != 0
   pieces = Enumerator.new do |out|
+    # Puma holds an answer's pieces back until it is complete, or for 200 ms.
+    env["puma.socket"].setsockopt(:TCP, :CORK, false)
     1.upto(query["n"].to_i) do |i|
       sleep query["ms"].to_i / 1000.0 if i > 1
       out << (sse ? "data: piece #{i}\n\n" : "piece #{i}\n")
@@ -107,7 +109,7 @@ def answer(env)
   case env["PATH_INFO"].sub(%r{\A/t/[^/]*/}, "/")
   when "/hello" then text(200, "hello from ruby\n")
   when "/delay" then delay(query)
-  when "/stream" then stream(query)
+  when "/stream" then stream(env, query)
   when "/big" then big(query)
   when "/upload" then upload(query, env["rack.input"])
   when "/error" then text(query["status"].to_i, "status #{query["status"].to_i}\n")

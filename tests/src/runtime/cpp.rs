@@ -21,7 +21,7 @@ fn command() -> Result<Command> {
     let function = source("cpp/function.cpp");
     let folder = once(
         "cpp-httplib",
-        &[function.clone()],
+        std::slice::from_ref(&function),
         &FLAGS.join(" "),
         |folder| {
             let mut compiler = Command::new("g++");

@@ -65,12 +65,17 @@ fn command(arguments: &[&str]) -> Result<Command> {
     let requirements = source("python-frameworks/requirements.txt");
     let python = python()?;
     let how = python.display().to_string();
-    let environment = once("python-packages", &[requirements.clone()], &how, |folder| {
-        run(Command::new(&python).args(["-m", "venv"]).arg(folder))?;
-        let mut pip = Command::new(folder.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--requirement"]);
-        run(pip.arg(&requirements))
-    })?;
+    let environment = once(
+        "python-packages",
+        std::slice::from_ref(&requirements),
+        &how,
+        |folder| {
+            run(Command::new(&python).args(["-m", "venv"]).arg(folder))?;
+            let mut pip = Command::new(folder.join("bin/python"));
+            pip.args(["-m", "pip", "install", "--quiet", "--requirement"]);
+            run(pip.arg(&requirements))
+        },
+    )?;
     let mut command = Command::new(environment.join("bin/python"));
     // No bytecode beside the sources.
     command.arg("-B").args(arguments);

@@ -35,7 +35,7 @@ pub fn leave(scene: &Scene) -> Result<Vec<Sent>> {
         }
         sent.push(left(&request, sent_ns));
     }
-    let request = Request::get(scene.target(2, "delay?ms=600"));
+    let request = Request::get(scene.target(2, "delay?ms=300"));
     let answers = scene.exchange(std::slice::from_ref(&request))?;
     sent.extend(sent_all(&[request], &answers));
     Ok(sent)

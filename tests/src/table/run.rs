@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use anyhow::{anyhow, ensure, Result};
 
 use super::cases::{Case, Scene, CASES};
-use super::check::{check, strays, Seen};
+use super::check::{brief, check, strays, Seen};
 use super::sent::{Calls, Sent};
 use crate::agent::{self, Agent, Backend};
 use crate::client::Connection;
@@ -129,7 +129,7 @@ fn no_strays(seen: &Seen) -> Outcome {
         .collect();
     let strays = strays(&marks, seen);
     of(match strays.first() {
-        Some(first) => Err(anyhow!("{} spans, as {first:?}", strays.len())),
+        Some(first) => Err(anyhow!("{} spans, as {}", strays.len(), brief(first))),
         None => Ok(()),
     })
 }

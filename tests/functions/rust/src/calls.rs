@@ -29,13 +29,19 @@ pub async fn fan(Query(query): Query<HashMap<String, String>>) -> String {
         tokio::spawn(async move { call(&path).await.0 })
     });
     let statuses = join_all(tasks).await.into_iter();
-    let statuses = statuses.map(|status| status.map_or_else(|_| "502".into(), |status| status.as_str().to_owned()));
+    let statuses = statuses
+        .map(|status| status.map_or_else(|_| "502".into(), |status| status.as_str().to_owned()));
     format!("fan {}\n", statuses.collect::<Vec<_>>().join(","))
 }
 
 /// `/hop`: follows a plan's node.
 pub async fn hop(headers: HeaderMap) -> (StatusCode, &'static str) {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
+    };
     match follow(header("X-Plan"), header("X-Node")).await {
         Some(()) => (StatusCode::OK, "ok\n"),
         None => (StatusCode::BAD_GATEWAY, "a child failed\n"),
@@ -49,7 +55,11 @@ async fn follow(plan: &str, index: &str) -> Option<()> {
     let children = children.split(',').filter(|child| !child.is_empty());
     if mode == "p" {
         let tasks = children.map(|child| tokio::spawn(visit(plan.to_owned(), child.to_owned())));
-        join_all(tasks).await.into_iter().map(|visited| visited.ok().flatten()).collect::<Option<()>>()?;
+        join_all(tasks)
+            .await
+            .into_iter()
+            .map(|visited| visited.ok().flatten())
+            .collect::<Option<()>>()?;
     } else {
         for child in children {
             visit(plan.to_owned(), child.to_owned()).await?;
@@ -75,7 +85,9 @@ async fn visit(plan: String, index: String) -> Option<()> {
 async fn call(path: &str) -> Answer {
     let next = std::env::var("NEXT").unwrap_or_default();
     let failed = |error| (StatusCode::BAD_GATEWAY, Bytes::from(format!("{error}\n")));
-    exchange(CLIENT.get(next + path)).await.unwrap_or_else(failed)
+    exchange(CLIENT.get(next + path))
+        .await
+        .unwrap_or_else(failed)
 }
 
 async fn exchange(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {

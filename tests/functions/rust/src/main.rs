@@ -15,10 +15,11 @@ use axum::routing::{any, get};
 use axum::{middleware, Router};
 use futures_util::{stream, StreamExt};
 use serde::Deserialize;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 /// The parameters of all routes; absent ones count as 0.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Parameters {
     ms: u64,
@@ -27,12 +28,6 @@ struct Parameters {
     bytes: usize,
     delay: u64,
     status: u16,
-}
-
-impl Default for Parameters {
-    fn default() -> Self {
-        Self { ms: 0, n: 0, sse: 0, bytes: 0, delay: 0, status: 0 }
-    }
 }
 
 static BUFFER: [u8; 65536] = [b'x'; 65536];
@@ -80,25 +75,40 @@ async fn delay(Query(parameters): Query<Parameters>) -> String {
 
 async fn stream(Query(parameters): Query<Parameters>) -> Response {
     let sse = parameters.sse != 0;
-    let kind = if sse { "text/event-stream" } else { "text/plain" };
+    let kind = if sse {
+        "text/event-stream"
+    } else {
+        "text/plain"
+    };
     let pieces = stream::iter(1..=parameters.n).then(move |i| async move {
         if i > 1 {
             sleep(Duration::from_millis(parameters.ms)).await;
         }
-        let piece = if sse { format!("data: piece {i}\n\n") } else { format!("piece {i}\n") };
+        let piece = if sse {
+            format!("data: piece {i}\n\n")
+        } else {
+            format!("piece {i}\n")
+        };
         io::Result::Ok(piece)
     });
     ([(header::CONTENT_TYPE, kind)], Body::from_stream(pieces)).into_response()
 }
 
 async fn big(Query(parameters): Query<Parameters>) -> Response {
-    of_length(parameters.bytes, stream::iter(pieces(parameters.bytes).map(Ok)))
+    of_length(
+        parameters.bytes,
+        stream::iter(pieces(parameters.bytes).map(Ok)),
+    )
 }
 
-/// Its stream breaks off, and with it the connection.
+/// Its stream breaks off, and with it the connection. hyper sends what it has when the stream has nothing yet.
 async fn abort() -> Response {
-    let broken = stream::iter([Ok(Bytes::from_static(&BUFFER[..100])), Err(io::Error::other("aborted"))]);
-    of_length(1000, broken)
+    let start = stream::iter([Ok(Bytes::from_static(&BUFFER[..100]))]);
+    let end = stream::once(async {
+        yield_now().await;
+        Err(io::Error::other("aborted"))
+    });
+    of_length(1000, start.chain(end))
 }
 
 fn pieces(bytes: usize) -> impl Iterator<Item = Bytes> {
@@ -106,8 +116,14 @@ fn pieces(bytes: usize) -> impl Iterator<Item = Bytes> {
     starts.map(move |start| Bytes::from_static(&BUFFER[..BUFFER.len().min(bytes - start)]))
 }
 
-fn of_length(bytes: usize, pieces: impl stream::Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response {
-    let headers = [(header::CONTENT_TYPE, "text/plain".to_owned()), (header::CONTENT_LENGTH, bytes.to_string())];
+fn of_length(
+    bytes: usize,
+    pieces: impl stream::Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain".to_owned()),
+        (header::CONTENT_LENGTH, bytes.to_string()),
+    ];
     (headers, Body::from_stream(pieces)).into_response()
 }
 
@@ -137,7 +153,9 @@ async fn burn(Query(parameters): Query<Parameters>) -> String {
 }
 
 async fn echo_headers(headers: HeaderMap) -> String {
-    let lines = headers.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    let lines = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
     lines.collect()
 }
 

@@ -28,12 +28,21 @@ pub async fn record(request: Request, next: Next) -> Response {
     let started_ns = clock_ns(libc::CLOCK_MONOTONIC);
     let path = request.uri().to_string();
     let answer = next.run(request).await;
-    answer.map(|body| Body::new(Recorded { body, path, started_ns }))
+    answer.map(|body| {
+        Body::new(Recorded {
+            body,
+            path,
+            started_ns,
+        })
+    })
 }
 
 /// CLOCK_MONOTONIC or a CPU clock, in nanoseconds.
 pub fn clock_ns(clock: libc::clockid_t) -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the one pointer is to a timespec of ours.
     unsafe { libc::clock_gettime(clock, &mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
@@ -41,7 +50,9 @@ pub fn clock_ns(clock: libc::clockid_t) -> u64 {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        let Some(mut truth) = TRUTH.as_ref() else { return };
+        let Some(mut truth) = TRUTH.as_ref() else {
+            return;
+        };
         let (path, pid, started_ns) = (&self.path, std::process::id(), self.started_ns);
         let ended_ns = clock_ns(libc::CLOCK_MONOTONIC);
         let line = format!("{{\"path\":\"{path}\",\"pid\":{pid},\"started_ns\":{started_ns},\"ended_ns\":{ended_ns}}}\n");
