@@ -27,6 +27,7 @@ mod growth;
 mod harness;
 mod headers;
 mod hostile;
+mod instructions;
 mod loss;
 mod open_before;
 mod probes;
