@@ -77,6 +77,8 @@ fn probes(rooms: &Rooms) -> Vec<Probe> {
             enables: probe.enables.to_owned(),
             hits: cost.map_or(0, |cost| cost.hits),
             nanoseconds_per_hit: cost.and_then(per_hit),
+            instructions: cost.and_then(|cost| cost.instructions),
+            verified_instructions: cost.and_then(|cost| cost.verified_instructions),
         }
     };
     rooms.probes.attached.iter().map(describe).collect()

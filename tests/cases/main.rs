@@ -29,6 +29,7 @@ mod harness;
 mod headers;
 mod hostile;
 mod kill;
+mod instructions;
 mod loss;
 mod open_before;
 mod probes;

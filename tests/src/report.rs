@@ -36,6 +36,8 @@ pub struct Probe {
     pub at: String,
     pub hits: u64,
     pub nanoseconds_per_hit: Option<u64>,
+    pub instructions: Option<u32>,
+    pub verified_instructions: Option<u32>,
 }
 
 /// A process that listens and is not traced.

@@ -45,10 +45,16 @@ pub struct Cost {
     pub probe: &'static str,
     pub hits: u64,
     pub nanoseconds: u64,
+    /// Instructions that the kernel keeps of it, constants folded.
+    pub instructions: Option<u32>,
+    /// Instructions that the verifier looked at, on all paths (Linux 5.16 and later).
+    pub verified_instructions: Option<u32>,
 }
 
 /// A number for each of [`loss::NAMES`].
 pub type ByReason = [u64; loss::COUNT as usize];
+/// Bytes of an instruction.
+const INSTRUCTION_BYTES: u32 = 8;
 
 /// The attached probes and their maps.
 pub struct Probes {
@@ -181,6 +187,10 @@ impl Probes {
                     probe: probe.name,
                     hits: info.run_count(),
                     nanoseconds: info.run_time().as_nanos() as u64,
+                    instructions: info
+                        .size_translated()
+                        .map(|bytes| bytes / INSTRUCTION_BYTES),
+                    verified_instructions: info.verified_instruction_count(),
                 })
             })
             .collect()

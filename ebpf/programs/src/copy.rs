@@ -129,6 +129,7 @@ pub fn copy(source: &Source, size: u32, connection: &mut Connection, scratch: &m
             left = answer;
             begun
         } else if begun == answer && begun < size {
+            scratch.io.header.flags &= !flag::TAIL;
             bytes(source, size, turn, scratch)
         } else {
             begun
