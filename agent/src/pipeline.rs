@@ -3,10 +3,11 @@
 //! Records come in; events go through decode, enrich and export in the order they happened. Questions and signals
 //! wait their turn; nothing else has any.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Context;
-use spanlet_abi::limit::{ANSWER_BYTES_MAX, TURN_BYTES_MAX};
+use spanlet_abi::limit::{ANSWER_BYTES_MAX, RING_BYTES, TURN_BYTES_MAX};
 use spanlet_abi::settings::Settings;
 use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::time::{interval, Instant, Interval};
@@ -16,7 +17,7 @@ use crate::attach::probes::{Probes, Request};
 use crate::attach::{Census, Selection};
 use crate::capture::event::HostPid;
 use crate::capture::recording::Recorder;
-use crate::capture::{Event, Reader};
+use crate::capture::{Event, Reader, Ring};
 use crate::clock::{Monotonic, WallOffset};
 use crate::config::{Config, IoBackend, Query};
 use crate::control::{Desk, Question};
@@ -92,7 +93,7 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
     let (mut rooms, ring) = Rooms::open(&config, &trial)?;
     let recorder = trial.record.as_deref().map(Recorder::create).transpose();
     let reader = Reader::new(
-        ring,
+        Ring::new(ring, RING_BYTES as usize).context("cannot map the ring buffer")?,
         config.drain_interval,
         recorder.context("cannot create the recording")?,
     )?;
@@ -181,10 +182,7 @@ async fn sleep_until(time: Option<Instant>) {
 }
 
 impl Rooms {
-    fn open(
-        config: &Config,
-        trial: &Trial,
-    ) -> anyhow::Result<(Self, aya::maps::RingBuf<aya::maps::MapData>)> {
+    fn open(config: &Config, trial: &Trial) -> anyhow::Result<(Self, OwnedFd)> {
         let select = &config.select;
         let selection = Selection::new(
             select.pids.clone(),
