@@ -1,6 +1,6 @@
 //! Comparisons of runs, and the line of a table that they make. In: runs. Out: cells.
 
-use spanlet_e2e::statistics::Spread;
+use spanlet_e2e::statistics::{middle_half, Spread};
 
 use crate::account::Account;
 use crate::beside::Beside;
@@ -39,6 +39,16 @@ pub const COLUMNS: [&str; 10] = [
     "spans",
     "the rest",
 ];
+
+impl Pair {
+    pub fn kept(&self) -> f64 {
+        self.with.per_second / self.without.per_second
+    }
+
+    pub fn added_us(&self) -> f64 {
+        self.with.function_us - self.without.function_us
+    }
+}
 
 impl Line {
     pub fn new(beside: Option<Beside>) -> Self {
@@ -87,12 +97,17 @@ impl Line {
 
     /// Requests a second: with, divided by without.
     pub fn kept(&self) -> Spread {
-        self.spread(|pair| pair.with.per_second / pair.without.per_second)
+        self.spread(Pair::kept)
     }
 
     /// CPU time of the function a request: with, less without.
     pub fn added_us(&self) -> Spread {
-        self.spread(|pair| pair.with.function_us - pair.without.function_us)
+        self.spread(Pair::added_us)
+    }
+
+    /// Half of the pairs are within.
+    pub fn middle_half(&self, value: fn(&Pair) -> f64) -> (f64, f64) {
+        middle_half(self.pairs.iter().map(value)).unwrap_or((f64::NAN, f64::NAN))
     }
 
     /// CPU time of the agent a request; `None`: there was none.

@@ -3,10 +3,10 @@
 use spanlet_e2e::sheet::Sheet;
 
 use crate::beside::Beside;
-use crate::result::Line;
+use crate::result::{Line, Pair};
 
 pub const TITLE: &str = "\
-In short, medians; in brackets what the same comparison gives without any agent (least to most), which is the error of the line
+In short, medians; in brackets what the same comparison gives without any agent (the middle half of such comparisons): the error
   floor: CPU time that empty programs on the same hooks add to a request; agent: what the agent's programs add; agent's own: CPU
   time of the agent a request, export included.";
 
@@ -44,24 +44,20 @@ pub fn rows(title: &str, lines: &[Line]) -> Vec<Vec<String>> {
     });
     let rows = agents.map(|(backend, line, floor)| {
         let (function_us, per_second) = line.without();
-        let (kept, added) = (nothing.kept(), nothing.added_us());
+        let kept = nothing.middle_half(Pair::kept);
+        let added = nothing.middle_half(Pair::added_us);
         vec![
             title.to_owned(),
             backend.to_string(),
             format!("{per_second:.0}"),
-            format!(
-                "{:.2} ({:.2} to {:.2})",
-                line.kept().median,
-                kept.least,
-                kept.most
-            ),
+            format!("{:.2} ({:.2} to {:.2})", line.kept().median, kept.0, kept.1),
             format!("{function_us:.1}"),
             format!("{:.1}", floor.added_us().median),
             format!(
                 "{:.1} ({:+.1} to {:+.1})",
                 line.added_us().median,
-                added.least,
-                added.most
+                added.0,
+                added.1
             ),
             line.agent_us()
                 .map_or_else(String::new, |agent| format!("{:.1}", agent.median)),

@@ -29,6 +29,14 @@ impl Spread {
     }
 }
 
+/// Half of the values are within: the quartiles. `None` of nothing.
+pub fn middle_half(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    Some((values[last.div_ceil(4)], values[last - last.div_ceil(4)]))
+}
+
 /// `{:.N}`: median (least to most).
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,6 +69,13 @@ mod tests {
         assert_eq!(of(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(of(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn half_of_the_values_are_in_the_middle() {
+        assert_eq!(middle_half((1..=9).map(f64::from)), Some((3.0, 7.0)));
+        assert_eq!(middle_half([5.0]), Some((5.0, 5.0)));
+        assert_eq!(middle_half([]), None);
     }
 
     #[test]
