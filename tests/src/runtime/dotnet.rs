@@ -14,12 +14,14 @@ use crate::language::python;
 
 pub const ROWS: &[Runtime] = &[Runtime {
     name: "dotnet",
-    needs: &["python3", "mcs"],
+    needs: &["python3", "mcs", X86_64],
     command,
     lacks: &[],
     is_proxy: false,
 }];
 
+/// The wheels are for this processor alone.
+const X86_64: &str = "/lib64/ld-linux-x86-64.so.2";
 /// .NET Core, and a library whose wheel carries OpenSSL.
 const WHEELS: [&str; 2] = ["dotnetcore2==3.1.23", "psycopg2-binary==2.9.9"];
 const ASSEMBLIES: &str = "dotnetcore2/bin/shared/Microsoft.NETCore.App/3.1.23";
@@ -62,7 +64,12 @@ fn command() -> Result<Command> {
 }
 
 fn install(folder: &Path) -> Result<()> {
-    let mut pip = Command::new(python()?);
+    // Debian's own Python may have no pip, but a virtual environment has.
+    let environment = folder.join("environment");
+    run(Command::new(python()?)
+        .args(["-m", "venv"])
+        .arg(&environment))?;
+    let mut pip = Command::new(environment.join("bin/python"));
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]);
     run(pip.arg(folder).args(WHEELS))?;
     let dotnet = folder.join("dotnetcore2/bin/dotnet");

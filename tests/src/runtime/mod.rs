@@ -15,6 +15,8 @@ mod ruby;
 mod rust;
 mod servers;
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -26,7 +28,7 @@ pub struct Runtime {
     /// As a user of it reads it.
     pub name: &'static str,
     /// The programs and files that it is built and run with, `PROGRAM` or `PROGRAM >= 1.21`, on the search path or by their
-    /// whole path; where one is missing, it is skipped.
+    /// whole path, whose end may be left open (`/usr/sbin/php-fpm*`); where one is missing, it is skipped.
     pub needs: &'static [&'static str],
     /// Builds or installs it below `target/`, unless that is done, and gives the command that serves.
     pub command: fn() -> Result<Command>,
@@ -93,10 +95,22 @@ fn is_there(need: &str) -> bool {
     if need == java::VIRTUAL_THREADS {
         return java::with_virtual_threads().is_some();
     }
+    if let Some(start) = need.strip_suffix('*') {
+        return begins_a_file(Path::new(start));
+    }
     let (program, least) = need.split_once(" >= ").unwrap_or((need, "0.0"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     found && (least == "0.0" || version(program) >= parse_version(least))
+}
+
+fn begins_a_file(start: &Path) -> bool {
+    let (Some(folder), Some(name)) = (start.parent(), start.file_name()) else {
+        return false;
+    };
+    let name = name.as_encoded_bytes();
+    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().as_encoded_bytes().starts_with(name))
 }
 
 /// Major and minor number, as the program says them.
@@ -144,7 +158,7 @@ mod tests {
     fn a_program_that_is_missing_is_named() {
         let runtime = Runtime {
             name: "none",
-            needs: &["sh", "/bin/sh", "no-such-program-here"],
+            needs: &["sh", "/bin/sh", "/bin/s*", "no-such-program-here"],
             command: || anyhow::bail!("not started"),
             lacks: &[],
             is_proxy: false,

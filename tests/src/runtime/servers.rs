@@ -21,7 +21,7 @@ pub const ROWS: &[Runtime] = &[
     },
     Runtime {
         name: "php-fpm",
-        needs: &["python3", "nginx", "php"],
+        needs: &["python3", "nginx", "/usr/sbin/php-fpm*"],
         command: || start("php-fpm"),
         lacks: &[Lack {
             cases: &["call", "call-8", "fan", "hop"],

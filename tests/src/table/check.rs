@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{anyhow, bail, ensure, Result};
 
 use super::sent::{Calls, Sent};
 use crate::otlp::{Kind, Span, Status};
@@ -50,8 +50,9 @@ pub fn check(case: &str, sent: &[Sent], seen: &Seen) -> Result<()> {
         let [server] = servers else {
             bail!("{} server spans of {}", servers.len(), request.path);
         };
-        described(request, server).with_context(|| brief(server))?;
-        let after = timed(request, server, seen.ahead_ns).with_context(|| brief(server))?;
+        let of_span = |error| anyhow!("{error:#}: {}", brief(server));
+        described(request, server).map_err(of_span)?;
+        let after = timed(request, server, seen.ahead_ns).map_err(of_span)?;
         // A connection is shut before it is closed, which is what ends an answer that was cut.
         late.extend((!request.is_cut).then_some(after));
         ensure!(

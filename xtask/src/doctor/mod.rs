@@ -132,6 +132,14 @@ mod tests {
     use crate::machine::fake::FakeMachine;
 
     #[test]
+    fn a_runtime_that_is_there_or_unknown_is_no_excuse() {
+        assert!(!bears_out("runtime of the weather"));
+        assert!(!bears_out("runtime the weather"));
+        // What builds this test is there.
+        assert!(!bears_out("runtime rust-tokio"));
+    }
+
+    #[test]
     fn a_bare_machine_is_told_what_to_do_about_each() {
         let machine = FakeMachine::default();
         let root = conditions(&machine)
