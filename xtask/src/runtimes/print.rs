@@ -1,7 +1,9 @@
-//! The table of runtimes as text. In: rows. Out: a table for a terminal or in Markdown, what its cells cannot say, and the
-//! tally.
+//! The table of runtimes as text. In: rows. Out: a table for a terminal or in Markdown, what its words mean, what its cells
+//! cannot say, and the tally.
 
 use std::fmt::Write;
+
+use spanlet_e2e::table::{CASES, STRAYS};
 
 use super::{columns, Cell, Row};
 
@@ -12,7 +14,7 @@ pub fn table(rows: &[Row], markdown: bool) -> String {
         lines.push(format!("|---{}|", "|:-:".repeat(columns().len())));
     }
     lines.extend(rows.iter().map(|row| line(row, markdown)));
-    lines.push(String::new());
+    lines.extend([String::new(), legend(), String::new()]);
     lines.extend(rows.iter().flat_map(|row| remarks(row, markdown)));
     lines.push(tally(rows));
     lines.join("\n") + "\n"
@@ -28,6 +30,14 @@ fn header(markdown: bool) -> String {
         let _ = write!(header, " {column:<7}");
     }
     header.trim_end().to_owned()
+}
+
+fn legend() -> String {
+    let cases = CASES
+        .iter()
+        .map(|case| format!("{}: {}", case.name, case.about));
+    let last = format!("{STRAYS}: there are no other spans");
+    cases.chain([last]).collect::<Vec<_>>().join("; ") + "."
 }
 
 fn line(row: &Row, markdown: bool) -> String {
@@ -116,10 +126,10 @@ mod tests {
         let printed = table(&[row()], false);
         let lines: Vec<_> = printed.lines().collect();
         assert!(lines[1].starts_with("one                      FAIL    -       pass    -"));
-        assert_eq!(lines[3], "one: FAIL: kept-1: sys-exit: 2 spans");
-        assert_eq!(lines[4], "one: not in kept-8, new-1: closes");
+        assert_eq!(lines[5], "one: FAIL: kept-1: sys-exit: 2 spans");
+        assert_eq!(lines[6], "one: not in kept-8, new-1: closes");
         let passed = columns().len() - 3;
-        assert_eq!(lines[5], format!("{passed} passed, 1 failed, 2 skipped"));
+        assert_eq!(lines[7], format!("{passed} passed, 1 failed, 2 skipped"));
     }
 
     #[test]
