@@ -200,11 +200,18 @@ int main() {
         int truth = open(path, O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC, 0644);
         server.set_logger([truth](const Request &request, const Response &) { record(truth, request); });
     }
+    socket_t listener = INVALID_SOCKET;
+    server.set_socket_options([&](socket_t socket) {
+        httplib::default_socket_options(socket);
+        listener = socket;
+    });
     std::string host = variable("HOST", "127.0.0.1");
     int port = std::stoi(variable("PORT", "0"));
     if (port == 0) port = server.bind_to_any_port(host);
     else if (!server.bind_to_port(host, port)) port = -1;
     if (port < 0) return perror("bind"), 1;
+    // The library lets five connections wait; more at once would be put off by seconds.
+    if (listen(listener, 1024) < 0) return perror("listen"), 1;
     std::cout << "listening " << port << std::endl;
     return server.listen_after_bind() ? 0 : 1;
 }
