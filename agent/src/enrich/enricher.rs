@@ -15,8 +15,9 @@ use super::place::Place;
 use super::process::Process;
 use super::semantic;
 use super::span::{Resource, Span};
+use super::trust::Verdict;
 use super::wire::Wire;
-use super::{parents, resource, Config};
+use super::{parents, resource, Config, Evidence};
 use crate::attach::ProcessFacts;
 use crate::capture::event::{Endpoint, HostPid, HostTid, Origin};
 use crate::clock::{Monotonic, WallOffset};
@@ -182,9 +183,8 @@ impl Enricher {
     pub fn spans(&mut self, now: Monotonic, offset: WallOffset, out: &mut Vec<Span>) {
         self.latest = self.latest.max(now);
         while let Some(mut waiting) = self.waiting.pop_front_if(|waiting| waiting.due <= now) {
-            let is_held = now.since(waiting.exchange.ended) < self.config.hold
-                && self.nodes.is_tentative(waiting.exchange.id);
-            if is_held {
+            let is_final = now.since(waiting.exchange.ended) >= self.config.hold;
+            if !self.settle(waiting.exchange.id, now, is_final) {
                 waiting.due = now.after(self.config.grace);
                 self.waiting.push_back(waiting);
             } else {
@@ -201,9 +201,36 @@ impl Enricher {
 
     /// Emits all spans.
     pub fn flush(&mut self, offset: WallOffset, out: &mut Vec<Span>) {
+        let over = |waiting: &Waiting| (waiting.exchange.process, waiting.exchange.id);
+        let all: Vec<_> = self.waiting.iter().map(over).collect();
+        all.into_iter().for_each(|(pid, id)| self.over(pid, id));
         while let Some(waiting) = self.waiting.pop_front() {
+            self.settle(waiting.exchange.id, self.latest, true);
             out.push(self.emit(waiting, offset));
         }
+    }
+
+    /// Whether what stands above an exchange can be told now. If it must be, what is not certain is taken back.
+    fn settle(&mut self, id: ExchangeId, now: Monotonic, is_final: bool) -> bool {
+        let mut doubtful = Vec::new();
+        for loose in self.nodes.loose(id) {
+            let verdict = match self.processes.get(&loose.node.process) {
+                Some(process) if loose.evidence == Evidence::Process => {
+                    process.calls.verdict(&loose.node.remote, now)
+                }
+                _ => Verdict::Open,
+            };
+            match verdict {
+                Verdict::Yes => {}
+                _ if !is_final => return false,
+                Verdict::Open => {}
+                Verdict::No => doubtful.push(loose.child),
+            }
+        }
+        for child in doubtful {
+            self.counts.undone += u64::from(self.nodes.orphan(child));
+        }
+        true
     }
 
     fn started(&mut self, started: &Started) {
@@ -251,7 +278,13 @@ impl Enricher {
                 let open = process.serving();
                 self.counts.undone += self.nodes.undo_by_process(&open, origin.time);
                 let goroutine = goroutine.map(|goroutine| goroutine.id);
-                process.serve(started.id, started.link.id, origin.thread, goroutine);
+                process.serve(
+                    started.id,
+                    started.link.id,
+                    origin.thread,
+                    goroutine,
+                    origin.time,
+                );
             }
             Side::Client => parents::ask(
                 started,
@@ -285,7 +318,7 @@ impl Enricher {
         let process = self.processes.get_mut(&exchange.process);
         let resource = process.as_ref().map(|process| process.resource.clone());
         if let (Some(node), Some(process)) = (self.nodes.get(exchange.id), process) {
-            process.ended(exchange.id, node.thread, node.goroutine);
+            process.ended(exchange.id, node.thread, node.goroutine, exchange.ended);
             let outliving = self.nodes.outliving(exchange.id, exchange.ended);
             let calls = outliving.into_iter().filter_map(|id| self.nodes.get(id));
             calls.for_each(|call| process.outlived(call, node.thread, exchange.ended));
@@ -305,10 +338,7 @@ impl Enricher {
 
     fn emit(&mut self, waiting: Waiting, offset: WallOffset) -> Span {
         let exchange = &waiting.exchange;
-        if let Some(process) = self.processes.get_mut(&exchange.process) {
-            let left = process.threads.over(exchange.id);
-            self.counts.undone += self.nodes.undo_by_threads(exchange.id, &left);
-        }
+        self.over(exchange.process, exchange.id);
         let place = match self.take(exchange.id) {
             Some(node) => Place::of(node),
             None => self.unannounced(exchange),
@@ -321,6 +351,14 @@ impl Enricher {
             None => self.resource(exchange.process),
         };
         semantic::span(exchange, place, name, resource, self.config.query, offset)
+    }
+
+    /// Nothing more will come of an exchange.
+    fn over(&mut self, pid: HostPid, id: ExchangeId) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            let left = process.threads.over(id);
+            self.counts.undone += self.nodes.undo_by_threads(id, &left);
+        }
     }
 
     fn name(&mut self, exchange: &Exchange) -> SmolStr {

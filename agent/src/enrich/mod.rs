@@ -24,6 +24,7 @@ mod service;
 pub mod span;
 mod target;
 mod threads;
+mod trust;
 mod wire;
 
 pub use config::{Config, Limits};

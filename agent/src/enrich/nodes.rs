@@ -60,6 +60,13 @@ pub struct Parent {
     pub evidence: Evidence,
 }
 
+/// A link that may still be taken back.
+pub struct Loose<'a> {
+    pub child: ExchangeId,
+    pub node: &'a Node,
+    pub evidence: Evidence,
+}
+
 /// What is known of an exchange when it starts.
 pub struct Birth {
     pub process: HostPid,
@@ -234,22 +241,29 @@ impl Nodes {
         undone
     }
 
-    /// Whether it, or what stands above it, is the work of a thread that was started for a request, and that request
-    /// is not over: it may still be undone.
-    pub fn is_tentative(&self, id: ExchangeId) -> bool {
-        let mut next = self.nodes.get(&id);
-        while let Some(node) = next {
-            let above = node.parent.as_ref().map(|parent| parent.exchange);
-            let above = above.and_then(|above| self.nodes.get(&above));
-            let evidence = node.parent.as_ref().map(|parent| parent.evidence);
-            if evidence == Some(Evidence::Thread)
-                && above.is_some_and(|above| above.thread != node.thread)
-            {
-                return true;
+    /// The links from an exchange upwards that may still be taken back: child, parent.
+    pub fn loose(&self, id: ExchangeId) -> Vec<Loose<'_>> {
+        let mut loose = Vec::new();
+        let mut next = self.nodes.get_key_value(&id);
+        while let Some((id, node)) = next {
+            let Some(link) = &node.parent else { break };
+            next = self.nodes.get_key_value(&link.exchange);
+            let is_of_other_thread = || next.is_some_and(|(_, above)| above.thread != node.thread);
+            let is_loose = match link.evidence {
+                Evidence::Process => !node.sealed,
+                Evidence::Thread => !node.sealed && is_of_other_thread(),
+                _ => false,
+            };
+            if is_loose {
+                let (child, evidence) = (*id, link.evidence);
+                loose.push(Loose {
+                    child,
+                    node,
+                    evidence,
+                });
             }
-            next = above;
         }
-        false
+        loose
     }
 
     /// The exchanges of a process that have not ended.
@@ -315,6 +329,12 @@ impl Nodes {
                 && child.started <= time
                 && child.ended.is_none_or(|ended| ended > time)
         })
+    }
+
+    /// Takes its parent from an exchange, unless a span below it has been emitted.
+    pub fn orphan(&mut self, child: ExchangeId) -> bool {
+        let parent = self.parent_of(child);
+        parent.is_some_and(|parent| self.unlink(child, parent))
     }
 
     /// Undoes a link, unless a span below it has been emitted.

@@ -11,11 +11,11 @@
 //!
 //! 3 and 4 are refused in the shadow of a loss. By thread and by process they are also refused for endpoints that the
 //! process calls by itself ([`Calls`]), and taken back when the call outlives the request; from both, the process is
-//! known better afterwards. A first call of its own that starts and ends within a request cannot be told from work for
-//! that request.
+//! known better afterwards. What is known by the process alone is judged when its span is due ([`Trust`]).
 //!
 //! [`Calls`]: super::calls::Calls
 //! [`Threads`]: super::threads::Threads
+//! [`Trust`]: super::trust::Trust
 
 use std::time::Duration;
 
@@ -236,8 +236,16 @@ fn remember(started: &Started, process: &mut Process) {
     process
         .calls
         .record(remote, origin.time, !is_fresh(started));
-    if process.serves_nothing() && !process.in_shadow(origin.time) {
-        process.calls.idle(remote, origin.thread, origin.time);
+    if process.in_shadow(origin.time) {
+        return;
+    }
+    match process.in_process() {
+        Ok(None) => process.calls.idle(remote, origin.thread, origin.time),
+        Ok(Some(_)) => {
+            let (nth, idle) = (process.served, process.idle(origin.time));
+            process.calls.nested(remote, origin.time, nth, idle);
+        }
+        Err(_) => {}
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::calls::Calls;
 use super::goroutines::Goroutines;
@@ -34,6 +35,11 @@ pub struct Process {
     pub threads: Threads,
     /// It ended then.
     pub gone: Option<Monotonic>,
+    /// Requests served so far.
+    pub served: u64,
+    /// How long it served nothing, since the first request that was seen; and since when it does again.
+    idle: Duration,
+    idle_since: Option<Monotonic>,
     by_thread: BTreeMap<(HostTid, ExchangeId), ConnectionId>,
     by_goroutine: BTreeMap<(u64, ExchangeId), ()>,
     /// The client exchanges that are open.
@@ -86,7 +92,11 @@ impl Process {
         connection: ConnectionId,
         thread: HostTid,
         goroutine: Option<u64>,
+        time: Monotonic,
     ) {
+        self.idle = self.idle(time);
+        self.idle_since = None;
+        self.served += 1;
         self.multiplexes |= is_on_another(&self.by_thread, thread, connection);
         self.by_thread.insert((thread, id), connection);
         if let Some(goroutine) = goroutine {
@@ -98,7 +108,7 @@ impl Process {
         if is_on_another(&self.calling, thread, connection) {
             // One that serves nothing is a client's loop: it says nothing of the threads that serve.
             self.multiplexes |= on(&self.by_thread, thread).next().is_some();
-            self.threads.ended(thread);
+            self.threads.mixes(thread);
         }
         self.calling.insert((thread, id), connection);
     }
@@ -113,9 +123,24 @@ impl Process {
         self.calls.idle(&call.remote, call.thread, time);
     }
 
-    pub fn ended(&mut self, id: ExchangeId, thread: HostTid, goroutine: Option<u64>) {
+    /// How long it served nothing by then.
+    pub fn idle(&self, time: Monotonic) -> Duration {
+        self.idle
+            + self
+                .idle_since
+                .map_or(Duration::ZERO, |since| time.since(since))
+    }
+
+    pub fn ended(
+        &mut self,
+        id: ExchangeId,
+        thread: HostTid,
+        goroutine: Option<u64>,
+        time: Monotonic,
+    ) {
         if self.by_thread.remove(&(thread, id)).is_some() {
             self.threads.answered(id);
+            self.idle_since = self.serves_nothing().then_some(time);
         }
         self.calling.remove(&(thread, id));
         if let Some(goroutine) = goroutine {

@@ -16,7 +16,7 @@ const THREADS_MAX: usize = 4096;
 pub enum Purpose {
     /// For this request.
     Request(ExchangeId),
-    /// For a request that was over before the thread called anything: what it calls now is no other request's work.
+    /// For a request that was over before the thread called anything: what it calls first is no other request's work.
     Past,
 }
 
@@ -24,6 +24,8 @@ pub enum Purpose {
 struct Thread {
     purpose: Purpose,
     has_called: bool,
+    /// It was seen to call over two connections at once: it works for many.
+    mixes: bool,
 }
 
 /// The threads of a process that were started for requests.
@@ -40,6 +42,7 @@ impl Threads {
             let new = purpose.map(|purpose| Thread {
                 purpose,
                 has_called: false,
+                mixes: false,
             });
             self.threads.extend(new.map(|new| (thread, new)));
         }
@@ -49,14 +52,24 @@ impl Threads {
         self.threads.remove(&thread);
     }
 
+    /// A thread called. One that calls again and again is like any other.
     pub fn called(&mut self, thread: HostTid) {
+        match self.threads.get_mut(&thread) {
+            Some(past) if past.purpose == Purpose::Past => self.ended(thread),
+            Some(known) => known.has_called = true,
+            None => {}
+        }
+    }
+
+    pub fn mixes(&mut self, thread: HostTid) {
         if let Some(thread) = self.threads.get_mut(&thread) {
-            thread.has_called = true;
+            thread.mixes = true;
         }
     }
 
     pub fn purpose(&self, thread: HostTid) -> Option<Purpose> {
-        self.threads.get(&thread).map(|thread| thread.purpose)
+        let thread = self.threads.get(&thread).filter(|thread| !thread.mixes)?;
+        Some(thread.purpose)
     }
 
     /// A request was answered: threads that have called nothing for it will not.

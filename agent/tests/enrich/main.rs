@@ -12,4 +12,5 @@ mod resources;
 mod semantics;
 mod steps;
 mod threads;
+mod trust;
 mod wires;

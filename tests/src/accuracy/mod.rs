@@ -5,6 +5,7 @@
 
 pub mod controls;
 pub mod drive;
+pub mod habits;
 pub mod plan;
 pub mod random;
 pub mod run;
@@ -12,6 +13,7 @@ pub mod score;
 pub mod spans;
 pub mod table;
 
+pub use habits::Habit;
 pub use plan::{Row, Service, Shape};
 pub use run::{Run, Setting};
 pub use score::Score;

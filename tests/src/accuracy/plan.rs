@@ -14,6 +14,12 @@ pub enum Shape {
     Chain,
     /// One function that calls four times at once, over two others.
     Fan,
+    /// One function that calls another.
+    Pair,
+    /// One that calls another by a thread of its own, and does not wait for it.
+    Background,
+    /// The same by a thread of a pool.
+    Abandon,
 }
 
 /// How long a function works before and after its calls: 3 ms in the mean.
@@ -78,11 +84,22 @@ impl Row {
         rows
     }
 
+    /// The rows of a run of another shape.
+    pub fn of(in_flight: &[usize], shape: Shape, service: Service) -> Vec<Self> {
+        let row = |in_flight: &usize| Self {
+            in_flight: *in_flight,
+            shape,
+            service,
+        };
+        in_flight.iter().map(row).collect()
+    }
+
     /// A new tree over functions at these ports.
     pub fn tree(self, ports: [u16; FUNCTIONS], names: &Names, random: &mut Random) -> Tree {
         // Each node: its function, its caller's index.
         let nodes: &[(usize, Option<usize>)] = match self.shape {
             Shape::Chain => &[(0, None), (1, Some(0)), (2, Some(1))],
+            Shape::Pair | Shape::Background | Shape::Abandon => &[(0, None), (1, Some(0))],
             Shape::Fan => &[
                 (0, None),
                 (1, Some(0)),
@@ -98,7 +115,12 @@ impl Row {
             hops.push(Hop { id, caller });
         }
         let targets: Vec<_> = hops.iter().map(|hop| names.target(*hop, random)).collect();
-        let mode = if self.shape == Shape::Fan { 'p' } else { 's' };
+        let mode = match self.shape {
+            Shape::Chain | Shape::Pair => 's',
+            Shape::Fan => 'p',
+            Shape::Background => 'b',
+            Shape::Abandon => 'a',
+        };
         let describe = |index: usize| {
             let children: Vec<_> = (0..nodes.len())
                 .filter(|child| nodes[*child].1 == Some(index))
@@ -174,6 +196,8 @@ impl fmt::Display for Shape {
         f.pad(match self {
             Self::Chain => "chain",
             Self::Fan => "fan",
+            Self::Pair => "pair",
+            Self::Background | Self::Abandon => "loose",
         })
     }
 }

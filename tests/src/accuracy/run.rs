@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::controls;
 use super::drive::{drive, Budget, Target};
+use super::habits::Habit;
 use super::plan::{Names, Row, Tree, FUNCTIONS};
 use super::score::{Index, Score};
 use super::spans;
@@ -24,6 +25,8 @@ pub struct Setting {
     pub lost_per_mille: u32,
     /// One opaque token for each request instead of ids.
     pub secret: bool,
+    /// The first function has this habit; the others are in C.
+    pub habit: Option<Habit>,
 }
 
 /// What a run gave.
@@ -31,6 +34,8 @@ pub struct Setting {
 pub struct Run {
     pub setting: Setting,
     pub scores: BTreeMap<Row, Score>,
+    /// What functions called on their own.
+    pub strays: Score,
     /// Spans of the functions that are of no request that was sent (their path was not seen, or is none of ours).
     pub spans_unnamed: usize,
     /// The share of edges that is right when ids are shuffled.
@@ -44,9 +49,7 @@ impl Setting {
             true => Names::secret(),
             false => Names::Plain,
         };
-        let functions = (0..FUNCTIONS)
-            .map(|_| Function::start(self.language, &FunctionOptions::default()))
-            .collect::<Result<Vec<_>>>()?;
+        let functions = self.functions()?;
         let ports = functions.iter().map(|function| function.address.port());
         let ports: Vec<_> = ports
             .collect::<Option<_>>()
@@ -67,6 +70,17 @@ impl Setting {
         }
         agent.finish()?;
         self.score(&sent, &collector.finish_text()?, &names, seed)
+    }
+
+    fn functions(self) -> Result<Vec<Function>> {
+        let start = |language| Function::start(language, &FunctionOptions::default());
+        let Some(habit) = self.habit else {
+            return (0..FUNCTIONS).map(|_| start(self.language)).collect();
+        };
+        let others = [start(Language::C)?, start(Language::C)?];
+        let polled = others[0].address.port().context("a port")?;
+        let first = habit.start(self.language, polled)?;
+        Ok([first].into_iter().chain(others).collect())
     }
 
     fn agent(self, pids: &[u32], collector: &Collector) -> AgentOptions {
@@ -98,6 +112,7 @@ impl Setting {
                 .iter()
                 .map(|(row, trees)| (*row, index.score(trees)))
                 .collect(),
+            strays: index.strays(),
             spans_unnamed: seen.iter().filter(|span| span.hop.is_none()).count(),
             shuffled: controls::shuffled(&seen, &trees, seed)?.recall(),
         })

@@ -72,6 +72,18 @@ impl<'a> Index<'a> {
         score
     }
 
+    /// Calls that no request caused: they have no parent, and their other end has them for one.
+    pub fn strays(&self) -> Score {
+        let mut score = Score::default();
+        for ((kind, id), spans) in &self.by_hop {
+            let hop = Hop { id: *id, caller: 0 };
+            if *kind == Kind::Client && spans.iter().any(|span| span.hop == Some(hop)) {
+                self.end(Kind::Client, hop, spans, &mut score);
+            }
+        }
+        score
+    }
+
     fn tree(&self, tree: &Tree) -> Score {
         let mut score = Score {
             traces: 1,

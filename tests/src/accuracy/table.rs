@@ -1,6 +1,6 @@
 //! The score as tables, for a terminal and as Markdown. In: runs. Out: text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::run::{Run, Setting};
@@ -38,7 +38,7 @@ pub fn totals(runs: &[Run]) -> String {
     let mut text = head();
     for run in runs {
         for in_flight in in_flights(run) {
-            for shape in [Shape::Chain, Shape::Fan] {
+            for shape in shapes(run) {
                 let score = run.total(|row| row.in_flight == in_flight && row.shape == shape);
                 let _ = writeln!(
                     text,
@@ -49,6 +49,7 @@ pub fn totals(runs: &[Run]) -> String {
                 );
             }
         }
+        text += &strays(run);
     }
     text
 }
@@ -94,10 +95,30 @@ pub fn markdown(runs: &[Run]) -> String {
     text
 }
 
+/// The calls of functions on their own, where there are any.
+pub fn strays(run: &Run) -> String {
+    match run.strays.spans_seen {
+        0 => String::new(),
+        _ => format!(
+            "{} {:>9}  {:<5}  {:<11} {}\n",
+            what(&run.setting),
+            "",
+            "own",
+            "",
+            figures(&run.strays)
+        ),
+    }
+}
+
 fn in_flights(run: &Run) -> Vec<usize> {
     let mut all: Vec<_> = run.scores.keys().map(|row| row.in_flight).collect();
     all.dedup();
     all
+}
+
+fn shapes(run: &Run) -> Vec<Shape> {
+    let all: BTreeSet<_> = run.scores.keys().map(|row| row.shape).collect();
+    all.into_iter().collect()
 }
 
 fn name(setting: &Setting) -> String {
@@ -106,7 +127,10 @@ fn name(setting: &Setting) -> String {
     } else {
         ""
     };
-    format!("{}{secret}", setting.language.name())
+    match setting.habit {
+        None => format!("{}{secret}", setting.language.name()),
+        Some(habit) => format!("{} {habit}", setting.language.name()),
+    }
 }
 
 fn what(setting: &Setting) -> String {
@@ -115,6 +139,7 @@ fn what(setting: &Setting) -> String {
         true => "ids encrypted".to_owned(),
         false => setting.backend.to_string(),
     };
+    let backend = setting.habit.map_or(backend, |habit| habit.to_string());
     format!("{:<10} {backend:<18} {lost:>3} %", setting.language.name())
 }
 
