@@ -9,6 +9,7 @@ mod e2e;
 mod libtest;
 mod machine;
 mod paths;
+mod profile;
 mod run;
 mod setup;
 mod step;
@@ -48,6 +49,8 @@ enum Verb {
     E2e(e2e::Options),
     /// Measure what tracing costs, with and without the agent in turn
     Bench(bench::Options),
+    /// Count what the agent spends on a request, room by room, and compare it with what it was
+    Profile,
     /// What continuous integration runs: the same as test
     Ci,
 }
@@ -74,5 +77,9 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Test | Verb::Ci => test::test(),
         Verb::E2e(options) => e2e::e2e(options),
         Verb::Bench(options) => bench::bench(&options),
+        Verb::Profile => {
+            setup::setup(setup::Purpose::Profile)?;
+            profile::profile()
+        }
     }
 }

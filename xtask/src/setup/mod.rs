@@ -35,6 +35,8 @@ pub enum Purpose {
     Static,
     /// The same as build, and the functions and the collector of the end-to-end tests
     Test,
+    /// What counts the agent's instructions
+    Profile,
     /// All of it, and a load generator
     All,
 }
@@ -47,6 +49,7 @@ enum Part {
     DemoRuntimes,
     Runtimes,
     Load,
+    Counter,
     Collector,
 }
 
@@ -71,8 +74,11 @@ fn parts(what: Purpose) -> &'static [Part] {
         Purpose::Build => &[Toolchain, BpfLinker],
         Purpose::Demo => &[Toolchain, BpfLinker, DemoRuntimes],
         Purpose::Static => &[Toolchain, BpfLinker, Musl],
-        Purpose::Test => &[Toolchain, BpfLinker, Runtimes, Collector],
-        Purpose::All => &[Toolchain, BpfLinker, Musl, Runtimes, Load, Collector],
+        Purpose::Test => &[Toolchain, BpfLinker, Runtimes, Counter, Collector],
+        Purpose::Profile => &[Counter],
+        Purpose::All => &[
+            Toolchain, BpfLinker, Musl, Runtimes, Load, Counter, Collector,
+        ],
     }
 }
 
@@ -83,6 +89,7 @@ fn name(part: Part) -> &'static str {
         Part::Musl => "setup: musl",
         Part::DemoRuntimes | Part::Runtimes => "setup: runtimes",
         Part::Load => "setup: load generator",
+        Part::Counter => "setup: valgrind",
         Part::Collector => "setup: collector",
     }
 }
@@ -94,7 +101,8 @@ fn bring(part: Part, apt: &Apt<ThisMachine>) -> Result<Outcome> {
         Part::Musl => musl::musl(&ThisMachine, apt),
         Part::DemoRuntimes => runtimes::runtimes(runtimes::of_demo(), &ThisMachine, apt),
         Part::Runtimes => runtimes::runtimes(&RUNTIMES, &ThisMachine, apt),
-        Part::Load => runtimes::load_generator(&ThisMachine, apt),
+        Part::Load => runtimes::program("wrk", &ThisMachine, apt),
+        Part::Counter => runtimes::program("valgrind", &ThisMachine, apt),
         Part::Collector => collector::collector(&ThisMachine),
     }
 }
