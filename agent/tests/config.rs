@@ -147,7 +147,7 @@ fn faults_say_what_to_do() {
     assert_eq!(
         message,
         "the configuration has faults\
-         \n  OTEL_EXPORTER_OTLP_COMPRESSION: `zip` is not known; give none, gzip or zstd\
+         \n  OTEL_EXPORTER_OTLP_COMPRESSION: `zip` is not known; give none or gzip or zstd\
          \n  select: nothing is selected: give --pid, --exec, --port or --all, or the same in the file"
     );
 }
