@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod enrich;
 pub mod export;
 mod hash;
+pub mod memory;
 pub mod pipeline;
 pub mod report;
 mod tally;

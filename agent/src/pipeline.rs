@@ -25,10 +25,12 @@ use crate::decode::{Decoder, Step};
 use crate::enrich::{self, Enricher, Span};
 use crate::export::Exporter;
 use crate::telemetry::Reporter;
-use crate::{answer, decode, tally};
+use crate::{answer, decode, memory, tally};
 
 /// Events taken before anything else has its turn.
-const EVENTS_AT_ONCE: usize = 65536;
+const EVENTS_MAX: usize = 65536;
+/// Events that go through all rooms before the next ones: what is made of them takes memory at the same time.
+const EVENTS_AT_ONCE: usize = 2048;
 /// How long a stop may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long `spanlet probes` measures what probes cost. Only then, because measuring costs too.
@@ -120,6 +122,7 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
         rooms.census.tracked().count(),
         rooms.probes.back_end.name()
     );
+    memory::give_back();
     loop {
         match inputs.next().await {
             Input::Records => rooms.records(&mut inputs.reader),
@@ -128,6 +131,7 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
             Input::Report => {
                 rooms.wall = WallOffset::measure();
                 rooms.reconcile();
+                memory::give_back();
                 if let Some(reporter) = &reporter {
                     reporter.report(tally::snapshot(&rooms, &inputs.reader), rooms.now());
                 }
@@ -220,6 +224,14 @@ impl Rooms {
     fn records(&mut self, reader: &mut Reader) {
         #[cfg(feature = "probe-log")]
         self.probes.flush_log();
+        let mut taken = 0;
+        while taken < EVENTS_MAX && self.some_records(reader) {
+            taken += EVENTS_AT_ONCE;
+        }
+    }
+
+    /// Whether there may be more.
+    fn some_records(&mut self, reader: &mut Reader) -> bool {
         let mut latest = Monotonic::default();
         let taken = reader.drain(EVENTS_AT_ONCE, |event| {
             latest = latest.max(self.event(event));
@@ -234,6 +246,7 @@ impl Rooms {
         let mut spans = Vec::new();
         self.enricher.spans(now, self.wall, &mut spans);
         self.exporter.offer(spans);
+        taken == EVENTS_AT_ONCE
     }
 
     /// Gives the event's time.

@@ -11,6 +11,7 @@ mod fuzz;
 mod libtest;
 mod machine;
 mod paths;
+mod profile;
 mod run;
 mod runtimes;
 mod sanitize;
@@ -60,6 +61,8 @@ enum Verb {
     Fuzz(fuzz::Options),
     /// Run the agent's tests with AddressSanitizer
     Sanitize,
+    /// Count what the agent spends on a request, room by room, and compare it with what it was
+    Profile,
     /// What continuous integration runs: the same as test
     Ci,
 }
@@ -90,5 +93,9 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Bench(options) => bench::bench(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Sanitize => sanitize::sanitize(),
+        Verb::Profile => {
+            setup::setup(setup::Purpose::Profile)?;
+            profile::profile()
+        }
     }
 }

@@ -57,7 +57,7 @@ pub fn span(
     offset: WallOffset,
 ) -> Span {
     let error = error_type(exchange);
-    let mut attributes = Vec::with_capacity(32);
+    let mut attributes = Vec::with_capacity(24);
     request(exchange, query, &mut attributes);
     network(exchange, &mut attributes);
     answer(exchange, error.as_deref(), &mut attributes);

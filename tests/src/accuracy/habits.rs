@@ -72,7 +72,7 @@ impl Habit {
         if self == Self::LazyPoll {
             command.env("LAZY", "1");
         }
-        Function::start_as(language, command, &Options::default())
+        Function::start_as(language.name(), command, &Options::default())
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Purpose {
     Static,
     /// The same as build, and the functions and the collector of the end-to-end tests
     Test,
+    /// What counts the agent's instructions
+    Profile,
     /// All of it, and a load generator
     All,
 }
@@ -49,7 +51,7 @@ enum Part {
     Runtimes,
     Extras,
     Functions,
-    Load,
+    Counter,
     Collector,
 }
 
@@ -74,9 +76,12 @@ fn parts(what: Purpose) -> &'static [Part] {
         Purpose::Build => &[Toolchain, BpfLinker],
         Purpose::Demo => &[Toolchain, BpfLinker, DemoRuntimes],
         Purpose::Static => &[Toolchain, BpfLinker, Musl],
-        Purpose::Test => &[Toolchain, BpfLinker, Runtimes, Extras, Functions, Collector],
+        Purpose::Test => &[
+            Toolchain, BpfLinker, Runtimes, Extras, Functions, Counter, Collector,
+        ],
+        Purpose::Profile => &[Counter],
         Purpose::All => &[
-            Toolchain, BpfLinker, Musl, Runtimes, Extras, Functions, Load, Collector,
+            Toolchain, BpfLinker, Musl, Runtimes, Extras, Functions, Counter, Collector,
         ],
     }
 }
@@ -89,7 +94,7 @@ fn name(part: Part) -> &'static str {
         Part::DemoRuntimes | Part::Runtimes => "setup: runtimes",
         Part::Extras => "setup: more runtimes",
         Part::Functions => "setup: functions",
-        Part::Load => "setup: load generator",
+        Part::Counter => "setup: valgrind",
         Part::Collector => "setup: collector",
     }
 }
@@ -103,7 +108,7 @@ fn bring(part: Part, apt: &Apt<ThisMachine>) -> Result<Outcome> {
         Part::Runtimes => runtimes::runtimes(&RUNTIMES, &ThisMachine, apt),
         Part::Extras => extras::extras(&ThisMachine, apt),
         Part::Functions => extras::functions(),
-        Part::Load => runtimes::load_generator(&ThisMachine, apt),
+        Part::Counter => runtimes::program("valgrind", &ThisMachine, apt),
         Part::Collector => collector::collector(&ThisMachine),
     }
 }

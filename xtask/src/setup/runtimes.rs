@@ -90,13 +90,13 @@ pub fn runtimes<M: Machine>(wanted: &[Runtime], machine: &M, apt: &Apt<M>) -> Re
     })
 }
 
-/// wrk, for load.
-pub fn load_generator<M: Machine>(machine: &M, apt: &Apt<M>) -> Result<Outcome> {
-    if machine.find("wrk").is_some() {
-        return Ok(Outcome::AlreadyThere("wrk".into()));
+/// A program whose package has its name.
+pub fn program<M: Machine>(name: &str, machine: &M, apt: &Apt<M>) -> Result<Outcome> {
+    if machine.find(name).is_some() {
+        return Ok(Outcome::AlreadyThere(name.into()));
     }
-    apt.install(&["wrk".into()])?;
-    Ok(Outcome::Done("wrk".into()))
+    apt.install(&[name.into()])?;
+    Ok(Outcome::Done(name.into()))
 }
 
 fn install<M: Machine>(runtime: &Runtime, machine: &M, apt: &Apt<M>) -> Result<()> {
