@@ -14,6 +14,7 @@ macro_rules! on_each_back_end {
     };
 }
 
+mod accuracy;
 mod attributes;
 mod basics;
 mod broken;
