@@ -62,6 +62,9 @@ fn main() -> Result<()> {
         "markdown" => print!("{}", table::markdown(&runs)),
         _ => print!("{}", table::totals(&runs)),
     }
+    let shuffled = runs.iter().filter_map(|run| run.shuffled);
+    let most = 100.0 * shuffled.fold(0.0, f64::max);
+    println!("\nControl: with the ids of the spans shuffled, {most:.2} % of the edges are right at most.");
     verdict(&runs)
 }
 
@@ -80,13 +83,7 @@ fn chosen(names: &[String]) -> Result<Vec<Language>> {
 
 /// All runs of a runtime.
 fn runtime(language: Language, extent: &Extent, seed: u64, runs: &mut Vec<Run>) -> Result<()> {
-    let plain = Setting {
-        language,
-        backend: Backend::SocketTracepoints,
-        lost_per_mille: 0,
-        secret: false,
-        habit: None,
-    };
+    let plain = Setting::plain(language);
     let all = Row::all(extent.in_flight, extent.services);
     let some = Row::all(extent.in_flight, &[Service::Exponential]);
     let few = Row::all(&extent.in_flight[..2], &[Service::Exponential]);
@@ -115,13 +112,7 @@ fn habits(language: Language, extent: &Extent, seed: u64, runs: &mut Vec<Run>) -
         if !habit.is_of(language) {
             continue;
         }
-        let setting = Setting {
-            language,
-            backend: Backend::SocketTracepoints,
-            lost_per_mille: 0,
-            secret: false,
-            habit: Some(habit),
-        };
+        let setting = with(Setting::plain(language), |to| to.habit = Some(habit));
         let rows = [Service::Constant, Service::Exponential]
             .map(|service| Row::of(&[1, 4, 16], habit.shape(), service))
             .concat();

@@ -15,6 +15,7 @@ macro_rules! on_each_back_end {
 }
 
 mod accounting;
+mod accuracy;
 mod attributes;
 mod basics;
 mod broken;

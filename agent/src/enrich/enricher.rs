@@ -223,8 +223,8 @@ impl Enricher {
             match verdict {
                 Verdict::Yes => {}
                 _ if !is_final => return false,
-                Verdict::Open => {}
-                Verdict::No => doubtful.push(loose.child),
+                Verdict::Open if !loose.node.is_doubtful => {}
+                Verdict::Open | Verdict::No => doubtful.push(loose.child),
             }
         }
         for child in doubtful {

@@ -39,6 +39,8 @@ pub struct Node {
     pub parent: Option<Parent>,
     /// That parent is the only one that its process served then.
     pub is_only: bool,
+    /// A thread that may go on by itself called: the process alone is no evidence unless it is trusted.
+    pub is_doubtful: bool,
     /// What it was part of may have been missed: it is no parent of what is not seen on its own connection.
     pub unsure: bool,
     /// The trace it has without a parent that the agent found: that of its context, else its own.
@@ -96,6 +98,7 @@ impl Node {
             context: birth.context,
             parent: None,
             is_only: false,
+            is_doubtful: false,
             unsure: false,
             own_trace: birth.trace,
             depth: 1,
@@ -142,6 +145,12 @@ impl Nodes {
     pub fn only(&mut self, id: ExchangeId) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.is_only = true;
+        }
+    }
+
+    pub fn doubt(&mut self, id: ExchangeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.is_doubtful = true;
         }
     }
 

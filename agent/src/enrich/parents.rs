@@ -50,6 +50,9 @@ pub fn ask(
     if is_born_for_one && by_process(started, process).is_ok_and(|only| only.is_some()) {
         nodes.only(started.id);
     }
+    if process.threads.is_left(started.origin.thread) {
+        nodes.doubt(started.id);
+    }
     process.threads.called(started.origin.thread);
     remember(started, process);
     let context = nodes.get(started.id).and_then(|node| node.context.as_ref());

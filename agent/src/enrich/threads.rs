@@ -16,7 +16,7 @@ const THREADS_MAX: usize = 4096;
 pub enum Purpose {
     /// For this request.
     Request(ExchangeId),
-    /// For a request that was over before the thread called anything: what it calls first is no other request's work.
+    /// For a request that is over: what it calls first after that is no other request's work, unless it called before.
     Past,
 }
 
@@ -52,12 +52,9 @@ impl Threads {
         self.threads.remove(&thread);
     }
 
-    /// A thread called. One that calls again and again is like any other.
     pub fn called(&mut self, thread: HostTid) {
-        match self.threads.get_mut(&thread) {
-            Some(past) if past.purpose == Purpose::Past => self.ended(thread),
-            Some(known) => known.has_called = true,
-            None => {}
+        if let Some(thread) = self.threads.get_mut(&thread) {
+            thread.has_called = true;
         }
     }
 
@@ -67,9 +64,17 @@ impl Threads {
         }
     }
 
+    /// None for a thread that calls again and again, whoever started it.
     pub fn purpose(&self, thread: HostTid) -> Option<Purpose> {
         let thread = self.threads.get(&thread).filter(|thread| !thread.mixes)?;
-        Some(thread.purpose)
+        let goes_on = thread.purpose == Purpose::Past && thread.has_called;
+        (!goes_on).then_some(thread.purpose)
+    }
+
+    /// Whether a thread was started for a request that is over: one of a pool, or a loop that the request began.
+    pub fn is_left(&self, thread: HostTid) -> bool {
+        let thread = self.threads.get(&thread);
+        thread.is_some_and(|thread| thread.purpose == Purpose::Past)
     }
 
     /// A request was answered: threads that have called nothing for it will not.
@@ -83,10 +88,13 @@ impl Threads {
 
     /// A request is over for good. Its threads that have not ended are no longer its own; they are returned.
     pub fn over(&mut self, request: ExchangeId) -> Vec<HostTid> {
-        let purpose = Purpose::Request(request);
-        let left = self
-            .threads
-            .extract_if(.., |_, thread| thread.purpose == purpose);
-        left.map(|(thread, _)| thread).collect()
+        let mut left = Vec::new();
+        for (id, thread) in &mut self.threads {
+            if thread.purpose == Purpose::Request(request) {
+                thread.purpose = Purpose::Past;
+                left.push(*id);
+            }
+        }
+        left
     }
 }

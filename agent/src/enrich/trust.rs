@@ -8,10 +8,15 @@ use std::time::Duration;
 
 use crate::clock::Monotonic;
 
-/// Trust that is enough: by chance, it comes once in 2^9 times.
-const BITS_ENOUGH: u32 = 9;
-/// Bits that one call can earn by the time that nothing was served: more than one call is needed in any case.
+/// Trust that is enough. A bit: what a poll does by chance every other time. Less costs no parents, only time: what is
+/// not trusted waits.
+const BITS_ENOUGH: u32 = 16;
+/// Calls for one poll among them: the time that nothing was served tells of a poll, not of each call.
+const CALLS_A_POLL: u32 = 8;
+/// Bits that one call can earn by that time, before they are shared out.
 const BITS_A_CALL_MAX: u32 = 3;
+/// More are not counted.
+const BITS_MAX: u32 = 1 << 16;
 /// Doubts after which the process is taken to call by itself.
 const DOUBTS_MAX: u32 = 3;
 /// Doubts within this time are one: an agent that starts under load sees calls whose requests it missed.
@@ -55,7 +60,8 @@ impl Trust {
             let passed = time.since(last).as_secs_f64();
             let served = passed - idle.saturating_sub(idle_then).as_secs_f64();
             let bits = (passed / served.max(f64::EPSILON)).log2();
-            self.exposed += (bits.max(0.0) as u32).min(BITS_A_CALL_MAX);
+            self.exposed =
+                (self.exposed + (bits.max(0.0) as u32).min(BITS_A_CALL_MAX)).min(BITS_MAX);
         }
     }
 
@@ -87,7 +93,7 @@ impl Trust {
             0
         };
         let enough = BITS_ENOUGH << doubts.min(DOUBTS_MAX);
-        match self.regular + self.exposed {
+        match self.regular + self.exposed / CALLS_A_POLL {
             _ if doubts >= DOUBTS_MAX => Verdict::No,
             bits if bits >= enough => Verdict::Yes,
             _ if doubts > 0 => Verdict::No,
@@ -115,7 +121,7 @@ impl Trust {
         self.usual = Some(*calls);
         self.request = Some((nth, 1));
         if is_next && is_usual {
-            self.regular = (self.regular + 1).min(1 << 16);
+            self.regular = (self.regular + 1).min(BITS_MAX);
         } else {
             self.regular = 0;
         }

@@ -39,7 +39,7 @@ fn what_each_request_does_is_soon_told_at_once() {
     let mut world = node();
     let now = serve(&mut world, 20, 0, |_| vec![3, 6]);
     world.wait(now + 150);
-    assert_eq!(world.spans.len(), 60, "nothing waits");
+    assert_eq!(world.spans.len(), 60, "nothing waits any longer");
     for request in 1..=20 {
         world.assert_parent(request * 100 + 1, request * 100, "process");
         world.assert_parent(request * 100 + 2, request * 100, "process");
@@ -49,12 +49,12 @@ fn what_each_request_does_is_soon_told_at_once() {
 #[test]
 fn what_never_happens_while_nothing_is_served_is_told_at_once() {
     let mut world = node();
-    let now = serve(&mut world, 12, 190, |request| {
+    let now = serve(&mut world, 90, 190, |request| {
         (0..request % 3).map(|number| 2 + number).collect()
     });
     world.wait(now + 150);
-    assert_eq!(world.spans.len(), 12 + 12, "nothing waits");
-    for request in [1, 2, 4, 5, 11] {
+    assert_eq!(world.spans.len(), 90 + 90, "nothing waits any longer");
+    for request in [1, 2, 4, 5, 11, 89] {
         world.assert_parent(request * 100 + 1, request * 100, "process");
     }
 }
@@ -77,10 +77,10 @@ fn a_poll_that_falls_into_requests_is_taken_back_when_one_falls_between() {
 fn one_call_while_nothing_was_served_costs_parents_only_until_trust_is_earned_anew() {
     let mut world = node();
     world.run(client(1, 0), 1);
-    let now = serve(&mut world, 40, 5, |_| vec![5]);
+    let now = serve(&mut world, 60, 5, |_| vec![5]);
     world.end(now);
     world.assert_root(1);
-    world.assert_parent(4001, 4000, "process");
+    world.assert_parent(6001, 6000, "process");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! Out: a score for each row.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -15,6 +16,8 @@ use crate::agent::{Agent, Backend, Options as AgentOptions, Protocol};
 use crate::collector::Collector;
 use crate::function::{Function, Options as FunctionOptions};
 use crate::language::Language;
+
+const WARM_UP_ROOTS: usize = 20;
 
 /// What a run is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +41,22 @@ pub struct Run {
     pub strays: Score,
     /// Spans of the functions that are of no request that was sent (their path was not seen, or is none of ours).
     pub spans_unnamed: usize,
-    /// The share of edges that is right when ids are shuffled.
-    pub shuffled: f64,
+    /// The share of edges that is right when ids are shuffled; not looked at for habits, whose spans are few.
+    pub shuffled: Option<f64>,
 }
 
 impl Setting {
+    /// The usual back end, and nothing done on purpose.
+    pub fn plain(language: Language) -> Self {
+        Self {
+            language,
+            backend: Backend::SocketTracepoints,
+            lost_per_mille: 0,
+            secret: false,
+            habit: None,
+        }
+    }
+
     /// Runs it.
     pub fn run(self, rows: &[Row], budget: Budget, seed: u64) -> Result<Run> {
         let names = match self.secret {
@@ -54,14 +68,17 @@ impl Setting {
         let ports: Vec<_> = ports
             .collect::<Option<_>>()
             .context("functions without ports")?;
-        let collector = Collector::start()?;
-        let pids: Vec<_> = functions.iter().map(Function::pid).collect();
-        let agent = Agent::start(&self.agent(&pids, &collector))?;
         let target = Target {
             address: &functions[0].address,
             ports: [ports[0], ports[1], ports[2]],
             names: &names,
         };
+        if self.habit.is_none() {
+            warm_up(rows, &target, seed)?;
+        }
+        let collector = Collector::start()?;
+        let pids: Vec<_> = functions.iter().map(Function::pid).collect();
+        let agent = Agent::start(&self.agent(&pids, &collector))?;
         let mut sent = BTreeMap::new();
         for (index, row) in rows.iter().enumerate() {
             let trees = drive(*row, &target, budget, seed ^ (index as u64) << 48)
@@ -106,6 +123,10 @@ impl Setting {
         let seen = spans::read(text, names)?;
         let index = Index::new(&seen);
         let trees: Vec<_> = sent.values().flatten().cloned().collect();
+        let shuffled = match self.habit {
+            None => Some(controls::shuffled(&seen, &trees, seed)?.recall()),
+            Some(_) => None,
+        };
         Ok(Run {
             setting: self,
             scores: sent
@@ -114,9 +135,21 @@ impl Setting {
                 .collect(),
             strays: index.strays(),
             spans_unnamed: seen.iter().filter(|span| span.hop.is_none()).count(),
-            shuffled: controls::shuffled(&seen, &trees, seed)?.recall(),
+            shuffled,
         })
     }
+}
+
+/// The agent comes to functions that have run for a while: what they load and start at their first requests is there.
+fn warm_up(rows: &[Row], target: &Target<'_>, seed: u64) -> Result<()> {
+    let budget = Budget {
+        time: Duration::ZERO,
+        roots: WARM_UP_ROOTS,
+    };
+    for row in rows.iter().filter(|row| row.in_flight == 1) {
+        drive(*row, target, budget, !seed).with_context(|| "warm up")?;
+    }
+    Ok(())
 }
 
 impl Run {

@@ -1,0 +1,107 @@
+//! Parents of random trees, scored as `cargo xtask accuracy --quick` does: none may be wrong, and few missing where one
+//! request is open or threads wait.
+
+use std::time::Duration;
+
+use anyhow::{ensure, Result};
+use spanlet_e2e::accuracy::drive::Budget;
+use spanlet_e2e::accuracy::{Habit, Row, Run, Service, Setting, Shape};
+use spanlet_e2e::agent::Backend;
+use spanlet_e2e::language::Language;
+
+const SEED: u64 = 7;
+const RECALL_MIN: f64 = 0.99;
+const BUDGET: Budget = Budget {
+    time: Duration::from_millis(400),
+    roots: 10,
+};
+
+macro_rules! in_every_language {
+    ($($language:ident: $variant:ident),*) => {$(
+        #[test]
+        fn $language() -> Result<()> { scored(Language::$variant) }
+    )*};
+}
+
+in_every_language!(go: Go, python: Python, node: Node, java: Java, c: C);
+
+/// Whether each thread serves one request and makes its calls, or starts the threads that do.
+fn threads_call(language: Language, shape: Shape) -> bool {
+    match language {
+        Language::Python | Language::C => true,
+        Language::Java => shape == Shape::Chain,
+        Language::Go | Language::Node => false,
+    }
+}
+
+fn scored(language: Language) -> Result<()> {
+    let setting = Setting::plain(language);
+    let run = setting.run(&Row::all(&[1, 8], &[Service::Exponential]), BUDGET, SEED)?;
+    none_wrong(&run)?;
+    for (row, score) in &run.scores {
+        ensure!(
+            score.network.recall() >= RECALL_MIN,
+            "{row:?}: over the network {:.4} of the parents were found",
+            score.network.recall()
+        );
+        let is_certain = row.in_flight == 1 || threads_call(language, row.shape);
+        ensure!(
+            !is_certain || score.process.recall() >= RECALL_MIN,
+            "{row:?}: within processes {:.4} of the parents were found",
+            score.process.recall()
+        );
+    }
+    Ok(())
+}
+
+fn none_wrong(run: &Run) -> Result<()> {
+    let mut all = run.total(|_| true);
+    all += run.strays.clone();
+    let wrong = all.wrong;
+    ensure!(wrong.is_empty(), "{:?}: wrong: {wrong:?}", run.setting);
+    Ok(())
+}
+
+#[test]
+fn losses_cost_parents_and_make_none() -> Result<()> {
+    for lost_per_mille in [10, 100] {
+        let setting = Setting {
+            lost_per_mille,
+            ..Setting::plain(Language::Python)
+        };
+        let rows = Row::all(&[1, 8], &[Service::Exponential]);
+        none_wrong(&setting.run(&rows, BUDGET, SEED)?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_other_back_end_scores_as_well() -> Result<()> {
+    let setting = Setting {
+        backend: Backend::SysExit,
+        ..Setting::plain(Language::C)
+    };
+    let run = setting.run(&Row::all(&[1, 8], &[Service::Exponential]), BUDGET, SEED)?;
+    none_wrong(&run)?;
+    let recall = run.total(|_| true).recall();
+    ensure!(
+        recall >= RECALL_MIN,
+        "{recall:.4} of the parents were found"
+    );
+    Ok(())
+}
+
+#[test]
+fn habits_that_mislead_make_no_wrong_parents() -> Result<()> {
+    for language in [Language::Python, Language::Node] {
+        for habit in Habit::ALL.into_iter().filter(|habit| habit.is_of(language)) {
+            let setting = Setting {
+                habit: Some(habit),
+                ..Setting::plain(language)
+            };
+            let rows = Row::of(&[1, 4], habit.shape(), Service::Exponential);
+            none_wrong(&setting.run(&rows, BUDGET, SEED)?)?;
+        }
+    }
+    Ok(())
+}
