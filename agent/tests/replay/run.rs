@@ -39,6 +39,8 @@ pub struct Replay {
     /// The most bytes that the decoder held.
     pub held_bytes: usize,
     pub counts: enrich::Counts,
+    /// Of the decoder.
+    pub noted: decode::Counts,
 }
 
 /// Replays records.
@@ -200,6 +202,7 @@ impl Rooms {
             told: told.collect(),
             held_bytes: self.held_bytes,
             counts: self.enricher.counts(),
+            noted: self.decoder.counts(),
         }
     }
 }

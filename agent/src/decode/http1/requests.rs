@@ -44,6 +44,10 @@ impl Requests {
 impl Conversation {
     pub(super) fn request_call(&mut self, scene: &mut Scene<'_>) {
         let io = scene.io;
+        if io.turn_start && !io.data.is_empty() {
+            self.end_turn(scene.books);
+            self.unread = self.side == Side::Server;
+        }
         let cut = self.request_stream.cut(io);
         count_cut(&cut, scene);
         self.fresh &= cut.lost == 0;
@@ -181,6 +185,7 @@ impl Conversation {
                 None
             }
             Read::None => {
+                self.unread = false;
                 self.not_a_request(scene, sought);
                 None
             }
@@ -224,6 +229,7 @@ impl Conversation {
             self.answers_before(scene);
         }
         self.requests = Requests::Seek;
+        self.unread = false;
         let sender = head.request.user_agent.as_deref();
         if self.side == Side::Server && sender.is_some_and(|name| name.starts_with(DELIVERER)) {
             self.fate = Fate::Upgraded;
