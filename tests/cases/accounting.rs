@@ -128,7 +128,7 @@ fn a_full_table_of_processes(backend: Backend) -> Result<()> {
         .try_for_each(|function| load(function, 0..500, 4, "hello"))?;
     let report = quiet(&agent)?;
     let missed = report.counter("spanlet.processes.missed", "table_full");
-    ensure!(missed == Some(1), "processes missed: {missed:?}");
+    ensure!(matches!(missed, Some(1..)), "processes missed: {missed:?}");
     let traced: Vec<_> = report.processes.iter().map(|process| process.pid).collect();
     ensure!(traced.len() == 1, "{traced:?}");
     let function = functions.iter().find(|function| traced == [function.pid()]);
@@ -270,10 +270,12 @@ fn lost_requests(report: &Report, reason: &str) -> u64 {
     lost.unwrap_or_default()
 }
 
+/// By the kernel side, and by the decoder where the rest of a head was lost.
 fn all_lost_requests(report: &Report) -> u64 {
     let counters = report.counters.iter();
     let lost = counters.filter(|counter| counter.room == "spanlet.kernel.requests_lost");
-    lost.map(|counter| counter.value).sum()
+    let unread = report.counter("spanlet.decode.noted", "unread_requests");
+    lost.map(|counter| counter.value).sum::<u64>() + unread.unwrap_or_default()
 }
 
 /// Spans delivered and dropped by an output, as the agent says at its end.
