@@ -51,7 +51,7 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
             .iter()
             .map(|probe| probe.name.to_owned())
             .collect(),
-        records: state.records,
+        records: tracked.records,
         losses: state.losses.into(),
         spans: tracked.spans,
         opaque_connections: tracked.opaque,
@@ -77,6 +77,8 @@ fn probes(rooms: &Rooms) -> Vec<Probe> {
             enables: probe.enables.to_owned(),
             hits: cost.map_or(0, |cost| cost.hits),
             nanoseconds_per_hit: cost.and_then(per_hit),
+            instructions: cost.and_then(|cost| cost.instructions),
+            verified_instructions: cost.and_then(|cost| cost.verified_instructions),
         }
     };
     rooms.probes.attached.iter().map(describe).collect()

@@ -15,6 +15,8 @@ pub mod decode;
 pub mod doctor;
 pub mod enrich;
 pub mod export;
+mod hash;
+pub mod memory;
 pub mod pipeline;
 pub mod report;
 mod tally;

@@ -7,7 +7,7 @@ use clap::Parser;
 use spanlet::cli::{Cli, Command, Probes, ReportForm, Run};
 use spanlet::config::{Config, RawConfig};
 use spanlet::pipeline::{self, Trial};
-use spanlet::{control, doctor, report};
+use spanlet::{control, doctor, memory, report};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn trace(run: &Run) -> anyhow::Result<()> {
+    memory::set_up();
     log();
     let config = Config::load(run.config.as_deref(), environment, run.settings())?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -3,10 +3,11 @@
 //! Records come in; events go through decode, enrich and export in the order they happened. Questions and signals
 //! wait their turn; nothing else has any.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Context;
-use spanlet_abi::limit::{ANSWER_BYTES_MAX, TURN_BYTES_MAX};
+use spanlet_abi::limit::{ANSWER_BYTES_MAX, RING_BYTES, TURN_BYTES_MAX};
 use spanlet_abi::settings::Settings;
 use tokio::signal::unix::{signal, Signal, SignalKind};
 use tokio::time::{interval, Instant, Interval};
@@ -16,7 +17,7 @@ use crate::attach::probes::{Probes, Request};
 use crate::attach::{Census, Selection};
 use crate::capture::event::HostPid;
 use crate::capture::recording::Recorder;
-use crate::capture::{Event, Reader};
+use crate::capture::{Event, Reader, Ring};
 use crate::clock::{Monotonic, WallOffset};
 use crate::config::{Config, IoBackend, Query};
 use crate::control::{Desk, Question};
@@ -24,10 +25,12 @@ use crate::decode::{Decoder, Step};
 use crate::enrich::{self, Enricher, Span};
 use crate::export::Exporter;
 use crate::telemetry::Reporter;
-use crate::{answer, decode, tally};
+use crate::{answer, decode, memory, tally};
 
 /// Events taken before anything else has its turn.
-const EVENTS_AT_ONCE: usize = 65536;
+const EVENTS_MAX: usize = 65536;
+/// Events that go through all rooms before the next ones: what is made of them takes memory at the same time.
+const EVENTS_AT_ONCE: usize = 2048;
 /// How long a stop may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long `spanlet probes` measures what probes cost. Only then, because measuring costs too.
@@ -92,7 +95,7 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
     let (mut rooms, ring) = Rooms::open(&config, &trial)?;
     let recorder = trial.record.as_deref().map(Recorder::create).transpose();
     let reader = Reader::new(
-        ring,
+        Ring::new(ring, RING_BYTES as usize).context("cannot map the ring buffer")?,
         config.drain_interval,
         recorder.context("cannot create the recording")?,
     )?;
@@ -119,6 +122,7 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
         rooms.census.tracked().count(),
         rooms.probes.back_end.name()
     );
+    memory::give_back();
     loop {
         match inputs.next().await {
             Input::Records => rooms.records(&mut inputs.reader),
@@ -127,6 +131,7 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
             Input::Report => {
                 rooms.wall = WallOffset::measure();
                 rooms.reconcile();
+                memory::give_back();
                 if let Some(reporter) = &reporter {
                     reporter.report(tally::snapshot(&rooms, &inputs.reader), rooms.now());
                 }
@@ -181,10 +186,7 @@ async fn sleep_until(time: Option<Instant>) {
 }
 
 impl Rooms {
-    fn open(
-        config: &Config,
-        trial: &Trial,
-    ) -> anyhow::Result<(Self, aya::maps::RingBuf<aya::maps::MapData>)> {
+    fn open(config: &Config, trial: &Trial) -> anyhow::Result<(Self, OwnedFd)> {
         let select = &config.select;
         let selection = Selection::new(
             select.pids.clone(),
@@ -222,6 +224,14 @@ impl Rooms {
     fn records(&mut self, reader: &mut Reader) {
         #[cfg(feature = "probe-log")]
         self.probes.flush_log();
+        let mut taken = 0;
+        while taken < EVENTS_MAX && self.some_records(reader) {
+            taken += EVENTS_AT_ONCE;
+        }
+    }
+
+    /// Whether there may be more.
+    fn some_records(&mut self, reader: &mut Reader) -> bool {
         let mut latest = Monotonic::default();
         let taken = reader.drain(EVENTS_AT_ONCE, |event| {
             latest = latest.max(self.event(event));
@@ -236,6 +246,7 @@ impl Rooms {
         let mut spans = Vec::new();
         self.enricher.spans(now, self.wall, &mut spans);
         self.exporter.offer(spans);
+        taken == EVENTS_AT_ONCE
     }
 
     /// Gives the event's time.
@@ -268,6 +279,14 @@ impl Rooms {
                 self.decode(origin.process, event);
                 self.enricher.gone(origin.process, origin.time);
                 self.census.ended(origin.process);
+                origin.time
+            }
+            Event::ThreadBorn { origin, child } => {
+                self.enricher.thread_born(*origin, *child);
+                origin.time
+            }
+            Event::ThreadEnded { origin } => {
+                self.enricher.thread_ended(*origin);
                 origin.time
             }
             Event::Listen { origin, port, .. } => {
@@ -306,7 +325,7 @@ impl Rooms {
             let facts = self.census.stranger(&mut self.probes, process);
             self.know(facts);
         }
-        if self.census.traces(process) {
+        if self.census.record(process) {
             self.decoder.apply(event, &mut self.steps);
             self.follow();
         } else {

@@ -58,6 +58,9 @@ pub struct Probe {
     pub enables: String,
     pub hits: u64,
     pub nanoseconds_per_hit: Option<u64>,
+    /// Instructions that the kernel keeps of it, and those that its verifier looked at.
+    pub instructions: Option<u32>,
+    pub verified_instructions: Option<u32>,
 }
 
 /// A probe that is not attached.

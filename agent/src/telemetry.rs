@@ -14,6 +14,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Gauge, Metric as OtlpMetric, NumberDataPoint, ResourceMetrics,
     ScopeMetrics, Sum,
 };
+use prost::Message;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -280,7 +281,8 @@ async fn run(
         let Some((snapshot, now)) = newest else {
             continue;
         };
-        let body = client.encode(&otlp(&snapshot, &resource, started, now));
+        let message = otlp(&snapshot, &resource, started, now);
+        let body = client.pack(message.encode_to_vec());
         match client.send(body).await {
             Ok(_) if failing => {
                 tracing::info!("sending the agent's own metrics to {endpoint} again");

@@ -9,7 +9,7 @@ use spanlet::capture::recording::{Recorder, Recording, MAGIC};
 use spanlet::clock::Monotonic;
 use spanlet_abi::record::{self, flag, kind, Header};
 
-const KINDS: std::ops::RangeInclusive<u16> = kind::IO..=kind::IO_URING;
+const KINDS: std::ops::RangeInclusive<u16> = kind::IO..=kind::THREAD_ENDED;
 
 /// The address families of the kernel.
 const AF_UNIX: u16 = 1;
@@ -202,46 +202,44 @@ fn ends_of_connections_and_lives_of_processes() {
             Ok(Event::Closed(expected))
         );
     }
-    let process = |kind, flags| record::Process {
-        header: header::<record::Process>(kind, flags),
+    let process = |kind| record::Process {
+        header: header::<record::Process>(kind, 0),
         value: 256,
         padding: 0,
     };
     let lives = [
+        (process(kind::EXEC), Event::Exec { origin: ORIGIN }),
         (
-            process(kind::EXEC, 0),
-            Event::Exec {
-                origin: ORIGIN,
-                provisional: false,
-            },
-        ),
-        (
-            process(kind::EXEC, flag::PROVISIONAL),
-            Event::Exec {
-                origin: ORIGIN,
-                provisional: true,
-            },
-        ),
-        (
-            process(kind::FORK, 0),
+            process(kind::FORK),
             Event::Fork {
                 origin: ORIGIN,
                 child: HostPid(256),
             },
         ),
         (
-            process(kind::EXIT, 0),
+            process(kind::EXIT),
             Event::Exit {
                 origin: ORIGIN,
                 status: 256,
             },
+        ),
+        (
+            process(kind::THREAD_BORN),
+            Event::ThreadBorn {
+                origin: ORIGIN,
+                child: HostTid(256),
+            },
+        ),
+        (
+            process(kind::THREAD_ENDED),
+            Event::ThreadEnded { origin: ORIGIN },
         ),
     ];
     for (record, event) in lives {
         assert_eq!(convert(record.as_bytes()), Ok(event));
     }
     let listen = record::Listen {
-        header: header::<record::Listen>(kind::LISTEN, flag::PROVISIONAL),
+        header: header::<record::Listen>(kind::LISTEN, 0),
         network_namespace: 400,
         port: 8080,
         family: AF_INET,
@@ -250,7 +248,6 @@ fn ends_of_connections_and_lives_of_processes() {
         origin: ORIGIN,
         port: 8080,
         network_namespace: 400,
-        provisional: true,
     };
     assert_eq!(convert(listen.as_bytes()), Ok(expected));
     let io_uring = header::<Header>(kind::IO_URING, 0);
@@ -266,7 +263,7 @@ fn words(kind: u16) -> usize {
         kind::IO => size_of::<record::Io>(),
         kind::OPENED => size_of::<record::Opened>(),
         kind::CLOSED => size_of::<record::Closed>(),
-        kind::FORK | kind::EXIT => size_of::<record::Process>(),
+        kind::FORK | kind::EXIT | kind::THREAD_BORN => size_of::<record::Process>(),
         kind::LISTEN => size_of::<record::Listen>(),
         // Their header says all.
         _ => size_of::<Header>(),
@@ -290,7 +287,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_an_event_or_skipped(mut bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0..12_u16) {
+    fn any_bytes_are_an_event_or_skipped(mut bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0..14_u16) {
         if let Some(start) = bytes.first_chunk_mut::<2>() {
             *start = kind.to_ne_bytes();
         }
@@ -322,7 +319,7 @@ proptest! {
     }
 
     #[test]
-    fn other_kinds_are_refused(kind in prop_oneof![Just(0), kind::IO_URING + 1..u16::MAX]) {
+    fn other_kinds_are_refused(kind in prop_oneof![Just(0), kind::THREAD_ENDED + 1..u16::MAX]) {
         let bytes = header::<Header>(kind, 0);
         prop_assert_eq!(convert(bytes.as_bytes()), Err(Skipped::UnknownKind(kind)));
     }

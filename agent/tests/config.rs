@@ -140,14 +140,14 @@ fn all_faults_are_told_at_once() {
 fn faults_say_what_to_do() {
     let errors = load(
         None,
-        &[("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd")],
+        &[("OTEL_EXPORTER_OTLP_COMPRESSION", "zip")],
         RawConfig::default(),
     );
     let message = errors.unwrap_err().to_string();
     assert_eq!(
         message,
         "the configuration has faults\
-         \n  OTEL_EXPORTER_OTLP_COMPRESSION: `zstd` is not known; give none or gzip\
+         \n  OTEL_EXPORTER_OTLP_COMPRESSION: `zip` is not known; give none or gzip or zstd\
          \n  select: nothing is selected: give --pid, --exec, --port or --all, or the same in the file"
     );
 }

@@ -81,8 +81,13 @@ async fn a_span_is_written_as_otlp_has_it() {
 }
 
 #[tokio::test]
-async fn headers_and_gzip_are_sent_by_both_protocols() {
-    for protocol in [Protocol::Grpc, Protocol::HttpProtobuf] {
+async fn headers_and_compressed_bodies_are_sent_by_both_protocols() {
+    for (protocol, compression) in [
+        (Protocol::Grpc, Compression::Gzip),
+        (Protocol::Grpc, Compression::Zstd),
+        (Protocol::HttpProtobuf, Compression::Gzip),
+        (Protocol::HttpProtobuf, Compression::Zstd),
+    ] {
         let collector = match protocol {
             Protocol::Grpc => Collector::grpc(vec![]).await,
             Protocol::HttpProtobuf => Collector::http(vec![]).await,
@@ -90,7 +95,7 @@ async fn headers_and_gzip_are_sent_by_both_protocols() {
         let mut target = target(&collector, protocol);
         let header = ("x-tenant".parse().unwrap(), "a b".parse().unwrap());
         target.headers = vec![header];
-        target.compression = Compression::Gzip;
+        target.compression = compression;
         assert_eq!(deliver(config(target), spans(3)).await.delivered, 3);
         let headers = collector.look(|seen| seen.headers[0].clone());
         assert_eq!(headers["x-tenant"], "a b");
@@ -99,7 +104,7 @@ async fn headers_and_gzip_are_sent_by_both_protocols() {
             Protocol::Grpc => "grpc-encoding",
             Protocol::HttpProtobuf => "content-encoding",
         };
-        assert_eq!(headers[encoding], "gzip");
+        assert_eq!(headers[encoding], compression.name());
         assert_eq!(collector.look(|seen| seen.spans()), 3);
     }
 }

@@ -9,7 +9,7 @@ use spanlet_e2e::otlp::{Kind, Span, Status};
 
 use crate::costs::serves_by_thread;
 use crate::durations::least;
-use crate::stage::{index, path, Seen, Stage};
+use crate::stage::{index, next_of, path, Seen, Stage};
 use crate::timing::{self, Route, Served};
 use crate::traces::Check;
 
@@ -55,7 +55,7 @@ pub fn chain_delay(stage: &Stage, case: &'static str) -> Result<Check> {
         chain_request(case, index, "delay%3Fms=20")
     })?;
     let (main, next) = (stage.main.pid(), stage.next.pid());
-    let least = least(stage.next.language, 20);
+    let least = least(next_of(stage.language), 20);
     Ok(Box::new(move |seen| {
         let chain = Chain::of(seen, case, main, next, 20, 1)?;
         let mut served = Vec::new();

@@ -1,8 +1,9 @@
 //! Every function keeps the contract, in every language: what the other cases stand on. No agent here.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use spanlet_e2e::client::Connection;
 use spanlet_e2e::function::{Function, Options};
 use spanlet_e2e::language::Language;
@@ -33,6 +34,8 @@ macro_rules! in_every_language {
             fn addresses() -> anyhow::Result<()> { super::addresses($variant) }
             #[test]
             fn calls() -> anyhow::Result<()> { super::calls($variant) }
+            #[test]
+            fn hops() -> anyhow::Result<()> { super::hops($variant) }
             #[test]
             fn ground_truth() -> anyhow::Result<()> { super::ground_truth($variant) }
             #[test]
@@ -301,6 +304,46 @@ fn calls(language: Language) -> Result<()> {
     }
     let heard = chain("/echo-headers")?.text().to_lowercase();
     assert!(!heard.contains("traceparent"), "{heard}");
+    Ok(())
+}
+
+fn hops(language: Language) -> Result<()> {
+    let function = start(language)?;
+    let port = function.address.port().context("a port")?;
+    let plan = |mode: char, last: u16| {
+        format!(
+            "{port};/hop/a/0;2;3;{mode};1,2,3|{port};/hop/b/a;100;0;s;|{port};/hop/c/a;100;0;s;|{last};/hop/d/a;100;0;{mode};"
+        )
+    };
+    let follow = |plan: String| {
+        let request = Request::get("/hop/a/0").header("X-Plan", plan);
+        Connection::open(&function.address)?.exchange(&request.header("X-Node", "0".to_owned()))
+    };
+    let (one_by_one, at_once) = (follow(plan('s', port))?, follow(plan('p', port))?);
+    for answer in [&one_by_one, &at_once] {
+        assert_eq!((answer.status, answer.text().as_str()), (200, "ok\n"));
+    }
+    assert!(elapsed(&one_by_one) >= least(language, 305));
+    assert!(elapsed(&at_once) >= least(language, 105));
+    assert!(elapsed(&at_once) < elapsed(&one_by_one));
+    let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    for mode in ['s', 'p'] {
+        assert_eq!(follow(plan(mode, nobody))?.status, 502, "{mode}");
+    }
+    // The last line is written when the answer is over.
+    let lines = wait_until(Duration::from_secs(5), "14 lines of ground truth", || {
+        Ok(Some(function.truth()?).filter(|lines| lines.len() == 14))
+    })?;
+    let mut paths: Vec<_> = lines.into_iter().map(|line| line.path).collect();
+    paths.sort();
+    let times = |count: usize, path: &str| vec![path.to_owned(); count];
+    let expected = [
+        times(4, "/hop/a/0"),
+        times(4, "/hop/b/a"),
+        times(4, "/hop/c/a"),
+        times(2, "/hop/d/a"),
+    ];
+    assert_eq!(paths, expected.concat());
     Ok(())
 }
 

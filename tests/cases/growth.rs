@@ -29,7 +29,7 @@ fn calls_in_the_background_have_no_request_above_them(backend: Backend) -> Resul
         next: Some(next.address.clone()),
         ..Default::default()
     };
-    let function = Function::start_as(Language::Python, command, &options)?;
+    let function = Function::start_as("background", command, &options)?;
     let agent = Agent::start(&Options::json(backend, &[function.pid(), next.pid()]))?;
     wait_until(Duration::from_secs(10), "calls in the background", || {
         Ok((background(&agent.spans()?).len() >= 10).then_some(()))

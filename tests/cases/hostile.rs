@@ -29,7 +29,7 @@ fn good_requests_are_seen_after_bad_ones(backend: Backend) -> Result<()> {
             throw(address, &bytes).with_context(|| name.to_owned())?;
             ensure!(agent.is_alive()?, "the agent ended after {name}");
         }
-        send(&function.address, "good", 10).context(function.language.name())?;
+        send(&function.address, "good", 10).context(function.name)?;
     }
     let report = agent.report()?;
     ensure!(report.processes.len() == functions.len(), "{report:?}");
@@ -44,8 +44,7 @@ fn good_requests_are_seen_after_bad_ones(backend: Backend) -> Result<()> {
     );
     let spans = agent.finish()?.spans;
     functions.iter().try_for_each(|function| {
-        each_seen(&spans, "good", Kind::Server, function.pid(), 10)
-            .context(function.language.name())
+        each_seen(&spans, "good", Kind::Server, function.pid(), 10).context(function.name)
     })
 }
 

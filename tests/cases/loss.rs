@@ -36,7 +36,7 @@ fn lose(backend: Backend, per_mille: &str) -> Result<()> {
     let options = Options::json(backend, &pids).with(&["--lose-per-mille", per_mille]);
     let mut agent = Agent::start(&options)?;
     for function in &callers {
-        let name = function.language.name();
+        let name = function.name;
         let load = Load {
             in_flight: 8,
             requests: REQUESTS,

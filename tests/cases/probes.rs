@@ -40,10 +40,10 @@ fn each_process_is_described(backend: Backend) -> Result<()> {
     ensure!(report.processes.len() == functions.len(), "{report:?}");
     for function in &functions {
         let process = report.process(function.pid()).context("not there")?;
-        let (language, has_version) = match function.language {
-            Language::Node => ("nodejs", true),
-            Language::C => ("native", false),
-            other => (other.name(), true),
+        let (language, has_version) = match function.name {
+            "node" => ("nodejs", true),
+            "c" => ("native", false),
+            other => (other, true),
         };
         ensure!(process.language == language, "{process:?}");
         ensure!(

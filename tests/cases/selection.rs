@@ -124,7 +124,7 @@ fn all_sees_everything_but_the_agent(backend: Backend) -> Result<()> {
 fn seen(agent: Agent, functions: &[Function], mark: &str) -> Result<()> {
     let spans = agent.finish()?.spans;
     functions.iter().try_for_each(|function| {
-        each_seen(&spans, mark, Kind::Server, function.pid(), 3).context(function.language.name())
+        each_seen(&spans, mark, Kind::Server, function.pid(), 3).context(function.name)
     })
 }
 

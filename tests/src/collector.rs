@@ -80,13 +80,24 @@ impl Collector {
 
     /// Stops it, so that everything it received is in its files, and reads them.
     pub fn finish(mut self) -> Result<(Vec<Span>, Vec<Metric>)> {
+        self.stop()?;
+        Ok((self.spans()?, self.metrics()?))
+    }
+
+    /// Stops it, and gives its file of spans as it is: [`otlp::parse`] takes it line by line.
+    pub fn finish_text(mut self) -> Result<String> {
+        self.stop()?;
+        fs::read_to_string(self.scratch.join("spans.json")).context("read spans")
+    }
+
+    fn stop(&mut self) -> Result<()> {
         let status = self.process.stop(Signal::Terminate, STOP)?;
         ensure!(
             status.success(),
             "collector: {status}: {}",
             self.process.said()
         );
-        Ok((self.spans()?, self.metrics()?))
+        Ok(())
     }
 }
 

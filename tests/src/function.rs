@@ -1,4 +1,4 @@
-//! A running test function. In: a language and options. Out: its address, its pid and its own ground truth.
+//! A running test function. In: a language or a command, and options. Out: its address, its pid and its own ground truth.
 
 use std::fs;
 use std::path::PathBuf;
@@ -28,12 +28,15 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
     /// Run on this CPU only.
     pub cpu: Option<usize>,
+    /// Write no ground truth: what is measured is the function alone.
+    pub without_truth: bool,
 }
 
 /// A function that serves. Ended with the value.
 #[derive(Debug)]
 pub struct Function {
-    pub language: Language,
+    /// Of its language or runtime.
+    pub name: &'static str,
     pub address: Address,
     process: Process,
     scratch: Scratch,
@@ -58,17 +61,19 @@ const START: Duration = Duration::from_secs(30);
 impl Function {
     /// Builds and starts a function, and waits until it serves.
     pub fn start(language: Language, options: &Options) -> Result<Self> {
-        Self::start_as(language, language.command()?, options)
+        Self::start_as(language.name(), language.command()?, options)
     }
 
-    /// Starts a function by a command of one's own: a copy of its executable, a script around it.
-    pub fn start_as(language: Language, command: Command, options: &Options) -> Result<Self> {
+    /// Starts a function by a command of one's own: that of a runtime, a copy of an executable, a script around it.
+    pub fn start_as(name: &'static str, command: Command, options: &Options) -> Result<Self> {
         let scratch = Scratch::new()?;
         let mut command = on_cpu(command, options.cpu);
-        for name in ["PORT", "HOST", "UNIX", "NEXT"] {
+        for name in ["PORT", "HOST", "UNIX", "NEXT", "TRUTH"] {
             command.env_remove(name);
         }
-        command.env("TRUTH", scratch.join("truth"));
+        if !options.without_truth {
+            command.env("TRUTH", scratch.join("truth"));
+        }
         if let Some(host) = options.host {
             command.env("HOST", host);
         }
@@ -82,11 +87,11 @@ impl Function {
             command.env("NEXT", format!("http://{}", next.authority()));
         }
         command.envs(options.environment.iter().cloned());
-        let mut process = Process::start(language.name(), &mut command)?;
-        let name = process.wait_for_line(Stream::Stdout, START, listening)?;
+        let mut process = Process::start(name, &mut command)?;
+        let place = process.wait_for_line(Stream::Stdout, START, listening)?;
         Ok(Self {
-            language,
-            address: Address::of(options.host, options.unix, &name)?,
+            name,
+            address: Address::of(options.host, options.unix, &place)?,
             process,
             scratch,
         })
@@ -130,6 +135,8 @@ fn on_cpu(command: Command, cpu: Option<usize>) -> Command {
     let mut pinned = Command::new("taskset");
     pinned.arg("-c").arg(cpu.to_string());
     pinned.arg(command.get_program()).args(command.get_args());
+    let own = command.get_envs();
+    pinned.envs(own.filter_map(|(name, value)| Some((name, value?))));
     pinned
 }
 

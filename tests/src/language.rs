@@ -119,7 +119,7 @@ fn interpret(interpreter: PathBuf, source: &Path) -> Result<Command> {
 }
 
 /// The interpreter itself: `python3` may be a script that starts it.
-fn python() -> Result<PathBuf> {
+pub fn python() -> Result<PathBuf> {
     let mut ask = Command::new("python3");
     let output = ask
         .args(["-c", "import sys; print(sys.executable, end='')"])

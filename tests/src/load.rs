@@ -65,8 +65,9 @@ impl Load {
                 None => Connection::open(address)?,
             };
             if self.keep_alive {
-                answers.push((index, connection.exchange(&request(index))?));
-                kept = Some(connection);
+                let answer = connection.exchange(&request(index))?;
+                kept = Some(connection).filter(|_| !answer.closes());
+                answers.push((index, answer));
             } else {
                 let request = request(index).header("Connection", "close");
                 answers.push((index, connection.exchange(&request)?));

@@ -112,6 +112,12 @@ impl Answer {
         header(&self.headers, name)
     }
 
+    /// Whether the server will close the connection after it.
+    pub fn closes(&self) -> bool {
+        let says = self.header("connection");
+        self.end == End::Close || says.is_some_and(|says| says.eq_ignore_ascii_case("close"))
+    }
+
     /// The kept start of the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body_start).into_owned()

@@ -1,6 +1,7 @@
 //! A child process in a group of its own, its output captured, killed with the value. In: a command. Out: its
 //! lines and how it ended.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -145,6 +146,29 @@ impl Drop for Process {
         let _ = signal_group(self.pid(), Signal::Kill);
         let _ = self.child.wait();
     }
+}
+
+/// A process and all its descendants, as they are now; one that ends meanwhile is left out.
+pub fn tree(pid: u32) -> Vec<u32> {
+    let mut pids = vec![pid];
+    let mut next = 0;
+    while let Some(pid) = pids.get(next) {
+        let children = children(*pid);
+        pids.extend(children);
+        next += 1;
+    }
+    pids
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let lists = threads.into_iter().flatten().flatten().map(|thread| {
+        // A thread that ended has none.
+        fs::read_to_string(thread.path().join("children")).unwrap_or_default()
+    });
+    let lists: Vec<_> = lists.collect();
+    let numbers = lists.iter().flat_map(|list| list.split_whitespace());
+    numbers.filter_map(|number| number.parse().ok()).collect()
 }
 
 fn capture(stream: Option<impl Read + Send + 'static>) -> (Captured, JoinHandle<()>) {

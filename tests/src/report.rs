@@ -32,8 +32,12 @@ pub struct Process {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Probe {
     pub name: String,
+    /// `raw_tp/NAME`.
+    pub at: String,
     pub hits: u64,
     pub nanoseconds_per_hit: Option<u64>,
+    pub instructions: Option<u32>,
+    pub verified_instructions: Option<u32>,
 }
 
 /// A process that listens and is not traced.
@@ -65,5 +69,16 @@ impl Report {
             .iter()
             .find(|counter| (counter.room.as_str(), counter.name.as_str()) == (room, name));
         found.map(|counter| counter.value)
+    }
+
+    /// The sum of a metric's counters, over its labels.
+    pub fn sum(&self, room: &str) -> u64 {
+        self.of(room).map(|counter| counter.value).sum()
+    }
+
+    /// A metric's counters that are not 0.
+    pub fn of<'a>(&'a self, room: &'a str) -> impl Iterator<Item = &'a Counter> {
+        let counters = self.counters.iter();
+        counters.filter(move |counter| counter.room == room && counter.value > 0)
     }
 }

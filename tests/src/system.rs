@@ -12,6 +12,8 @@ pub enum Signal {
     Interrupt,
     Terminate,
     Kill,
+    /// SIGUSR1, which means what the program says.
+    User,
     /// Stands still until [`Self::Continue`].
     Stop,
     Continue,
@@ -113,6 +115,7 @@ fn send_signal(target: i32, signal: Signal) -> io::Result<()> {
         Signal::Interrupt => libc::SIGINT,
         Signal::Terminate => libc::SIGTERM,
         Signal::Kill => libc::SIGKILL,
+        Signal::User => libc::SIGUSR1,
         Signal::Stop => libc::SIGSTOP,
         Signal::Continue => libc::SIGCONT,
     };

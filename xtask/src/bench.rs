@@ -1,29 +1,17 @@
-//! `cargo xtask bench`: what tracing costs, as paired ratios in one run. In: which function and how long. Out: the
-//! benchmark's own lines. A measurement, never a test: it fails only when it cannot measure.
+//! `cargo xtask bench`: what tracing costs, as paired ratios in one run. In: what to measure and how long. Out: the
+//! benchmark's own tables. A measurement, never a test: it fails only when it cannot measure.
 
 use std::process::ExitCode;
 
 use anyhow::{bail, Result};
+use spanlet_e2e::bench_options::Options;
 
 use crate::run::Run;
 use crate::setup::Purpose;
 use crate::{build, doctor, machine, setup};
 
-#[derive(clap::Args)]
-pub struct Options {
-    /// The function's language: go, python, node, java or c
-    #[arg(default_value = "go")]
-    language: String,
-    /// Runs with and without the agent, for each I/O back end
-    #[arg(long, default_value_t = 5)]
-    pairs: u32,
-    /// Length of a run
-    #[arg(long, default_value_t = 3)]
-    seconds: u32,
-}
-
-/// Sets up, builds and measures.
-pub fn bench(options: &Options) -> Result<ExitCode> {
+/// Sets up, builds and measures. The benchmark is a program of its own, optimised, and reads the same arguments again.
+pub fn bench(_: &Options) -> Result<ExitCode> {
     if let Some(reason) = doctor::end_to_end_blocked() {
         bail!("nothing can be measured here: {reason}");
     }
@@ -36,14 +24,14 @@ pub fn bench(options: &Options) -> Result<ExitCode> {
         "--package",
         "spanlet-e2e",
         "--bench",
-        "cost",
+        "bench",
         "--",
     ]);
-    command.args([
-        &options.language,
-        &options.pairs.to_string(),
-        &options.seconds.to_string(),
-    ]);
+    command.args(
+        std::env::args_os()
+            .skip_while(|word| word != "bench")
+            .skip(1),
+    );
     Run::new("bench", command).shown()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! What this machine has. In: names of programs and files. Out: whether they are there and what they print.
 //! This file touches the world (read only), behind a trait so that the decisions can be tested on other machines.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -52,7 +53,7 @@ impl Machine for ThisMachine {
 
 /// A command that finds what setup installed, and into which nothing of the cargo that runs xtask leaks: its
 /// toolchain and library path would reach another toolchain's compiler.
-pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command
         .env("PATH", search_path())
@@ -67,7 +68,17 @@ pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     ] {
         command.env_remove(leaked);
     }
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_a_package(name)) {
+        command.env_remove(name);
+    }
     command
+}
+
+/// What `cargo run` says of xtask itself. Some build scripts (ring's) ask cargo to run them anew where it differs, and with
+/// that, half of the agent is compiled again by each change between `cargo xtask` and plain cargo.
+fn is_of_a_package(variable: &OsStr) -> bool {
+    let name = variable.to_string_lossy();
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
 fn search_path() -> std::ffi::OsString {
@@ -75,6 +86,24 @@ fn search_path() -> std::ffi::OsString {
     let places =
         std::iter::once(paths::tools().join("bin")).chain(std::env::split_paths(&inherited));
     std::env::join_paths(places).unwrap_or(inherited)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_xtask_itself_is_handed_on() {
+        // Cargo sets these for the test too.
+        let command = command("cargo");
+        for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME"] {
+            assert!(std::env::var_os(name).is_some(), "not run by cargo");
+            let removed = command
+                .get_envs()
+                .any(|entry| entry == (OsStr::new(name), None));
+            assert!(removed, "{name} is handed on");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The only door to building and testing: `cargo xtask <verb>`. In: a verb and its options. Out: what the verb
 //! builds or prints, and an exit status. One file per verb; this one only names them.
 
+mod accuracy;
 mod bench;
 mod build;
 mod demo;
@@ -10,7 +11,9 @@ mod fuzz;
 mod libtest;
 mod machine;
 mod paths;
+mod profile;
 mod run;
+mod runtimes;
 mod sanitize;
 mod setup;
 mod step;
@@ -48,12 +51,18 @@ enum Verb {
     Test,
     /// Run the end-to-end tests only
     E2e(e2e::Options),
+    /// Show which runtime passes which case
+    Runtimes(runtimes::Options),
+    /// Score how truly the agent says who called whom
+    Accuracy(accuracy::Options),
     /// Measure what tracing costs, with and without the agent in turn
-    Bench(bench::Options),
+    Bench(spanlet_e2e::bench_options::Options),
     /// Give random bytes to every parser of foreign bytes
     Fuzz(fuzz::Options),
     /// Run the agent's tests with AddressSanitizer
     Sanitize,
+    /// Count what the agent spends on a request, room by room, and compare it with what it was
+    Profile,
     /// What continuous integration runs: the same as test
     Ci,
 }
@@ -79,8 +88,14 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Build(options) => build::build(options).map(|()| ExitCode::SUCCESS),
         Verb::Test | Verb::Ci => test::test(),
         Verb::E2e(options) => e2e::e2e(options),
+        Verb::Runtimes(options) => runtimes::runtimes(&options),
+        Verb::Accuracy(options) => accuracy::accuracy(&options),
         Verb::Bench(options) => bench::bench(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Sanitize => sanitize::sanitize(),
+        Verb::Profile => {
+            setup::setup(setup::Purpose::Profile)?;
+            profile::profile()
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::libtest::Tally;
 use crate::machine::ThisMachine;
 use crate::run::{command_line, Run};
 use crate::setup::Purpose;
-use crate::{build, doctor, e2e, fuzz, machine, setup};
+use crate::{build, doctor, e2e, fuzz, machine, profile, setup};
 
 /// Sets up, builds, checks and tests. A fault does not stop what comes after it, as far as that can still be done.
 pub fn test() -> Result<ExitCode> {
@@ -27,7 +27,11 @@ pub fn test() -> Result<ExitCode> {
     let mut succeeded = stream(unit(), &mut tally)?;
     faults.extend(fuzz(&mut tally));
     match blocked {
-        None if ready.is_ok() => succeeded &= stream(e2e::all(), &mut tally)?,
+        None if ready.is_ok() => {
+            succeeded &= stream(e2e::all(), &mut tally)?;
+            let grown = profile::compare();
+            faults.extend(grown.unwrap_or_else(|fault| vec![format!("{fault:#}")]));
+        }
         None => faults.push("the end-to-end ring did not run: setup or build failed".into()),
         Some(reason) => {
             println!("skipped: end-to-end ring: {reason}");

@@ -12,6 +12,7 @@ use super::Error;
 const MAGIC: u16 = 0xeb9f;
 const STRUCT: u32 = 4;
 const UNION: u32 = 5;
+const ENUM: u32 = 6;
 const TYPEDEF: u32 = 8;
 const WRAPPERS: std::ops::RangeInclusive<u32> = TYPEDEF..=11;
 const TYPE_TAG: u32 = 18;
@@ -27,7 +28,7 @@ pub struct Btf {
     strings: usize,
     /// Byte offset of each type, by id; id 0 is `void`.
     types: Vec<usize>,
-    /// Ids of structures, unions and typedefs by name.
+    /// Ids of structures, unions, enumerations and typedefs by name.
     names: HashMap<Vec<u8>, u32>,
 }
 
@@ -73,7 +74,7 @@ impl Btf {
         let mut at = first;
         while at < end {
             let this = btf.type_at(at)?;
-            if matches!(this.kind, STRUCT | UNION | TYPEDEF) && this.name != 0 {
+            if matches!(this.kind, STRUCT | UNION | ENUM | TYPEDEF) && this.name != 0 {
                 let name = btf.string(this.name).to_vec();
                 let id = btf.types.len() as u32;
                 // A structure is wanted before a typedef of its name, and the first before a later one.
@@ -105,6 +106,14 @@ impl Btf {
             id = next;
         }
         bits.is_multiple_of(8).then_some(bits / 8)
+    }
+
+    /// How many values an enumeration has; 0 where the kernel has no such.
+    pub fn values(&self, enumeration: &str) -> usize {
+        let id = self.names.get(enumeration.as_bytes());
+        id.and_then(|id| self.resolve(*id))
+            .filter(|this| this.kind == ENUM)
+            .map_or(0, |this| this.members)
     }
 
     fn is_structure(&self, name: &[u8]) -> bool {
@@ -196,7 +205,7 @@ fn trailing_bytes(kind: u32, members: usize) -> Option<usize> {
         1 | 14 | 17 => 4,
         3 => 12,
         STRUCT | UNION | 15 | 19 => 12 * members,
-        6 | 13 => 8 * members,
+        ENUM | 13 => 8 * members,
         2 | 7..=12 | 16 | TYPE_TAG => 0,
         _ => return None,
     })
@@ -206,9 +215,9 @@ fn trailing_bytes(kind: u32, members: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// A BTF file with `struct outer { int a; struct { int b; }; int c:3; }` (ids 1 to 3).
+    /// A BTF file with `struct outer { int a; struct { int b; }; int c:3; }` (ids 1 to 3) and `enum few { x, y }`.
     fn sample() -> Vec<u8> {
-        let strings = b"\0outer\0a\0b\0c\0int\0";
+        let strings = b"\0outer\0a\0b\0c\0int\0few\0x\0y\0";
         let types: Vec<u32> = [
             vec![13, 1 << 24, 4, 32],
             vec![0, STRUCT << 24 | 1, 4, 9, 1, 0],
@@ -226,6 +235,7 @@ mod tests {
                 1,
                 3 << 24 | 64,
             ],
+            vec![17, ENUM << 24 | 2, 4, 21, 0, 23, 1],
         ]
         .concat();
         let mut bytes = Vec::new();
@@ -261,6 +271,14 @@ mod tests {
         assert_eq!(btf.offset("outer", &["d"]), None);
         assert_eq!(btf.offset("inner", &["a"]), None);
         assert!(!btf.has_tracepoint("sock_send_length"));
+        assert_eq!(btf.values("outer"), 0);
+    }
+
+    #[test]
+    fn values_of_enumerations_are_counted() {
+        let btf = Btf::parse(sample()).unwrap();
+        assert_eq!(btf.values("few"), 2);
+        assert_eq!(btf.values("many"), 0);
     }
 
     /// Found by fuzzing: the work grew with the members to the power of the depth.

@@ -165,6 +165,7 @@ impl Census {
             reason,
             limits,
             ports: discover::ports_of(&listeners),
+            records: before.map_or(0, |tracked| tracked.records),
             spans: before.map_or(0, |tracked| tracked.spans),
             opaque: before.map_or(0, |tracked| tracked.opaque),
         };
@@ -235,6 +236,7 @@ impl Census {
         };
         let mut tracked = Tracked {
             reason: Reason::Child(parent),
+            records: 0,
             spans: 0,
             opaque: 0,
             ..tracked.clone()
@@ -378,6 +380,14 @@ impl Census {
         self.tracked.contains_key(&pid)
     }
 
+    /// Counts a record of a process; false where it is not traced.
+    pub fn record(&mut self, pid: HostPid) -> bool {
+        self.tracked
+            .get_mut(&pid)
+            .map(|tracked| tracked.records += 1)
+            .is_some()
+    }
+
     /// The traced processes, by number.
     pub fn tracked(&self) -> impl Iterator<Item = (HostPid, &Tracked)> {
         self.tracked.iter().map(|(pid, tracked)| (*pid, tracked))
@@ -402,7 +412,6 @@ impl Census {
 /// What the kernel side is told of a process; its counts go on if it is there already.
 fn kernel_state(probes: &Probes, facts: &ProcessFacts, runtime: &Runtime) -> state::Process {
     let mut state = probes.state(facts.pid).unwrap_or_default();
-    state.flags &= !state::process_flag::PROVISIONAL;
     let offsets = match (
         facts.language,
         &runtime.goroutines_unknown,
@@ -412,6 +421,6 @@ fn kernel_state(probes: &Probes, facts: &ProcessFacts, runtime: &Runtime) -> sta
         _ => None,
     };
     state.goroutine_id = offsets.map_or(0, |offsets| offsets.id);
-    state.goroutine_parent = offsets.and_then(|offsets| offsets.parent).unwrap_or(0);
+    state.goroutine_parent_words = offsets.map_or(0, |offsets| offsets.parent_words());
     state
 }

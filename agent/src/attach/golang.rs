@@ -3,12 +3,24 @@
 //! Source of the version: the build information that the linker leaves in every program, stripped or not
 //! (debug/buildinfo). Source of the offsets: the DWARF of a program built with each version, amd64.
 
+use spanlet_abi::limit::GOROUTINE_WORDS;
+
 /// Byte offsets within `runtime.g`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GoroutineOffsets {
     pub id: u32,
     /// `None` before Go 1.21.
     pub parent: Option<u32>,
+}
+
+impl GoroutineOffsets {
+    /// Words from the goroutine's number to its parent's; 0 where not known, or too far to be read at once.
+    pub fn parent_words(&self) -> u32 {
+        let words = self.parent.map(|parent| parent.saturating_sub(self.id) / 8);
+        words
+            .filter(|words| (*words as usize) < GOROUTINE_WORDS)
+            .unwrap_or(0)
+    }
 }
 
 /// The offsets of a Go release, from its version (`1.26.8`). `None` for releases that were not looked at: a wrong
@@ -79,5 +91,16 @@ mod tests {
         assert_eq!(of("1.25rc1"), Some((152, Some(272))));
         assert_eq!(of("1.27.0"), None);
         assert_eq!(of("devel go1.28-abc"), None);
+    }
+
+    #[test]
+    fn parents_are_found_from_the_goroutine_on() {
+        let of = |version| goroutine_offsets(version).map(|offsets| offsets.parent_words());
+        assert_eq!(of("1.21"), Some(15));
+        assert_eq!(of("1.26.8"), Some(16));
+        let far = |parent| GoroutineOffsets { id: 152, parent }.parent_words();
+        assert_eq!(far(Some(152 + 8 * 31)), 31);
+        assert_eq!(far(Some(152 + 8 * 32)), 0);
+        assert_eq!(far(None), 0);
     }
 }

@@ -4,6 +4,9 @@ use spanlet_abi::settings::{Offsets, ABSENT};
 
 use super::btf::Btf;
 
+/// `BPF_FUNC_get_current_task_btf` (include/uapi/linux/bpf.h).
+const GET_CURRENT_TASK_BTF: usize = 158;
+
 /// The offsets of the running kernel; what it does not have is [`ABSENT`].
 pub fn offsets(btf: &Btf) -> Offsets {
     let at = |structure: &str, path: &[&str]| btf.offset(structure, path).unwrap_or(ABSENT);
@@ -46,6 +49,8 @@ pub fn offsets(btf: &Btf) -> Offsets {
         task_signal: at("task_struct", &["signal"]),
         signal_live: at("signal_struct", &["live", "counter"]),
         task_tgid: at("task_struct", &["tgid"]),
+        task_pid: at("task_struct", &["pid"]),
+        task_is_typed: u32::from(btf.values("bpf_func_id") > GET_CURRENT_TASK_BTF),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Touches the kernel: loads the programs, attaches the probes, owns the maps. Dropping it detaches everything;
 //! nothing is pinned, so the kernel does the same when the agent is killed.
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader, Pod};
 use spanlet_abi::settings::{Offsets, Settings, ABSENT};
@@ -45,10 +47,16 @@ pub struct Cost {
     pub probe: &'static str,
     pub hits: u64,
     pub nanoseconds: u64,
+    /// Instructions that the kernel keeps of it, constants folded.
+    pub instructions: Option<u32>,
+    /// Instructions that the verifier looked at, on all paths (Linux 5.16 and later).
+    pub verified_instructions: Option<u32>,
 }
 
 /// A number for each of [`loss::NAMES`].
 pub type ByReason = [u64; loss::COUNT as usize];
+/// Bytes of an instruction.
+const INSTRUCTION_BYTES: u32 = 8;
 
 /// The attached probes and their maps.
 pub struct Probes {
@@ -66,8 +74,9 @@ pub struct Probes {
 }
 
 impl Probes {
-    /// Loads the programs and attaches what the kernel lets; the first back end that works is used.
-    pub fn attach(request: &Request) -> Result<(Self, RingBuf<MapData>), Error> {
+    /// Loads the programs and attaches what the kernel lets; the first back end that works is used. Gives the ring
+    /// buffer's descriptor too.
+    pub fn attach(request: &Request) -> Result<(Self, OwnedFd), Error> {
         if PROGRAMS.is_empty() {
             return Err(Error::NoPrograms);
         }
@@ -91,7 +100,7 @@ impl Probes {
         }
         let back_end = attach_back_end(&mut ebpf, &plan, &offsets)?;
         let (extras, refused) = attach_extras(&mut ebpf, &plan.extras);
-        let ring = take(&mut ebpf, "EVENTS", RingBuf::try_from)?;
+        let ring = take(&mut ebpf, "EVENTS", descriptor)?;
         let probes = Self {
             back_end,
             attached: plan::LIFE
@@ -181,6 +190,10 @@ impl Probes {
                     probe: probe.name,
                     hits: info.run_count(),
                     nanoseconds: info.run_time().as_nanos() as u64,
+                    instructions: info
+                        .size_translated()
+                        .map(|bytes| bytes / INSTRUCTION_BYTES),
+                    verified_instructions: info.verified_instruction_count(),
                 })
             })
             .collect()
@@ -312,6 +325,13 @@ fn take<T>(
         reason: "the programs do not hold it".to_owned(),
     })?;
     convert(map).map_err(|source| map_error(name, source))
+}
+
+fn descriptor(map: Map) -> Result<OwnedFd, MapError> {
+    match map {
+        Map::RingBuf(data) => Ok(data.fd().as_fd().try_clone_to_owned()?),
+        _ => Err(MapError::InvalidMapType { map_type: 0 }),
+    }
 }
 
 fn map_error(map: &'static str, source: aya::maps::MapError) -> Error {

@@ -30,6 +30,8 @@ pub struct Tracked {
     pub reason: Reason,
     pub limits: Vec<Limit>,
     pub ports: Vec<u16>,
+    /// Records taken of what it did with connections.
+    pub records: u64,
     /// Spans made of its exchanges.
     pub spans: u64,
     /// Connections that carry something that is not understood.

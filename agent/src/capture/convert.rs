@@ -30,15 +30,11 @@ pub fn convert(record: &[u8]) -> Result<Event<'_>, Skipped> {
         process: HostPid(header.process),
         thread: HostTid(header.thread),
     };
-    let provisional = header.flags & flag::PROVISIONAL != 0;
     Ok(match header.kind {
         kind::IO => Event::Io(io(origin, record)?),
         kind::OPENED => Event::Opened(opened(origin, record)?),
         kind::CLOSED => Event::Closed(closed(record)?),
-        kind::EXEC => Event::Exec {
-            origin,
-            provisional,
-        },
+        kind::EXEC => Event::Exec { origin },
         kind::FORK => Event::Fork {
             origin,
             child: HostPid(read::<record::Process>(record)?.0.value),
@@ -47,13 +43,17 @@ pub fn convert(record: &[u8]) -> Result<Event<'_>, Skipped> {
             origin,
             status: read::<record::Process>(record)?.0.value,
         },
+        kind::THREAD_BORN => Event::ThreadBorn {
+            origin,
+            child: HostTid(read::<record::Process>(record)?.0.value),
+        },
+        kind::THREAD_ENDED => Event::ThreadEnded { origin },
         kind::LISTEN => {
             let (listen, _) = read::<record::Listen>(record)?;
             Event::Listen {
                 origin,
                 port: listen.port,
                 network_namespace: listen.network_namespace,
-                provisional,
             }
         }
         kind::IO_URING => Event::IoUring { origin },

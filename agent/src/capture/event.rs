@@ -162,10 +162,9 @@ pub enum Event<'a> {
     Io(Io<'a>),
     Opened(Opened),
     Closed(Closed),
-    /// A process replaced its program. `provisional`: it is traced until the agent decides.
+    /// A process replaced its program.
     Exec {
         origin: Origin,
-        provisional: bool,
     },
     /// A traced process was forked; the child is traced too.
     Fork {
@@ -177,12 +176,20 @@ pub enum Event<'a> {
         origin: Origin,
         status: u32,
     },
-    /// A process listens on a port. `provisional`: it is traced because `--port` named it.
+    /// A thread of a traced process started another.
+    ThreadBorn {
+        origin: Origin,
+        child: HostTid,
+    },
+    /// A thread of a traced process ended, but not the last.
+    ThreadEnded {
+        origin: Origin,
+    },
+    /// A process listens on a port.
     Listen {
         origin: Origin,
         port: u16,
         network_namespace: u32,
-        provisional: bool,
     },
     /// A traced process moves bytes by io_uring, which is counted but not seen.
     IoUring {

@@ -4,6 +4,8 @@ pub mod convert;
 pub mod event;
 pub mod reader;
 pub mod recording;
+mod ring;
 
 pub use event::Event;
 pub use reader::{Counts, Reader};
+pub use ring::Ring;

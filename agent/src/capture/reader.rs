@@ -2,12 +2,12 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use aya::maps::{MapData, RingBuf};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Duration, Interval, MissedTickBehavior};
 
 use super::convert::{convert, Skipped};
 use super::recording::Recorder;
+use super::ring::Ring;
 use super::Event;
 
 /// What this room has counted.
@@ -23,7 +23,7 @@ pub struct Counts {
 
 /// The reading end of the ring buffer.
 pub struct Reader {
-    ring: RingBuf<MapData>,
+    ring: Ring,
     ready: AsyncFd<OwnedFd>,
     timer: Interval,
     recorder: Option<Recorder>,
@@ -35,7 +35,7 @@ impl Reader {
     ///
     /// Errors: the descriptor cannot be waited on.
     pub fn new(
-        ring: RingBuf<MapData>,
+        ring: Ring,
         interval: Duration,
         recorder: Option<Recorder>,
     ) -> std::io::Result<Self> {
@@ -64,22 +64,24 @@ impl Reader {
 
     /// Hands each record that is there, but at most `limit`, to `take`. Gives how many there were.
     pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&Event<'_>)) -> usize {
-        for taken in 0..limit {
-            let Some(record) = self.ring.next() else {
-                return taken;
-            };
-            self.counts.records += 1;
-            self.counts.bytes += record.len() as u64;
-            if let Some(recorder) = &mut self.recorder {
-                self.counts.recording_failed += u64::from(recorder.write(&record).is_err());
+        let Self {
+            ring,
+            recorder,
+            counts,
+            ..
+        } = self;
+        ring.drain(limit, |record| {
+            counts.records += 1;
+            counts.bytes += record.len() as u64;
+            if let Some(recorder) = recorder {
+                counts.recording_failed += u64::from(recorder.write(record).is_err());
             }
-            match convert(&record) {
+            match convert(record) {
                 Ok(event) => take(&event),
-                Err(Skipped::Short) => self.counts.skipped_short += 1,
-                Err(Skipped::UnknownKind(_)) => self.counts.skipped_unknown_kind += 1,
+                Err(Skipped::Short) => counts.skipped_short += 1,
+                Err(Skipped::UnknownKind(_)) => counts.skipped_unknown_kind += 1,
             }
-        }
-        limit
+        })
     }
 
     /// What was read and skipped so far.

@@ -57,7 +57,7 @@ fn value(field: &Field, text: &str) -> Result<Value, String> {
         },
         "otlp.headers" => headers(text),
         "otlp.protocol" => one_of(text, &["grpc", "http/protobuf"]),
-        "otlp.compression" => one_of(text, &["none", "gzip"]),
+        "otlp.compression" => one_of(text, &["none", "gzip", "zstd"]),
         _ if field.default.parse::<i64>().is_ok() => text
             .parse::<i64>()
             .ok()

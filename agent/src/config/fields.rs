@@ -104,7 +104,7 @@ pub const FIELDS: &[Field] = &[
     field("otlp.timeout_ms", "10000", "TIMEOUT",
         "How long one try may take, 1 to 600000 ms."),
     field("otlp.compression", r#""none""#, "COMPRESSION",
-        "`none` or `gzip`."),
+        "`none`, `gzip` or `zstd`. Of 1000 spans of a small function, 710 KB go out as they are, 54 KB by gzip and 38 KB by zstd; see the README for what that costs. The specification wants only gzip of a collector; OpenTelemetry's takes zstd too."),
     optional("otlp.certificate", r#""/etc/spanlet/ca.pem""#, "CERTIFICATE",
         "PEM file of certificates to trust besides the well-known roots."),
     optional("otlp.client_certificate", r#""/etc/spanlet/client.pem""#, "CLIENT_CERTIFICATE",

@@ -1,11 +1,10 @@
 //! What all connections share: exchange numbers, counters, threads that serve, losses of processes. In: what
 //! conversations report. Out: [`Counts`], and whether a thread served one exchange alone.
 
-use std::collections::HashMap;
-
 use super::exchange::ExchangeId;
 use super::limits::PROCESSES_MAX;
 use crate::capture::event::{HostPid, HostTid};
+use crate::hash::WordMap;
 
 /// Running totals of this room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub struct Counts {
 pub struct Books {
     pub counts: Counts,
     pub threads: Threads,
-    losses: HashMap<HostPid, u32>,
+    losses: WordMap<HostPid, u32>,
 }
 
 impl Books {
@@ -73,7 +72,7 @@ impl Books {
 
 /// Threads with server exchanges open.
 #[derive(Debug, Default)]
-pub struct Threads(HashMap<HostTid, Work>);
+pub struct Threads(WordMap<HostTid, Work>);
 
 #[derive(Debug, Default)]
 struct Work {

@@ -2,6 +2,7 @@
 
 use crate::capture::event::{ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin};
 use crate::clock::Monotonic;
+use smol_str::SmolStr;
 use std::time::Duration;
 
 /// Names an exchange for the agent's life.
@@ -45,13 +46,13 @@ pub struct Link {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// As sent (case-sensitive, RFC 9110 §9.1). `None`: the start of the head was not seen.
-    pub method: Option<String>,
+    pub method: Option<SmolStr>,
     /// The request target as sent: origin, absolute, authority or asterisk form (RFC 9112 §3.2).
-    pub target: Option<String>,
+    pub target: Option<SmolStr>,
     /// `host`
-    pub host: Option<String>,
+    pub host: Option<SmolStr>,
     /// `user-agent`
-    pub user_agent: Option<String>,
+    pub user_agent: Option<SmolStr>,
     /// Trace-context headers as sent: name in lower case, value. Only those [`crate::enrich`] reads:
     /// traceparent, tracestate, b3, x-b3-*, uber-trace-id, x-amzn-trace-id.
     pub context: Vec<(String, String)>,

@@ -12,13 +12,14 @@ pub mod limits;
 mod open;
 mod stream;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::books::Books;
 use self::connection::Connection;
 use crate::capture::event::{Closed, ConnectionId, Event, Io, Opened, Origin};
 use crate::clock::Monotonic;
+use crate::hash::WordMap;
 
 pub use books::Counts;
 pub use exchange::{Exchange, Step};
@@ -46,7 +47,7 @@ impl Default for Config {
 pub struct Decoder {
     config: Config,
     /// By socket: of the generations of one socket only the newest lives.
-    connections: HashMap<u64, Connection>,
+    connections: WordMap<u64, Connection>,
     books: Books,
     /// Bytes held by all connections.
     footprint: usize,
@@ -60,7 +61,7 @@ impl Decoder {
     pub fn new(config: Config) -> Self {
         Self {
             config,
-            connections: HashMap::new(),
+            connections: WordMap::default(),
             books: Books::default(),
             footprint: 0,
             quiet: VecDeque::new(),
@@ -77,6 +78,8 @@ impl Decoder {
             Event::Exit { origin, status } => self.exited(*origin, *status, out),
             Event::Exec { .. }
             | Event::Fork { .. }
+            | Event::ThreadBorn { .. }
+            | Event::ThreadEnded { .. }
             | Event::Listen { .. }
             | Event::IoUring { .. } => {}
         }

@@ -218,7 +218,11 @@ impl OpenExchange {
             &request.host,
             &request.user_agent,
         ];
-        let texts = texts.into_iter().flatten().map(String::len).sum::<usize>();
+        let texts = texts
+            .into_iter()
+            .flatten()
+            .map(|text| text.len())
+            .sum::<usize>();
         let context = request.context.iter();
         let context = context.map(|(_, value)| value.len() + size_of::<(String, String)>());
         size_of::<Self>() + size_of::<Exchange>() + texts + context.sum::<usize>()

@@ -3,11 +3,12 @@
 //! In: client exchanges as they start. Out: whether an endpoint is one that the process calls by itself (a loop, a
 //! poll, an exporter), and whether a dialled connection can have gone to another asker.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
+use super::trust::{Trust, Verdict};
 use crate::capture::event::{Endpoint, HostTid};
 use crate::clock::Monotonic;
+use crate::hash::WordMap;
 
 /// Endpoints of a process that are remembered (about 200 bytes each). Full: those not called for
 /// [`CALL_MEMORY`] are forgotten; if there are none, calls to new endpoints have no parent by thread, process or
@@ -15,8 +16,8 @@ use crate::clock::Monotonic;
 const ENDPOINTS_MAX: usize = 512;
 /// Threads calling one endpoint in the background that are remembered. Full: the first is forgotten.
 const THREADS_MAX: usize = 16;
-/// An endpoint that was called while the process served nothing is called in the background, for this time from the
-/// last such call. So a call that warms up a connection at the start costs requests their parents by process as long.
+/// A thread that called an endpoint while the process served nothing calls it in the background, for this time from
+/// the last such call.
 const BACKGROUND_MEMORY: Duration = Duration::from_secs(600);
 /// Endpoints not called for this time, and not in the background, make room.
 const CALL_MEMORY: Duration = Duration::from_secs(60);
@@ -28,6 +29,7 @@ struct Called {
     last: Option<Monotonic>,
     last_reused: Option<Monotonic>,
     idle: Vec<Idle>,
+    trust: Trust,
 }
 
 /// Calls that a thread made while the process served nothing, or that outlived the request they seemed to be for.
@@ -55,7 +57,7 @@ impl Idle {
 /// The calls of one process.
 #[derive(Debug, Default)]
 pub struct Calls {
-    endpoints: HashMap<Endpoint, Called>,
+    endpoints: WordMap<Endpoint, Called>,
 }
 
 impl Calls {
@@ -92,6 +94,7 @@ impl Calls {
         let Some(called) = self.endpoints.get_mut(endpoint) else {
             return;
         };
+        called.trust.doubt(time);
         if let Some(idle) = called.idle.iter_mut().find(|idle| idle.thread == thread) {
             idle.repeated = idle.is_recent(time);
             idle.last = time;
@@ -107,8 +110,21 @@ impl Calls {
         });
     }
 
+    /// The call was made while the process served only its nth request.
+    pub fn nested(&mut self, endpoint: &Endpoint, time: Monotonic, nth: u64, idle: Duration) {
+        if let Some(called) = self.endpoints.get_mut(endpoint) {
+            called.trust.nested(time, nth, idle);
+        }
+    }
+
+    /// Whether calls to the endpoint that are known by the process alone are made for requests.
+    pub fn verdict(&self, endpoint: &Endpoint, time: Monotonic) -> Verdict {
+        let called = self.endpoints.get(endpoint);
+        called.map_or(Verdict::No, |called| called.trust.verdict(time))
+    }
+
     /// Whether the endpoint is called in the background: by that thread, more than once, because a thread that waits
-    /// for its calls can hardly mix them up; or (`None`) by any, once.
+    /// for its calls can hardly mix them up; or (`None`) by the process, again and again.
     pub fn is_background(
         &self,
         endpoint: &Endpoint,
@@ -121,7 +137,7 @@ impl Calls {
         let mut idle = called.idle.iter().filter(|idle| idle.is_recent(time));
         match thread {
             Some(thread) => idle.any(|idle| idle.thread == thread && idle.repeated),
-            None => idle.next().is_some(),
+            None => called.trust.is_lost(time),
         }
     }
 

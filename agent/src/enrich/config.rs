@@ -11,6 +11,8 @@ pub struct Config {
     pub grace: Duration,
     /// What leaves of the queries of requests.
     pub query: Query,
+    /// How long a span is held at most, after its end, while its parent may still have to be taken back.
+    pub hold: Duration,
     /// `host.name`
     pub host_name: Option<String>,
     /// `host.id`
@@ -46,6 +48,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             grace: Duration::from_millis(100),
+            hold: Duration::from_secs(2),
             query: Query::Redact,
             host_name: None,
             host_id: None,

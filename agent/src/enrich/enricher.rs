@@ -2,8 +2,10 @@
 //!
 //! In: processes and [`Step`]s. Out: [`Span`]s whose grace has passed, and [`Counts`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use super::context::{self, Context};
 use super::counts::Counts;
@@ -13,13 +15,15 @@ use super::place::Place;
 use super::process::Process;
 use super::semantic;
 use super::span::{Resource, Span};
+use super::trust::Verdict;
 use super::wire::Wire;
-use super::{parents, resource, Config};
+use super::{parents, resource, Config, Evidence};
 use crate::attach::ProcessFacts;
-use crate::capture::event::{Endpoint, HostPid};
+use crate::capture::event::{Endpoint, HostPid, HostTid, Origin};
 use crate::clock::{Monotonic, WallOffset};
 use crate::decode::exchange::{Exchange, ExchangeId, Side, Started};
 use crate::decode::Step;
+use crate::hash::WordMap;
 
 /// Makes spans of exchanges.
 pub struct Enricher {
@@ -27,7 +31,7 @@ pub struct Enricher {
     ids: Ids,
     /// The latest time that anything told of.
     latest: Monotonic,
-    processes: HashMap<HostPid, Process>,
+    processes: WordMap<HostPid, Process>,
     /// Processes that ended, in order.
     gone: VecDeque<(Monotonic, HostPid)>,
     nodes: Nodes,
@@ -51,7 +55,7 @@ impl Enricher {
             config,
             ids: Ids::new(seed),
             latest: Monotonic::default(),
-            processes: HashMap::new(),
+            processes: WordMap::default(),
             gone: VecDeque::new(),
             nodes: Nodes::default(),
             wire: Wire::default(),
@@ -110,6 +114,20 @@ impl Enricher {
         });
     }
 
+    /// A thread started another.
+    pub fn thread_born(&mut self, parent: Origin, child: HostTid) {
+        if let Some(process) = self.processes.get_mut(&parent.process) {
+            process.thread_born(parent.thread, child);
+        }
+    }
+
+    /// A thread ended, but not its process.
+    pub fn thread_ended(&mut self, origin: Origin) {
+        if let Some(process) = self.processes.get_mut(&origin.process) {
+            process.threads.ended(origin.thread);
+        }
+    }
+
     /// A process ended. It is remembered for a while, because its exchanges may still have to be finished.
     pub fn gone(&mut self, pid: HostPid, now: Monotonic) {
         if let Some(process) = self.processes.get_mut(&pid) {
@@ -164,8 +182,14 @@ impl Enricher {
     /// Emits the spans whose grace has passed.
     pub fn spans(&mut self, now: Monotonic, offset: WallOffset, out: &mut Vec<Span>) {
         self.latest = self.latest.max(now);
-        while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.due <= now) {
-            out.push(self.emit(waiting, offset));
+        while let Some(mut waiting) = self.waiting.pop_front_if(|waiting| waiting.due <= now) {
+            let is_final = now.since(waiting.exchange.ended) >= self.config.hold;
+            if !self.settle(waiting.exchange.id, now, is_final) {
+                waiting.due = now.after(self.config.grace);
+                self.waiting.push_back(waiting);
+            } else {
+                out.push(self.emit(waiting, offset));
+            }
         }
         while let Some((time, pid)) = self
             .gone
@@ -177,9 +201,36 @@ impl Enricher {
 
     /// Emits all spans.
     pub fn flush(&mut self, offset: WallOffset, out: &mut Vec<Span>) {
+        let over = |waiting: &Waiting| (waiting.exchange.process, waiting.exchange.id);
+        let all: Vec<_> = self.waiting.iter().map(over).collect();
+        all.into_iter().for_each(|(pid, id)| self.over(pid, id));
         while let Some(waiting) = self.waiting.pop_front() {
+            self.settle(waiting.exchange.id, self.latest, true);
             out.push(self.emit(waiting, offset));
         }
+    }
+
+    /// Whether what stands above an exchange can be told now. If it must be, what is not certain is taken back.
+    fn settle(&mut self, id: ExchangeId, now: Monotonic, is_final: bool) -> bool {
+        let mut doubtful = Vec::new();
+        for loose in self.nodes.loose(id) {
+            let verdict = match self.processes.get(&loose.node.process) {
+                Some(process) if loose.evidence == Evidence::Process => {
+                    process.calls.verdict(&loose.node.remote, now)
+                }
+                _ => Verdict::Open,
+            };
+            match verdict {
+                Verdict::Yes => {}
+                _ if !is_final => return false,
+                Verdict::Open => {}
+                Verdict::No => doubtful.push(loose.child),
+            }
+        }
+        for child in doubtful {
+            self.counts.undone += u64::from(self.nodes.orphan(child));
+        }
+        true
     }
 
     fn started(&mut self, started: &Started) {
@@ -227,7 +278,13 @@ impl Enricher {
                 let open = process.serving();
                 self.counts.undone += self.nodes.undo_by_process(&open, origin.time);
                 let goroutine = goroutine.map(|goroutine| goroutine.id);
-                process.serve(started.id, started.link.id, origin.thread, goroutine);
+                process.serve(
+                    started.id,
+                    started.link.id,
+                    origin.thread,
+                    goroutine,
+                    origin.time,
+                );
             }
             Side::Client => parents::ask(
                 started,
@@ -261,10 +318,10 @@ impl Enricher {
         let process = self.processes.get_mut(&exchange.process);
         let resource = process.as_ref().map(|process| process.resource.clone());
         if let (Some(node), Some(process)) = (self.nodes.get(exchange.id), process) {
-            process.ended(exchange.id, node.thread, node.goroutine);
+            process.ended(exchange.id, node.thread, node.goroutine, exchange.ended);
             let outliving = self.nodes.outliving(exchange.id, exchange.ended);
             let calls = outliving.into_iter().filter_map(|id| self.nodes.get(id));
-            calls.for_each(|call| process.outlived(call, exchange.ended));
+            calls.for_each(|call| process.outlived(call, node.thread, exchange.ended));
         }
         self.counts.undone += self.nodes.end(exchange.id, exchange.ended);
         if self.waiting.len() >= self.config.limits.waiting {
@@ -281,6 +338,7 @@ impl Enricher {
 
     fn emit(&mut self, waiting: Waiting, offset: WallOffset) -> Span {
         let exchange = &waiting.exchange;
+        self.over(exchange.process, exchange.id);
         let place = match self.take(exchange.id) {
             Some(node) => Place::of(node),
             None => self.unannounced(exchange),
@@ -295,11 +353,19 @@ impl Enricher {
         semantic::span(exchange, place, name, resource, self.config.query, offset)
     }
 
-    fn name(&mut self, exchange: &Exchange) -> String {
+    /// Nothing more will come of an exchange.
+    fn over(&mut self, pid: HostPid, id: ExchangeId) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            let left = process.threads.over(id);
+            self.counts.undone += self.nodes.undo_by_threads(id, &left);
+        }
+    }
+
+    fn name(&mut self, exchange: &Exchange) -> SmolStr {
         let (method, path) = semantic::naming(exchange);
         match self.processes.get_mut(&exchange.process) {
             Some(process) => process.names.name(method, path, self.config.limits.names),
-            None => method.to_owned(),
+            None => method.into(),
         }
     }
 

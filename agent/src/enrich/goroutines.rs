@@ -2,10 +2,11 @@
 //!
 //! In: goroutines as calls and connections show them. Out: a goroutine's parent, and since when it is known.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::capture::event::Goroutine;
 use crate::clock::Monotonic;
+use crate::hash::WordMap;
 
 /// Goroutines of a process that are remembered (about 64 bytes each). Full: the one seen first is forgotten.
 const GOROUTINES_MAX: usize = 4096;
@@ -21,7 +22,7 @@ pub struct Known {
 /// The goroutines of one process.
 #[derive(Debug, Default)]
 pub struct Goroutines {
-    known: HashMap<u64, Known>,
+    known: WordMap<u64, Known>,
     order: VecDeque<u64>,
 }
 

@@ -23,6 +23,8 @@ mod semantic;
 mod service;
 pub mod span;
 mod target;
+mod threads;
+mod trust;
 mod wire;
 
 pub use config::{Config, Limits};

@@ -7,7 +7,6 @@
 //! has more children and none has younger children than [`Limits`](super::Limits) allow. Once the span of a node is
 //! emitted, its ancestors are sealed: their trace has been told and can no longer change.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::context::Context;
@@ -16,6 +15,7 @@ use super::{Evidence, Limits, Refusal};
 use crate::capture::event::{Endpoint, HostPid, HostTid};
 use crate::clock::Monotonic;
 use crate::decode::exchange::ExchangeId;
+use crate::hash::WordMap;
 
 /// Calls are seen when they end, so a server's read may be dated before the client's write that it answers to. Both
 /// are of the same bytes; this is how far their times may be reversed.
@@ -37,6 +37,8 @@ pub struct Node {
     pub context: Option<Context>,
     /// The parent that the agent found.
     pub parent: Option<Parent>,
+    /// That parent is the only one that its process served then.
+    pub is_only: bool,
     /// What it was part of may have been missed: it is no parent of what is not seen on its own connection.
     pub unsure: bool,
     /// The trace it has without a parent that the agent found: that of its context, else its own.
@@ -55,6 +57,13 @@ pub struct Parent {
     pub exchange: ExchangeId,
     pub span: SpanId,
     pub process: HostPid,
+    pub evidence: Evidence,
+}
+
+/// A link that may still be taken back.
+pub struct Loose<'a> {
+    pub child: ExchangeId,
+    pub node: &'a Node,
     pub evidence: Evidence,
 }
 
@@ -86,6 +95,7 @@ impl Node {
             trace: birth.trace,
             context: birth.context,
             parent: None,
+            is_only: false,
             unsure: false,
             own_trace: birth.trace,
             depth: 1,
@@ -108,7 +118,7 @@ impl Node {
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Nodes {
-    nodes: BTreeMap<ExchangeId, Node>,
+    nodes: WordMap<ExchangeId, Node>,
 }
 
 impl Nodes {
@@ -127,6 +137,12 @@ impl Nodes {
             self.nodes.insert(id, Node::born(birth));
         }
         is_new
+    }
+
+    pub fn only(&mut self, id: ExchangeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.is_only = true;
+        }
     }
 
     pub fn unsure(&mut self, id: ExchangeId) {
@@ -200,6 +216,56 @@ impl Nodes {
         undone
     }
 
+    /// Calls by these threads, which outlived `parent`, are known by their thread no longer: at most by the process.
+    /// The number of links undone is returned.
+    pub fn undo_by_threads(&mut self, parent: ExchangeId, threads: &[HostTid]) -> u64 {
+        let children = self.nodes.get(&parent).map(|node| node.waiting.clone());
+        let mut undone = 0;
+        for child in children.into_iter().flatten() {
+            let Some(node) = self.nodes.get_mut(&child) else {
+                continue;
+            };
+            let link = node
+                .parent
+                .as_mut()
+                .filter(|link| link.evidence == Evidence::Thread);
+            let Some(link) = link.filter(|_| threads.contains(&node.thread)) else {
+                continue;
+            };
+            if node.is_only {
+                link.evidence = Evidence::Process;
+            } else {
+                undone += u64::from(self.unlink(child, parent));
+            }
+        }
+        undone
+    }
+
+    /// The links from an exchange upwards that may still be taken back: child, parent.
+    pub fn loose(&self, id: ExchangeId) -> Vec<Loose<'_>> {
+        let mut loose = Vec::new();
+        let mut next = self.nodes.get_key_value(&id);
+        while let Some((id, node)) = next {
+            let Some(link) = &node.parent else { break };
+            next = self.nodes.get_key_value(&link.exchange);
+            let is_of_other_thread = || next.is_some_and(|(_, above)| above.thread != node.thread);
+            let is_loose = match link.evidence {
+                Evidence::Process => !node.sealed,
+                Evidence::Thread => !node.sealed && is_of_other_thread(),
+                _ => false,
+            };
+            if is_loose {
+                let (child, evidence) = (*id, link.evidence);
+                loose.push(Loose {
+                    child,
+                    node,
+                    evidence,
+                });
+            }
+        }
+        loose
+    }
+
     /// The exchanges of a process that have not ended.
     pub fn unfinished_of(&self, process: HostPid) -> Vec<ExchangeId> {
         let unfinished = |node: &Node| node.process == process && node.ended.is_none();
@@ -263,6 +329,12 @@ impl Nodes {
                 && child.started <= time
                 && child.ended.is_none_or(|ended| ended > time)
         })
+    }
+
+    /// Takes its parent from an exchange, unless a span below it has been emitted.
+    pub fn orphan(&mut self, child: ExchangeId) -> bool {
+        let parent = self.parent_of(child);
+        parent.is_some_and(|parent| self.unlink(child, parent))
     }
 
     /// Undoes a link, unless a span below it has been emitted.

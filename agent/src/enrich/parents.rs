@@ -6,21 +6,23 @@
 //!    same context, because that one passed it on);
 //! 2. both ends of the connection on this node ([`Wire`]);
 //! 3. the thread (where threads wait for their calls), or for Go the goroutine, that works for exactly one open server
-//!    exchange;
+//!    exchange; a thread that was started for it works for it too, until it is over ([`Threads`]);
 //! 4. the one open server exchange of the process.
 //!
 //! 3 and 4 are refused in the shadow of a loss. By thread and by process they are also refused for endpoints that the
 //! process calls by itself ([`Calls`]), and taken back when the call outlives the request; from both, the process is
-//! known better afterwards. A first call of its own that starts and ends within a request cannot be told from work for
-//! that request.
+//! known better afterwards. What is known by the process alone is judged when its span is due ([`Trust`]).
 //!
 //! [`Calls`]: super::calls::Calls
+//! [`Threads`]: super::threads::Threads
+//! [`Trust`]: super::trust::Trust
 
 use std::time::Duration;
 
 use super::counts::Counts;
 use super::nodes::{Node, Nodes};
 use super::process::Process;
+use super::threads::Purpose;
 use super::wire::Wire;
 use super::{Evidence, Limits, Refusal};
 use crate::capture::event::Goroutine;
@@ -44,6 +46,11 @@ pub fn ask(
 ) {
     process.call(started.id, started.link.id, started.origin.thread);
     let candidate = asker(started, process, nodes);
+    let is_born_for_one = process.threads.purpose(started.origin.thread).is_some();
+    if is_born_for_one && by_process(started, process).is_ok_and(|only| only.is_some()) {
+        nodes.only(started.id);
+    }
+    process.threads.called(started.origin.thread);
     remember(started, process);
     let context = nodes.get(started.id).and_then(|node| node.context.as_ref());
     let linked = match candidate {
@@ -114,8 +121,10 @@ fn asker(started: &Started, process: &Process, nodes: &Nodes) -> Candidate {
 
 fn by_thread(started: &Started, process: &Process) -> Candidate {
     let thread = started.origin.thread;
-    let Some(server) = process.on_thread(thread)? else {
-        return Ok(None);
+    let server = match (process.on_thread(thread)?, process.threads.purpose(thread)) {
+        (Some(server), _) | (None, Some(Purpose::Request(server))) => server,
+        (None, Some(Purpose::Past)) => return Err(Refusal::Background),
+        (None, None) => return Ok(None),
     };
     background(started, process, true)?;
     Ok(Some((server, Evidence::Thread)))
@@ -227,8 +236,16 @@ fn remember(started: &Started, process: &mut Process) {
     process
         .calls
         .record(remote, origin.time, !is_fresh(started));
-    if process.serves_nothing() && !process.in_shadow(origin.time) {
-        process.calls.idle(remote, origin.thread, origin.time);
+    if process.in_shadow(origin.time) {
+        return;
+    }
+    match process.in_process() {
+        Ok(None) => process.calls.idle(remote, origin.thread, origin.time),
+        Ok(Some(_)) => {
+            let (nth, idle) = (process.served, process.idle(origin.time));
+            process.calls.nested(remote, origin.time, nth, idle);
+        }
+        Err(_) => {}
     }
 }
 

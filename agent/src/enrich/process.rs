@@ -3,19 +3,22 @@
 //! In: facts, exchanges as they start and end, opaque connections, losses. Out: which server exchange a thread or a
 //! goroutine or the whole process is working for, if that is certain; whether its threads tell at all.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::calls::Calls;
 use super::goroutines::Goroutines;
 use super::nodes::Node;
 use super::route::Names;
 use super::span::Resource;
+use super::threads::{Purpose, Threads};
 use super::{Evidence, Refusal};
 use crate::attach::{Language, ProcessFacts};
 use crate::capture::event::{ConnectionId, HostTid};
 use crate::clock::Monotonic;
 use crate::decode::exchange::ExchangeId;
+use crate::hash::WordSet;
 
 /// Opaque inbound connections of a process that are told apart. More of them: the process counts as having hidden
 /// work for good.
@@ -29,16 +32,22 @@ pub struct Process {
     pub names: Names,
     pub goroutines: Goroutines,
     pub calls: Calls,
+    pub threads: Threads,
     /// It ended then.
     pub gone: Option<Monotonic>,
+    /// Requests served so far.
+    pub served: u64,
+    /// How long it served nothing, since the first request that was seen; and since when it does again.
+    idle: Duration,
+    idle_since: Option<Monotonic>,
     by_thread: BTreeMap<(HostTid, ExchangeId), ConnectionId>,
     by_goroutine: BTreeMap<(u64, ExchangeId), ()>,
     /// The client exchanges that are open.
     calling: BTreeMap<(HostTid, ExchangeId), ConnectionId>,
-    /// A thread was seen to serve two connections at once, to call over two at once, or not to wait for a call: the
-    /// threads are event loops, or work on after they answered.
+    /// A thread that serves was seen to serve two connections at once, to call over two at once, or not to wait for a
+    /// call: the threads are event loops, or work on after they answered.
     multiplexes: bool,
-    opaque: HashSet<ConnectionId>,
+    opaque: WordSet<ConnectionId>,
     opaque_full: bool,
     losses: u32,
     shadow_until: Option<Monotonic>,
@@ -61,6 +70,7 @@ impl Process {
             self.multiplexes = false;
         }
         self.goroutines = Goroutines::default();
+        self.threads = Threads::default();
         self.names = Names::default();
         self.opaque.clear();
         self.opaque_full = false;
@@ -82,7 +92,11 @@ impl Process {
         connection: ConnectionId,
         thread: HostTid,
         goroutine: Option<u64>,
+        time: Monotonic,
     ) {
+        self.idle = self.idle(time);
+        self.idle_since = None;
+        self.served += 1;
         self.multiplexes |= is_on_another(&self.by_thread, thread, connection);
         self.by_thread.insert((thread, id), connection);
         if let Some(goroutine) = goroutine {
@@ -91,22 +105,43 @@ impl Process {
     }
 
     pub fn call(&mut self, id: ExchangeId, connection: ConnectionId, thread: HostTid) {
-        self.multiplexes |= is_on_another(&self.calling, thread, connection);
+        if is_on_another(&self.calling, thread, connection) {
+            // One that serves nothing is a client's loop: it says nothing of the threads that serve.
+            self.multiplexes |= on(&self.by_thread, thread).next().is_some();
+            self.threads.mixes(thread);
+        }
         self.calling.insert((thread, id), connection);
     }
 
     /// A call that was taken for the work of a request was still open when the request was answered then.
-    pub fn outlived(&mut self, call: &Node, time: Monotonic) {
+    pub fn outlived(&mut self, call: &Node, request_thread: HostTid, time: Monotonic) {
         if self.in_shadow(time) {
             return;
         }
         let evidence = call.parent.as_ref().map(|parent| parent.evidence);
-        self.multiplexes |= evidence == Some(Evidence::Thread);
+        self.multiplexes |= evidence == Some(Evidence::Thread) && call.thread == request_thread;
         self.calls.idle(&call.remote, call.thread, time);
     }
 
-    pub fn ended(&mut self, id: ExchangeId, thread: HostTid, goroutine: Option<u64>) {
-        self.by_thread.remove(&(thread, id));
+    /// How long it served nothing by then.
+    pub fn idle(&self, time: Monotonic) -> Duration {
+        self.idle
+            + self
+                .idle_since
+                .map_or(Duration::ZERO, |since| time.since(since))
+    }
+
+    pub fn ended(
+        &mut self,
+        id: ExchangeId,
+        thread: HostTid,
+        goroutine: Option<u64>,
+        time: Monotonic,
+    ) {
+        if self.by_thread.remove(&(thread, id)).is_some() {
+            self.threads.answered(id);
+            self.idle_since = self.serves_nothing().then_some(time);
+        }
         self.calling.remove(&(thread, id));
         if let Some(goroutine) = goroutine {
             self.by_goroutine.remove(&(goroutine, id));
@@ -123,6 +158,17 @@ impl Process {
     /// The one server exchange open on a thread.
     pub fn on_thread(&self, thread: HostTid) -> Result<Option<ExchangeId>, Refusal> {
         only(on(&self.by_thread, thread))
+    }
+
+    /// A thread started another: for the request that it serves, or was itself started for.
+    pub fn thread_born(&mut self, parent: HostTid, child: HostTid) {
+        let purpose = match self.on_thread(parent) {
+            _ if !self.threads_wait() => None,
+            Ok(None) => self.threads.purpose(parent),
+            Ok(served) => served.map(Purpose::Request),
+            Err(_) => None,
+        };
+        self.threads.born(child, purpose);
     }
 
     /// The one server exchange whose goroutine this is.

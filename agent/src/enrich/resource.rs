@@ -79,7 +79,7 @@ fn set(attributes: &mut Vec<Attribute>, key: String, value: String) {
     match attributes.iter_mut().find(|attribute| attribute.key == key) {
         // Its value was chosen with the owner's attributes in view.
         Some(attribute) if attribute.key == "service.name" => {}
-        Some(attribute) => attribute.value = Value::Text(value),
+        Some(attribute) => attribute.value = Value::Text(value.into()),
         None => attributes.push(Attribute::text(key, value)),
     }
 }

@@ -9,6 +9,8 @@
 
 use std::collections::HashSet;
 
+use smol_str::SmolStr;
+
 /// Segments of a path that are kept.
 const SEGMENTS_MAX: usize = 2;
 /// Bytes of a segment that can be a word.
@@ -21,42 +23,47 @@ const HEX_ID_BYTES_MIN: usize = 8;
 /// The names a process has had.
 #[derive(Debug, Default)]
 pub struct Names {
-    seen: HashSet<String>,
+    seen: HashSet<SmolStr>,
+    /// The name that is being made.
+    name: String,
 }
 
 impl Names {
     /// `{method} {target}`, or `{method}` where there is no path or `names_max` names are used up.
-    pub fn name(&mut self, method: &str, path: Option<&str>, names_max: usize) -> String {
+    pub fn name(&mut self, method: &str, path: Option<&str>, names_max: usize) -> SmolStr {
         let Some(path) = path else {
-            return method.to_owned();
+            return method.into();
         };
-        let name = format!("{method} {}", target(path));
-        if self.seen.contains(&name) {
-            return name;
+        self.name.clear();
+        self.name.push_str(method);
+        self.name.push(' ');
+        add_target(path, &mut self.name);
+        if let Some(name) = self.seen.get(self.name.as_str()) {
+            return name.clone();
         }
         if self.seen.len() >= names_max {
-            return method.to_owned();
+            return method.into();
         }
+        let name = SmolStr::from(self.name.as_str());
         self.seen.insert(name.clone());
         name
     }
 }
 
-/// The path by the rule above.
-pub fn target(path: &str) -> String {
+/// Adds the path by the rule above.
+fn add_target(path: &str, name: &mut String) {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-    let mut target = String::new();
+    let before = name.len();
     for segment in segments.by_ref().take(SEGMENTS_MAX) {
-        target.push('/');
-        target.push_str(if is_word(segment) { segment } else { "{id}" });
+        name.push('/');
+        name.push_str(if is_word(segment) { segment } else { "{id}" });
     }
     if segments.next().is_some() {
-        target.push_str("/*");
+        name.push_str("/*");
     }
-    if target.is_empty() {
-        target.push('/');
+    if name.len() == before {
+        name.push('/');
     }
-    target
 }
 
 fn is_word(segment: &str) -> bool {

@@ -20,6 +20,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol_str::{format_smolstr, SmolStr};
+
 use super::evidence::Evidence;
 use super::place::Place;
 use super::redact::{self, Query};
@@ -49,13 +51,13 @@ pub fn naming(exchange: &Exchange) -> (&str, Option<&str>) {
 pub fn span(
     exchange: &Exchange,
     place: Place,
-    name: String,
+    name: SmolStr,
     resource: Arc<Resource>,
     query: Query,
     offset: WallOffset,
 ) -> Span {
     let error = error_type(exchange);
-    let mut attributes = Vec::with_capacity(32);
+    let mut attributes = Vec::with_capacity(24);
     request(exchange, query, &mut attributes);
     network(exchange, &mut attributes);
     answer(exchange, error.as_deref(), &mut attributes);
@@ -129,21 +131,14 @@ fn network(exchange: &Exchange, attributes: &mut Vec<Attribute>) {
         Protocol::Http1 => None,
     };
     attributes.extend(version.map(|version| Attribute::text("network.protocol.version", version)));
-    if exchange.side == Side::Server {
-        endpoint(&link.remote, "client.address", "client.port", attributes);
-    }
-    endpoint(
-        &link.remote,
-        "network.peer.address",
-        "network.peer.port",
-        attributes,
-    );
-    endpoint(
-        &link.local,
-        "network.local.address",
-        "network.local.port",
-        attributes,
-    );
+    let peer = ("network.peer.address", "network.peer.port");
+    let names = match exchange.side {
+        Side::Server => &[("client.address", "client.port"), peer][..],
+        Side::Client => &[peer][..],
+    };
+    endpoint(&link.remote, names, attributes);
+    let local = ("network.local.address", "network.local.port");
+    endpoint(&link.local, &[local], attributes);
     let transport = match (&link.local, &link.remote) {
         (Endpoint::Tcp { address, .. }, _) | (_, Endpoint::Tcp { address, .. }) => {
             let family = if matches!(address, IpAddr::V4(_)) {
@@ -162,13 +157,16 @@ fn network(exchange: &Exchange, attributes: &mut Vec<Attribute>) {
 
 fn endpoint(
     end: &Endpoint,
-    address_key: &'static str,
-    port_key: &'static str,
+    names: &[(&'static str, &'static str)],
     attributes: &mut Vec<Attribute>,
 ) {
-    if let Endpoint::Tcp { address, port } = end {
-        attributes.push(Attribute::text(address_key, address.to_string()));
-        attributes.push(Attribute::integer(port_key, *port));
+    let Endpoint::Tcp { address, port } = end else {
+        return;
+    };
+    let text = target::address(*address);
+    for (address, port_name) in names {
+        attributes.push(Attribute::text(*address, text.clone()));
+        attributes.push(Attribute::integer(*port_name, *port));
     }
 }
 
@@ -218,9 +216,8 @@ fn own(exchange: &Exchange, evidence: Option<Evidence>, attributes: &mut Vec<Att
         ("spanlet.read_wait", exchange.read_wait),
         ("spanlet.accept_wait", exchange.accept_wait),
     ];
-    let seconds = |(key, time): (&'static str, Option<Duration>)| {
-        Some(Attribute::double(key, time?.as_secs_f64()))
-    };
+    let seconds =
+        |(key, time): (&'static str, Option<Duration>)| Some(Attribute::seconds(key, time?));
     attributes.extend(times.into_iter().filter_map(seconds));
     let marks = [
         (
@@ -234,10 +231,15 @@ fn own(exchange: &Exchange, evidence: Option<Evidence>, attributes: &mut Vec<Att
 }
 
 /// The status code where it is an error for this side, else the outcome where it is one.
-fn error_type(exchange: &Exchange) -> Option<String> {
+fn error_type(exchange: &Exchange) -> Option<SmolStr> {
     match is_error_status(exchange) {
-        true => exchange.response.status.map(|status| status.to_string()),
-        false if is_failure(exchange.outcome) => outcome_name(exchange.outcome).map(str::to_owned),
+        true => exchange
+            .response
+            .status
+            .map(|status| format_smolstr!("{status}")),
+        false if is_failure(exchange.outcome) => {
+            outcome_name(exchange.outcome).map(SmolStr::new_static)
+        }
         false => None,
     }
 }

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
+
+use smol_str::SmolStr;
 
 use crate::clock::WallClock;
 
@@ -32,9 +35,10 @@ pub enum Status {
 /// An attribute value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    Text(String),
+    Text(SmolStr),
     Integer(i64),
-    Double(f64),
+    /// A time, told in seconds as a floating-point number.
+    Seconds(Duration),
     Boolean(bool),
     Texts(Vec<String>),
 }
@@ -63,7 +67,7 @@ pub struct Span {
     /// W3C `tracestate` as it came, where the parent came from a header.
     pub trace_state: Option<String>,
     pub kind: Kind,
-    pub name: String,
+    pub name: SmolStr,
     pub started: WallClock,
     pub ended: WallClock,
     pub status: Status,
@@ -106,7 +110,7 @@ fn text_of<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a str> {
 
 impl Attribute {
     /// A text attribute.
-    pub fn text(key: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+    pub fn text(key: impl Into<Cow<'static, str>>, value: impl Into<SmolStr>) -> Self {
         Self {
             key: key.into(),
             value: Value::Text(value.into()),
@@ -121,11 +125,11 @@ impl Attribute {
         }
     }
 
-    /// A floating-point attribute.
-    pub fn double(key: impl Into<Cow<'static, str>>, value: f64) -> Self {
+    /// An attribute in seconds.
+    pub fn seconds(key: impl Into<Cow<'static, str>>, value: Duration) -> Self {
         Self {
             key: key.into(),
-            value: Value::Double(value),
+            value: Value::Seconds(value),
         }
     }
 

@@ -4,11 +4,11 @@
 //! same request. TCP: the client's address and port and the sequence number of the request's first byte are the
 //! same at both ends, through destination NAT and network namespaces. Unix sockets: one's peer is the other's own.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::capture::event::Endpoint;
 use crate::decode::exchange::{ExchangeId, Link, Side};
+use crate::hash::WordMap;
 
 /// Exchanges of one side that are kept for one name. Full: the first is forgotten, and has no other end.
 const SAME_NAME_MAX: usize = 8;
@@ -31,8 +31,8 @@ struct Ends {
 /// The exchanges by what they are called.
 #[derive(Debug, Default)]
 pub struct Wire {
-    ends: HashMap<Name, Ends>,
-    names: HashMap<ExchangeId, Name>,
+    ends: WordMap<Name, Ends>,
+    names: WordMap<ExchangeId, Name>,
 }
 
 impl Wire {

@@ -76,7 +76,7 @@ impl Worker {
     async fn run(mut self) {
         let mut batch = Vec::with_capacity(self.batch_spans);
         while self.fill(&mut batch).await {
-            let body = self.client.encode(&encode::traces(&batch));
+            let body = self.client.pack(encode::traces(&batch));
             let spans = batch.len();
             batch.clear();
             self.deliver(body, spans).await;

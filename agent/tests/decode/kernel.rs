@@ -334,14 +334,13 @@ impl Told {
 
 /// Method, target, status, body bytes of the request and of the answer, outcome and evidence of the end.
 pub fn line(exchange: &Exchange) -> String {
-    let text = |text: &Option<String>| text.clone().unwrap_or("?".into());
     let bytes = |bytes: Option<u64>| bytes.map_or("?".into(), |bytes| bytes.to_string());
     let status = exchange.response.status;
     let upgraded = if exchange.upgraded { " upgraded" } else { "" };
     format!(
         "{} {} {} {}/{} {:?} {:?}{upgraded}",
-        text(&exchange.request.method),
-        text(&exchange.request.target),
+        exchange.request.method.as_deref().unwrap_or("?"),
+        exchange.request.target.as_deref().unwrap_or("?"),
         status.map_or("?".into(), |status| status.to_string()),
         bytes(exchange.request.body_bytes),
         bytes(exchange.response.body_bytes),

@@ -18,8 +18,7 @@ fn a_call_that_outlives_its_request_was_not_made_for_it() {
         world.end(20);
         world.assert_root(2);
         world.assert_root(4);
-        assert_eq!(world.counts().undone, 1);
-        assert_eq!(world.counts().refused_background, 1);
+        assert_eq!(world.counts().undone, 2);
     }
 }
 
@@ -34,7 +33,8 @@ fn a_call_whose_end_is_told_first_may_outlive_its_request_too() {
     world.finish(1, 5);
     world.end(20);
     world.assert_root(2);
-    world.assert_parent(3, 1, "process");
+    // To the same endpoint.
+    world.assert_root(3);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_node_process_is_an_event_loop_from_the_start() {
 #[test]
 fn one_call_in_an_idle_process_is_enough_to_doubt_the_process() {
     const MEMORY: u64 = 600_000;
-    for (at, is_doubted) in [(100_000, true), (MEMORY, true), (MEMORY + 1, false)] {
+    for (at, is_doubted) in [(100_000, true), (MEMORY - 10, true), (MEMORY + 1, false)] {
         let mut world = World::new().language(1, Language::Python);
         world.run(client(1, 0).thread(12).to("10.0.0.9"), 1);
         world.start(server(2, at).thread(11));

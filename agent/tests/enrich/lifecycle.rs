@@ -181,7 +181,7 @@ fn names_of_a_process_are_bounded() {
             .bytes()
             .map(|byte| char::from(byte + 49))
             .collect();
-        exchange.request.target = Some(format!("/{letters}"));
+        exchange.request.target = Some(format!("/{letters}").into());
         world.enricher.apply(Step::Finished(Box::new(exchange)));
     }
     world.end(1000);

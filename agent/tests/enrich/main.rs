@@ -11,4 +11,6 @@ mod refusals;
 mod resources;
 mod semantics;
 mod steps;
+mod threads;
+mod trust;
 mod wires;

@@ -204,8 +204,8 @@ proptest! {
     fn no_target_ends_the_stream(target in "\\PC{0,60}|(http://)?[@:/?#%a=&\\[\\]]{0,20}", host in "\\PC{0,20}|[@:\\[\\]a0]{0,8}") {
         let mut world = World::new();
         let mut exchange = client(1, 0).exchange(5);
-        exchange.request.target = Some(target);
-        exchange.request.host = Some(host);
+        exchange.request.target = Some(target.into());
+        exchange.request.host = Some(host.into());
         world.enricher.apply(spanlet::decode::Step::Finished(Box::new(exchange)));
         world.end(10);
         prop_assert_eq!(world.spans.len(), 1);

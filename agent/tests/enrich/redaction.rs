@@ -21,7 +21,7 @@ fn spans_of(target: &str, query: Query) -> Vec<Span> {
     });
     for start in [server(1, 0), client(2, 0)] {
         let mut exchange = start.exchange(5);
-        exchange.request.target = Some(target.to_owned());
+        exchange.request.target = Some(target.into());
         exchange.request.context = vec![("x-other".to_owned(), CANARY.to_owned())];
         world.enricher.apply(Step::Finished(Box::new(exchange)));
     }

@@ -28,9 +28,9 @@ fn assert_attributes(span: &Span, expected: &[&str]) {
 #[test]
 fn a_server_span() {
     let mut exchange = server(1, 0).on_connection(5, 7).exchange(50);
-    exchange.request.method = Some("POST".to_owned());
-    exchange.request.target = Some("/orders/17/items?token=secret&page=2".to_owned());
-    exchange.request.host = Some("shop.example:8080".to_owned());
+    exchange.request.method = Some("POST".into());
+    exchange.request.target = Some("/orders/17/items?token=secret&page=2".into());
+    exchange.request.host = Some("shop.example:8080".into());
     exchange.request.body_bytes = Some(12);
     exchange.response.status = Some(503);
     exchange.response.body_bytes = Some(3);
@@ -70,10 +70,10 @@ fn a_server_span() {
             r#"error.type Text("503")"#,
             r#"spanlet.parent.evidence Text("none")"#,
             r#"spanlet.end.evidence Text("counted")"#,
-            "spanlet.time_to_first_byte Double(0.04)",
-            "spanlet.cpu_time Double(0.008)",
-            "spanlet.run_queue_wait Double(0.002)",
-            "spanlet.read_wait Double(0.001)",
+            "spanlet.time_to_first_byte Seconds(40ms)",
+            "spanlet.cpu_time Seconds(8ms)",
+            "spanlet.run_queue_wait Seconds(2ms)",
+            "spanlet.read_wait Seconds(1ms)",
         ],
     );
 }
@@ -144,8 +144,8 @@ fn what_was_not_seen_is_left_out() {
 #[test]
 fn a_tunnel() {
     let mut exchange = client(1, 0).exchange(50);
-    exchange.request.method = Some("CONNECT".to_owned());
-    exchange.request.target = Some("far.example:443".to_owned());
+    exchange.request.method = Some("CONNECT".into());
+    exchange.request.target = Some("far.example:443".into());
     exchange.request.body_bytes = Some(1000);
     exchange.upgraded = true;
     let span = span_of(exchange);
@@ -209,8 +209,8 @@ fn methods_that_are_not_known_are_other() {
         let start = server(1, 0);
         world.enricher.apply(Step::Started(start.0.clone()));
         let mut exchange = start.exchange(5);
-        exchange.request.method = Some(method.to_owned());
-        exchange.request.target = Some("/a".to_owned());
+        exchange.request.method = Some(method.into());
+        exchange.request.target = Some("/a".into());
         world.enricher.apply(Step::Finished(Box::new(exchange)));
         world.end(5);
         let span = world.span(1);
@@ -249,7 +249,7 @@ fn names_are_short_and_few() {
         let start = server(1, 0);
         world.enricher.apply(Step::Started(start.0.clone()));
         let mut exchange = start.exchange(5);
-        exchange.request.target = Some(target.to_owned());
+        exchange.request.target = Some(target.into());
         world.enricher.apply(Step::Finished(Box::new(exchange)));
         world.end(5);
         assert_eq!(world.span(1).name, name, "{target}");
@@ -294,8 +294,8 @@ fn servers_are_named_as_the_client_named_them() {
     ];
     for (host, target, address, port, url) in cases {
         let mut exchange = client(1, 0).exchange(5);
-        exchange.request.host = host.map(str::to_owned);
-        exchange.request.target = Some(target.to_owned());
+        exchange.request.host = host.map(Into::into);
+        exchange.request.target = Some(target.into());
         let span = span_of(exchange);
         assert_eq!(span.text("server.address"), Some(address));
         let found = span.value("server.port").map(|port| format!("{port:?}"));
@@ -307,10 +307,11 @@ fn servers_are_named_as_the_client_named_them() {
 #[test]
 fn foreign_text_is_bounded() {
     let mut exchange = client(1, 0).exchange(5);
-    exchange.request.method = Some("é".repeat(5000));
-    exchange.request.target = Some(format!("/{}?{}", "é".repeat(50_000), "a=b&".repeat(50_000)));
-    exchange.request.host = Some("h".repeat(50_000));
-    exchange.request.user_agent = Some("é".repeat(50_000));
+    exchange.request.method = Some("é".repeat(5000).into());
+    exchange.request.target =
+        Some(format!("/{}?{}", "é".repeat(50_000), "a=b&".repeat(50_000)).into());
+    exchange.request.host = Some("h".repeat(50_000).into());
+    exchange.request.user_agent = Some("é".repeat(50_000).into());
     let span = span_of(exchange);
     assert!(format!("{span:?}").len() < 30_000);
 }

@@ -150,9 +150,9 @@ impl Start {
             first_byte: None,
             ended: ms(ended),
             request: Request {
-                method: Some("GET".to_owned()),
-                target: Some("/".to_owned()),
-                user_agent: Some(started.id.0.to_string()),
+                method: Some("GET".into()),
+                target: Some("/".into()),
+                user_agent: Some(started.id.0.to_string().into()),
                 context: started.context.clone(),
                 ..Request::default()
             },
@@ -208,6 +208,16 @@ impl World {
     pub fn finish(&mut self, id: u64, at: u64) {
         let exchange = self.open.remove(&id).expect("it started").exchange(at);
         self.enricher.apply(Step::Finished(Box::new(exchange)));
+    }
+
+    /// A thread of a process starts another.
+    pub fn thread_born(&mut self, process: u32, thread: u32, child: u32) {
+        self.enricher
+            .thread_born(origin(process, thread), HostTid(child));
+    }
+
+    pub fn thread_ended(&mut self, process: u32, thread: u32) {
+        self.enricher.thread_ended(origin(process, thread));
     }
 
     /// A whole exchange.
@@ -284,6 +294,14 @@ impl World {
         assert_eq!(self.evidence(id), "none");
         assert_eq!(self.span(id).parent_span_id, None);
         assert!(!self.span(id).parent_is_remote);
+    }
+}
+
+fn origin(process: u32, thread: u32) -> Origin {
+    Origin {
+        time: ms(0),
+        process: HostPid(process),
+        thread: HostTid(thread),
     }
 }
 

@@ -154,7 +154,9 @@ impl Collector {
     }
 
     fn serve_grpc(self, mut server: Server, listener: TcpListener) {
-        let service = TraceServiceServer::new(self).accept_compressed(CompressionEncoding::Gzip);
+        let service = TraceServiceServer::new(self)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd);
         let incoming = tonic::transport::server::TcpIncoming::from(listener);
         tokio::spawn(server.add_service(service).serve_with_incoming(incoming));
     }
@@ -188,9 +190,7 @@ impl Collector {
     async fn converse(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let mut stream = BufReader::new(stream);
         while let Some((path, headers, body)) = read_request(&mut stream).await {
-            let gzip = headers
-                .get("content-encoding")
-                .is_some_and(|coding| coding == "gzip");
+            let coding = headers.get("content-encoding").cloned();
             self.note(path, headers);
             let (head, answer) = match self.next() {
                 Answer::Take => ("200 OK".into(), ExportTraceServiceResponse::default()),
@@ -202,7 +202,7 @@ impl Collector {
                 Answer::Refuse(_) => panic!("only gRPC refuses so"),
             };
             if head == "200 OK" {
-                self.take(body, gzip);
+                self.take(body, coding.as_deref());
             }
             let answer = answer.encode_to_vec();
             let head = format!(
@@ -222,11 +222,12 @@ impl Collector {
         seen.headers.push(headers);
     }
 
-    fn take(&self, body: Vec<u8>, gzip: bool) {
+    fn take(&self, body: Vec<u8>, coding: Option<&str>) {
         let mut plain = Vec::new();
-        let mut reader: Box<dyn Read> = match gzip {
-            true => Box::new(flate2::read::GzDecoder::new(&body[..])),
-            false => Box::new(&body[..]),
+        let mut reader: Box<dyn Read> = match coding {
+            Some("gzip") => Box::new(flate2::read::GzDecoder::new(&body[..])),
+            Some("zstd") => Box::new(zstd::stream::Decoder::new(&body[..]).unwrap()),
+            _ => Box::new(&body[..]),
         };
         reader.read_to_end(&mut plain).unwrap();
         let request = ExportTraceServiceRequest::decode(&plain[..]).unwrap_or_default();

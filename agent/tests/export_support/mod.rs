@@ -72,7 +72,7 @@ impl Make<'_> {
             parent_is_remote: self.parent.is_some() && kind == Kind::Server,
             trace_state: None,
             kind,
-            name: format!("{method} {path}"),
+            name: format!("{method} {path}").into(),
             started: WallClock(START + self.start * 1000),
             ended: WallClock(START + self.end * 1000),
             status: if failed {

@@ -1,7 +1,7 @@
 //! The rooms as the pipeline joins them, without the kernel and the network. In: records, facts of processes. Out:
 //! everything the rooms told, with the invariants that hold for any input checked on the way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use spanlet::attach::ProcessFacts;
 use spanlet::capture::convert::convert;
@@ -10,6 +10,7 @@ use spanlet::capture::Event;
 use spanlet::clock::{Monotonic, WallOffset};
 use spanlet::decode::exchange::{Exchange, Side, Started};
 use spanlet::decode::{self, Decoder, Step};
+use spanlet::enrich::span::Kind;
 use spanlet::enrich::{self, Enricher, Span};
 
 const SEED: u64 = 1;
@@ -136,6 +137,8 @@ impl Rooms {
         match event {
             Event::Fork { origin, child } => self.enricher.forked(origin.process, *child),
             Event::Exit { origin, .. } => self.enricher.gone(origin.process, time),
+            Event::ThreadBorn { origin, child } => self.enricher.thread_born(*origin, *child),
+            Event::ThreadEnded { origin } => self.enricher.thread_ended(*origin),
             _ => {}
         }
         self.latest = self.latest.max(time);
@@ -156,6 +159,26 @@ impl Rooms {
         }
     }
 
+    /// Puts spans into the order of their exchanges: some are held, so they come in another.
+    fn sort_spans(&mut self) {
+        let key = |exchange: &Exchange| {
+            let times = (exchange.started, exchange.ended);
+            (
+                OFFSET.wall(times.0),
+                OFFSET.wall(times.1),
+                exchange.side == Side::Server,
+            )
+        };
+        let mut places: HashMap<_, VecDeque<usize>> = HashMap::new();
+        for (place, exchange) in self.finished.iter().enumerate() {
+            places.entry(key(exchange)).or_default().push_back(place);
+        }
+        self.spans.sort_by_cached_key(|span| {
+            let key = (span.started, span.ended, span.kind == Kind::Server);
+            places.get_mut(&key).and_then(VecDeque::pop_front)
+        });
+    }
+
     fn stop(&mut self) {
         self.decoder.stop(self.latest, &mut self.steps);
         self.follow();
@@ -172,7 +195,7 @@ impl Rooms {
             .iter()
             .map(|started| (started.id, name(started)))
             .collect();
-        // Spans come in the order in which their exchanges finished.
+        self.sort_spans();
         let exchanges = self.finished.iter().map(|exchange| names[&exchange.id]);
         let by_span: HashMap<_, _> = self
             .spans
@@ -225,6 +248,8 @@ pub fn time(event: &Event<'_>) -> Monotonic {
         Event::Exec { origin, .. }
         | Event::Fork { origin, .. }
         | Event::Exit { origin, .. }
+        | Event::ThreadBorn { origin, .. }
+        | Event::ThreadEnded { origin }
         | Event::Listen { origin, .. }
         | Event::IoUring { origin } => origin.time,
     }

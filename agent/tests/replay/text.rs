@@ -149,10 +149,10 @@ fn microseconds(nanoseconds: i64) -> String {
 
 fn value(value: &Value) -> String {
     match value {
-        Value::Text(text) => text.clone(),
+        Value::Text(text) => text.to_string(),
         Value::Integer(number) => number.to_string(),
         // The only ones are times, in seconds.
-        Value::Double(seconds) => format!("{:.3} µs", seconds * 1e6),
+        Value::Seconds(time) => format!("{:.3} µs", time.as_secs_f64() * 1e6),
         Value::Boolean(flag) => flag.to_string(),
         Value::Texts(texts) => texts.join(", "),
     }

@@ -76,7 +76,7 @@ fn parts_of_a_span_are_not_longer_than_the_span() {
             let span = &told.span;
             let whole = (span.ended.0 - span.started.0) as f64 / 1e9;
             let seconds = |key: &str| match span.value(key) {
-                Some(Value::Double(seconds)) => *seconds,
+                Some(Value::Seconds(time)) => time.as_secs_f64(),
                 _ => 0.0,
             };
             let thread = seconds("spanlet.cpu_time") + seconds("spanlet.run_queue_wait");

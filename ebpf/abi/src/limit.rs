@@ -1,8 +1,9 @@
 //! Every limit of the kernel side: its unit, what it costs, what happens when it is reached.
 
-/// Bytes of the ring buffer. Its pages are mapped twice in the agent and count as its memory twice. Full: the
-/// record is lost and counted as [`crate::loss::RING_FULL`].
-pub const RING_BYTES: u32 = 8 << 20;
+/// Bytes of the ring buffer, which count as the agent's memory once they were used: a quarter of a second of 30,000
+/// requests a second, which is longer than the agent waits for a processor. Full: the record is lost and counted as
+/// [`crate::loss::RING_FULL`].
+pub const RING_BYTES: u32 = 4 << 20;
 
 /// Unread bytes in the ring at which the kernel wakes the agent ahead of its timer.
 pub const RING_WAKE_BYTES: u64 = (RING_BYTES / 4) as u64;
@@ -19,6 +20,10 @@ pub const TAIL_BYTES: usize = 8;
 
 /// Buffers of one vectored call that are looked at. Later ones are counted, not copied.
 pub const BUFFERS_MAX: u32 = 8;
+
+/// Words of 8 bytes read of a `runtime.g`, from `goid` on. A power of two. `parentGoid` is among them in every release
+/// that is known; where it is not, the parent is not known.
+pub const GOROUTINE_WORDS: usize = 32;
 
 /// Traced processes at once (128 bytes each). Full: the process is not traced, counted as
 /// [`crate::loss::PROCESSES_FULL`].

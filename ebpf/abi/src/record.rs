@@ -15,6 +15,10 @@ pub mod kind {
     pub const FORK: u16 = 5;
     pub const EXIT: u16 = 6;
     pub const LISTEN: u16 = 7;
+    /// A thread of a traced process started another.
+    pub const THREAD_BORN: u16 = 9;
+    /// A thread of a traced process ended, but not the last.
+    pub const THREAD_ENDED: u16 = 10;
     /// A traced process was seen to use io_uring. Only the header.
     pub const IO_URING: u16 = 8;
 }
@@ -37,8 +41,6 @@ pub mod flag {
     pub const CONNECTED: u16 = 1;
     /// `OPENED`: this side accepted.
     pub const ACCEPTED: u16 = 2;
-    /// `EXEC`, `LISTEN`: traced provisionally until the agent confirms or refuses.
-    pub const PROVISIONAL: u16 = 1;
     /// `CLOSED`: the other side reset the connection.
     pub const RESET: u16 = 1;
 }
@@ -140,12 +142,12 @@ pub struct Closed {
 /// [`Closed::process_losses`] of a process that is not there any more.
 pub const NOT_KNOWN: u32 = u32::MAX;
 
-/// A process replaced its program, was born, or ended.
+/// A process replaced its program, was born, or ended; or a thread.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Process {
     pub header: Header,
-    /// `FORK`: the child. `EXIT`: the wait status. `EXEC`: 0.
+    /// `FORK`, `THREAD_BORN`: the child. `EXIT`: the wait status. `EXEC`, `THREAD_ENDED`: 0.
     pub value: u32,
     pub padding: u32,
 }

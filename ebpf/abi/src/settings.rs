@@ -52,11 +52,15 @@ pub struct Offsets {
     pub task_runtime: u32,
     pub task_exec_start: u32,
     pub task_run_delay: u32,
-    /// `task_struct.exit_code`, `.signal`, `signal_struct.live`, `task_struct.tgid`
+    /// `task_struct.exit_code`, `.signal`, `signal_struct.live`, `task_struct.tgid`, `.pid`
     pub task_exit_code: u32,
     pub task_signal: u32,
     pub signal_live: u32,
     pub task_tgid: u32,
+    pub task_pid: u32,
+    /// Not an offset: 1 where the kernel gives the running task as a pointer of known type, whose fields are loaded
+    /// and not copied (`bpf_get_current_task_btf`, Linux 5.11 and later).
+    pub task_is_typed: u32,
 }
 
 /// Constants other than offsets. 0 is off.
@@ -65,7 +69,7 @@ pub struct Offsets {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Settings {
-    /// New programs (`exec`) are traced provisionally until the agent decides.
+    /// New programs (`exec`) are traced until the agent decides.
     pub provisional_exec: u32,
     /// The agent's own thread group: never traced.
     pub agent_process: u32,

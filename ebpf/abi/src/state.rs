@@ -4,10 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bits of [`Process::flags`].
 pub mod process_flag {
-    /// The agent has not decided yet.
-    pub const PROVISIONAL: u32 = 1;
     /// It was seen to use io_uring (told once).
-    pub const IO_URING: u32 = 2;
+    pub const IO_URING: u32 = 1;
 }
 
 /// A traced process: the value of the `PROCESSES` map, keyed by thread group id.
@@ -20,12 +18,10 @@ pub struct Process {
     pub flags: u32,
     /// Records of this process lost so far.
     pub losses: u32,
-    /// Records of this process written so far (not exact under contention: for people to read).
-    pub records: u64,
     /// Go: offset of `goid` in `runtime.g`; 0 where it is not a Go program or not known.
     pub goroutine_id: u32,
-    /// Go: offset of `parentGoid` in `runtime.g`; 0 where not known.
-    pub goroutine_parent: u32,
+    /// Go: words of 8 bytes from there to `parentGoid`, less than [`crate::limit::GOROUTINE_WORDS`]; 0 where not known.
+    pub goroutine_parent_words: u32,
 }
 
 /// An open connection of a traced process: the value of the `CONNECTIONS` map (TCP) and of `UNIX_CONNECTIONS`,
@@ -51,7 +47,8 @@ pub struct Connection {
     /// Bytes read and written since first sight, for sockets without sequence numbers.
     pub read_bytes: u32,
     pub written_bytes: u32,
-    /// Inode number of a Unix socket, which tells it from the next one at the same address; 0 for TCP.
+    /// Inode number of a socket without sequence numbers, which tells it from the next one at the same address; 0 for
+    /// TCP.
     pub inode: u32,
     /// Bytes that may still be copied of the present turn.
     pub turn_bytes_left: u32,
@@ -65,6 +62,13 @@ pub struct Connection {
     pub told: u8,
     /// 1 once the other side reset it.
     pub reset: u8,
+}
+
+impl Connection {
+    /// Whether the kernel counts its bytes, by TCP sequence numbers.
+    pub fn is_sequenced(&self) -> bool {
+        self.inode == 0
+    }
 }
 
 /// Who has the word on a connection: the value of [`Connection::turn`].
@@ -82,5 +86,5 @@ pub mod initiator {
     pub const ACCEPTED: u8 = 2;
 }
 
-const _: () = assert!(size_of::<Process>() == 24);
+const _: () = assert!(size_of::<Process>() == 16);
 const _: () = assert!(size_of::<Connection>() == 80);

@@ -16,39 +16,37 @@ pub const AF_INET6: u16 = 10;
 const SOCK_STREAM: u16 = 1;
 const IPPROTO_TCP: u16 = 6;
 
-/// A connection's entry, and whether its stream has TCP sequence numbers.
-#[derive(Clone, Copy)]
-pub struct Found {
-    pub state: *mut Connection,
-    pub sequenced: bool,
-}
-
 /// The connection of a stream socket that a traced process uses; made if it was not known. `None` for other
 /// sockets, and where there is no room.
 #[inline(always)]
-pub fn of(socket: u64, now_ns: u64) -> Option<Found> {
+pub fn of(socket: u64, now_ns: u64) -> Option<*mut Connection> {
     if let Some(state) = CONNECTIONS.get_ptr_mut(&socket) {
-        return Some(Found {
-            state,
-            sequenced: true,
-        });
+        return Some(state);
     }
+    let state = other(socket, now_ns);
+    if state.is_null() {
+        return None;
+    }
+    Some(state)
+}
+
+/// Null: none.
+#[inline(never)]
+fn other(socket: u64, now_ns: u64) -> *mut Connection {
+    find(socket, now_ns).unwrap_or(core::ptr::null_mut())
+}
+
+#[inline(always)]
+fn find(socket: u64, now_ns: u64) -> Option<*mut Connection> {
     if field::<u16>(socket, constant!(OFFSETS.sock_type))? != SOCK_STREAM {
         return None;
     }
     let family: u16 = field(socket, constant!(OFFSETS.sock_family))?;
     let internet = family == AF_INET || family == AF_INET6;
     if internet && is_tcp(socket) {
-        let fresh = first_sight(now_ns, initiator::UNKNOWN);
-        insert(socket, &fresh).map(|state| Found {
-            state,
-            sequenced: true,
-        })
+        insert(socket, &first_sight(now_ns, initiator::UNKNOWN))
     } else if internet || family == AF_UNIX {
-        unsequenced(socket, now_ns).map(|state| Found {
-            state,
-            sequenced: false,
-        })
+        unsequenced(socket, now_ns)
     } else {
         None
     }
@@ -115,7 +113,7 @@ fn unsequenced(socket: u64, now_ns: u64) -> Option<*mut Connection> {
 fn inode(socket: u64) -> Option<u32> {
     let file: u64 = field(socket, constant!(OFFSETS.sock_socket))?;
     let inode = file + constant!(OFFSETS.socket_inode) as u64;
-    field::<u64>(inode, constant!(OFFSETS.inode_number)).map(|number| number as u32)
+    field::<u64>(inode, constant!(OFFSETS.inode_number)).map(|number| (number as u32).max(1))
 }
 
 /// Inode number of the socket's network namespace; 0 where it cannot be read.
@@ -127,7 +125,7 @@ pub fn network_namespace(socket: u64) -> u32 {
 }
 
 /// Tells the agent of a connection, once. Told again at the next call if the record is lost.
-#[inline(always)]
+#[inline(never)]
 pub fn tell(traced: &Traced, socket: u64, state: &mut state::Connection) {
     let flags = match state.initiator {
         initiator::CONNECTED => flag::CONNECTED,

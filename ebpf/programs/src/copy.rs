@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use spanlet_abi::limit::{BUFFERS_MAX, TAIL_BYTES, TURN_BYTES_MAX};
 use spanlet_abi::loss;
+use spanlet_abi::record::flag;
 use spanlet_abi::state::Connection;
 
 use crate::constants::constant;
@@ -11,17 +12,48 @@ use crate::kernel::user;
 use crate::maps::Scratch;
 use crate::registers::{number, SystemCall};
 
-/// Where the bytes of a call are in the memory of the process.
+/// Where the bytes of a call are in the memory of the process. Every word is written, whatever the place: the verifier
+/// wants that of what it sees passed on.
 #[derive(Clone, Copy)]
-pub enum Source {
+pub struct Source {
+    place: Place,
+    /// Of [`Place::Vector`].
+    count: u32,
+    address: u64,
+}
+
+#[repr(u32)]
+#[derive(Clone, Copy)]
+enum Place {
     /// Nowhere: a file (sendfile, splice).
     File,
     /// Somewhere that is not looked at (io_uring, 32-bit programs).
     Unknown,
     /// One buffer.
-    Buffer(u64),
-    /// This many `struct iovec` at this address.
-    Vector(u64, u32),
+    Buffer,
+    /// This many `struct iovec`.
+    Vector,
+}
+
+impl Source {
+    pub const FILE: Self = Self::new(Place::File, 0, 0);
+    pub const UNKNOWN: Self = Self::new(Place::Unknown, 0, 0);
+
+    const fn new(place: Place, address: u64, count: u32) -> Self {
+        Self {
+            place,
+            count,
+            address,
+        }
+    }
+
+    pub const fn buffer(address: u64) -> Self {
+        Self::new(Place::Buffer, address, 1)
+    }
+
+    const fn vector(address: u64, count: u32) -> Self {
+        Self::new(Place::Vector, address, count)
+    }
 }
 
 /// `struct iovec`
@@ -58,74 +90,78 @@ pub fn source(call: &SystemCall) -> Source {
         | number::RECVFROM
         | number::SENDTO
         | number::PREAD64
-        | number::PWRITE64 => Source::Buffer(second),
+        | number::PWRITE64 => Source::buffer(second),
         number::READV
         | number::WRITEV
         | number::PREADV
         | number::PWRITEV
         | number::PREADV2
-        | number::PWRITEV2 => Source::Vector(second, third as u32),
+        | number::PWRITEV2 => Source::vector(second, third as u32),
         // A `struct mmsghdr` begins with its `struct msghdr`.
         number::SENDMSG | number::RECVMSG | number::SENDMMSG | number::RECVMMSG => {
             vector_of(second)
         }
-        number::SENDFILE | number::SPLICE => Source::File,
-        _ => Source::Unknown,
+        number::SENDFILE | number::SPLICE => Source::FILE,
+        _ => Source::UNKNOWN,
     }
 }
 
 #[inline(always)]
 fn vector_of(message: u64) -> Source {
     match user::<Message>(message) {
-        Some(message) => Source::Vector(message.vector, message.vector_length as u32),
-        None => Source::Unknown,
+        Some(message) => Source::vector(message.vector, message.vector_length as u32),
+        None => Source::UNKNOWN,
     }
 }
 
-/// Copies what the turn's budget allows of a call's `size` bytes; gives how many, and whether the tail was taken.
+/// Copies what the turn's budget allows of a call's `size` bytes into the scratch and completes its `Io`; gives how many.
 #[inline(always)]
-pub fn copy(
-    source: Source,
-    size: u32,
-    connection: &mut Connection,
-    scratch: &mut Scratch,
-) -> (u32, bool) {
-    // Of an answer only the head is needed.
-    if connection.turn_bytes_left == constant!(SETTINGS.turn_bytes) && is_answer(source) {
-        connection.turn_bytes_left = constant!(SETTINGS.answer_bytes);
-    }
-    let left = connection.turn_bytes_left;
-    let result = match source {
-        Source::File => (0, false),
-        Source::Unknown => {
-            emit::lose(loss::NO_BUFFER);
-            (0, false)
+pub fn copy(source: &Source, size: u32, connection: &mut Connection, scratch: &mut Scratch) -> u32 {
+    let (turn, answer) = (
+        constant!(SETTINGS.turn_bytes),
+        constant!(SETTINGS.answer_bytes),
+    );
+    let mut left = connection.turn_bytes_left;
+    let copied = if left == turn {
+        // Of an answer only the head is needed: so much is copied at first, then it is seen what it is.
+        let begun = bytes(source, size, answer, scratch);
+        if begun >= 4 && scratch.bytes[..4] == *b"HTTP" {
+            left = answer;
+            begun
+        } else if begun == answer && begun < size {
+            scratch.io.header.flags &= !flag::TAIL;
+            bytes(source, size, turn, scratch)
+        } else {
+            begun
         }
-        Source::Buffer(address) => one(address, size, left, scratch),
-        Source::Vector(address, count) => many(address, count, size, left, scratch),
+    } else {
+        bytes(source, size, left, scratch)
     };
-    connection.turn_bytes_left = left.saturating_sub(result.0);
-    result
+    connection.turn_bytes_left = left.saturating_sub(copied);
+    copied
 }
 
 /// Why nothing was copied of a call that moved bytes.
 #[inline(always)]
 pub fn missing(source: &Source) -> u32 {
-    match source {
-        Source::File | Source::Unknown => loss::NO_BUFFER,
-        Source::Buffer(_) | Source::Vector(..) => loss::COPY_FAILED,
+    match source.place {
+        Place::File | Place::Unknown => loss::NO_BUFFER,
+        Place::Buffer | Place::Vector => loss::COPY_FAILED,
     }
 }
 
-/// Whether the bytes begin as a status line does.
+/// Copies at most `budget` bytes.
 #[inline(always)]
-fn is_answer(source: Source) -> bool {
-    let address = match source {
-        Source::Buffer(address) => Some(address),
-        Source::Vector(vector, _) => user::<Buffer>(vector).map(|buffer| buffer.address),
-        Source::File | Source::Unknown => None,
-    };
-    address.and_then(user::<[u8; 4]>) == Some(*b"HTTP")
+fn bytes(source: &Source, size: u32, budget: u32, scratch: &mut Scratch) -> u32 {
+    match source.place {
+        Place::Buffer => one(source.address, size, budget, scratch),
+        Place::Vector => many(source.address, source.count, size, budget, scratch),
+        Place::File => 0,
+        Place::Unknown => {
+            emit::lose(loss::NO_BUFFER);
+            0
+        }
+    }
 }
 
 /// Reads `length` bytes of the process to `offset` of the scratch. Both are below TURN_BYTES_MAX, or at it; the masks
@@ -139,33 +175,33 @@ fn read(scratch: &mut Scratch, offset: u32, length: u32, address: u64) -> bool {
     unsafe { bpf_probe_read_user(target.cast(), length, address as *const _) == 0 }
 }
 
+/// Notes the last bytes of a call that was not copied whole.
 #[inline(always)]
-fn tail(scratch: &mut Scratch, end: u64, size: u64) -> bool {
-    if size < TAIL_BYTES as u64 {
-        return false;
+fn tail(scratch: &mut Scratch, end: u64, length: u64) {
+    if length < TAIL_BYTES as u64 {
+        return;
     }
-    match user::<[u8; TAIL_BYTES]>(end - TAIL_BYTES as u64) {
-        Some(bytes) => {
-            scratch.io.tail = bytes;
-            true
-        }
-        None => false,
+    if let Some(bytes) = user::<[u8; TAIL_BYTES]>(end - TAIL_BYTES as u64) {
+        scratch.io.tail = bytes;
+        scratch.io.header.flags |= flag::TAIL;
     }
 }
 
 #[inline(always)]
-fn one(address: u64, size: u32, budget: u32, scratch: &mut Scratch) -> (u32, bool) {
+fn one(address: u64, size: u32, budget: u32, scratch: &mut Scratch) -> u32 {
     let copied = size.min(budget);
     if !read(scratch, 0, copied, address) {
         emit::lose(loss::COPY_FAILED);
-        return (0, false);
+        return 0;
     }
-    let tailed = copied < size && tail(scratch, address + size as u64, size as u64);
-    (copied, tailed)
+    if copied < size {
+        tail(scratch, address + size as u64, size as u64);
+    }
+    copied
 }
 
-#[inline(always)]
-fn many(vector: u64, count: u32, size: u32, budget: u32, scratch: &mut Scratch) -> (u32, bool) {
+#[inline(never)]
+fn many(vector: u64, count: u32, size: u32, budget: u32, scratch: &mut Scratch) -> u32 {
     let mut copied: u32 = 0;
     let mut unseen = size as u64;
     let (mut end, mut last) = (0, 0);
@@ -188,6 +224,8 @@ fn many(vector: u64, count: u32, size: u32, budget: u32, scratch: &mut Scratch) 
         unseen -= length;
         (end, last) = (buffer.address + length, length);
     }
-    let tailed = unseen == 0 && copied < size && tail(scratch, end, last);
-    (copied, tailed)
+    if unseen == 0 && copied < size {
+        tail(scratch, end, last);
+    }
+    copied
 }

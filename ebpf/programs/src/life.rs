@@ -12,7 +12,7 @@ use spanlet_abi::state::{initiator, Connection, Process};
 use crate::connection::{self, network_namespace};
 use crate::constants::constant;
 use crate::kernel::field;
-use crate::maps::{CONNECTIONS, LISTENERS, PLACES, PORTS, PROCESSES};
+use crate::maps::{CONNECTIONS, LISTENERS, PLACES, PORTS, PROCESSES, SCRATCH};
 use crate::select::{self, Traced};
 use crate::{emit, goroutine};
 
@@ -93,7 +93,11 @@ fn connecting(socket: u64) {
         return;
     }
     let mut fresh = connection::first_sight(emit::now(), initiator::CONNECTED);
-    (fresh.goroutine, fresh.parent_goroutine) = goroutine::current(&traced);
+    if let Some(scratch) = SCRATCH.get_ptr_mut(0) {
+        // SAFETY: this CPU's, which only one program at a time uses.
+        let scratch = unsafe { &mut (*scratch).goroutine };
+        (fresh.goroutine, fresh.parent_goroutine) = goroutine::current(&traced, scratch);
+    }
     connection::insert(socket, &fresh);
 }
 
@@ -129,16 +133,12 @@ fn listening(socket: u64) {
     if !connection::is_tcp(socket) {
         return;
     }
-    let (traced, flags) = match select::traced() {
-        Some(traced) => (traced, 0),
-        None => match chosen_by_port(port(socket)) {
-            Some(traced) => (traced, flag::PROVISIONAL),
-            None => return,
-        },
+    let Some(traced) = select::traced().or_else(|| chosen_by_port(port(socket))) else {
+        return;
     };
     enter(socket);
     let told = Listen {
-        header: emit::header::<Listen>(kind::LISTEN, flags, traced.process, traced.thread),
+        header: emit::header::<Listen>(kind::LISTEN, 0, traced.process, traced.thread),
         network_namespace: network_namespace(socket),
         port: port(socket),
         family: field(socket, constant!(OFFSETS.sock_family)).unwrap_or(0),

@@ -46,24 +46,28 @@ pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT,
 #[map]
 pub static LOST_REQUESTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT, 0);
 
-/// Where a record is put together before it is written. Only programs that run in a process use it, so it is
+/// See [`Scratch`]. Only programs that run in a process use it, so it is
 /// never in use twice on one CPU.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
-/// See [`crate::thread`].
-#[map]
-pub static CLOCK_OFFSETS: PerCpuArray<ClockOffset> = PerCpuArray::with_max_entries(1, 0);
-
-/// A record and its bytes. Three times the room that is used, because the verifier bounds an offset and a length one
-/// by one and to a power of two.
+/// What the programs keep for each CPU, above all the record that is being put together. Of its bytes there is three
+/// times the room that is used, because the verifier bounds an offset and a length one by one and to a power of two.
 #[repr(C)]
 pub struct Scratch {
+    pub clock: ClockOffset,
+    pub goroutine: Goroutine,
     pub io: record::Io,
     pub bytes: [u8; 3 * limit::TURN_BYTES_MAX as usize],
 }
 
-/// The scheduler's clock minus the monotonic one: the largest seen in this window and in the one before.
+/// Part of a `runtime.g`, see [`crate::goroutine`].
+#[repr(C)]
+pub struct Goroutine {
+    pub words: [u64; limit::GOROUTINE_WORDS],
+}
+
+/// See [`crate::thread`]. The scheduler's clock minus the monotonic one: the largest seen in this window and in the one before.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ClockOffset {

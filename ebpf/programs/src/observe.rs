@@ -3,16 +3,17 @@
 //! In: the socket, the direction, the number of bytes and the system call, from whichever back end saw them.
 //! Out: one `IO` record (after an `OPENED` one, the first time).
 
+use core::mem::offset_of;
+
 use spanlet_abi::record::{flag, kind, Header, Io};
 use spanlet_abi::state::{initiator, turn, Connection};
 
-use crate::connection::{self, Found};
 use crate::constants::constant;
 use crate::copy::{self, Source, LENGTH_MASK};
 use crate::kernel::field;
 use crate::maps::{Scratch, SCRATCH};
 use crate::select::Traced;
-use crate::{emit, goroutine, thread};
+use crate::{connection, emit, goroutine, thread};
 
 /// The states of a TCP socket whose peer has finished its stream: TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING
 /// (include/net/tcp_states.h).
@@ -32,7 +33,7 @@ pub struct Moved {
 #[inline(always)]
 pub fn observe(traced: &Traced, moved: &Moved) {
     let now_ns = emit::now();
-    let Some(found) = connection::of(moved.socket, now_ns) else {
+    let Some(state) = connection::of(moved.socket, now_ns) else {
         connection::no_room(traced, moved.socket, !moved.egress && moved.size > 0);
         return;
     };
@@ -40,21 +41,17 @@ pub fn observe(traced: &Traced, moved: &Moved) {
         return;
     };
     // SAFETY: a live entry of a map, and this CPU's scratch, which only one program at a time uses.
-    let (state, scratch) = unsafe { (&mut *found.state, &mut *scratch) };
+    let (state, scratch) = unsafe { (&mut *state, &mut *scratch) };
     if state.told == 0 {
         connection::tell(traced, moved.socket, state);
     }
     state.process = traced.process;
     let turn_start = take_turn(state, moved);
-    let (captured, tailed) = copy::copy(moved.source, moved.size, state, scratch);
-    describe(traced, moved, found, now_ns, turn_start, scratch);
-    let io = &mut scratch.io;
-    io.captured = captured as u16;
+    describe(traced, moved, state, now_ns, turn_start, scratch);
+    let captured = copy::copy(&moved.source, moved.size, state, scratch);
+    scratch.io.captured = captured as u16;
     if captured < moved.size {
-        io.header.flags |= flag::TRUNCATED;
-    }
-    if tailed {
-        io.header.flags |= flag::TAIL;
+        scratch.io.header.flags |= flag::TRUNCATED;
     }
     let begins_request = is_asked(state, moved.egress, turn_start);
     if captured == 0 && begins_request {
@@ -84,21 +81,18 @@ fn take_turn(state: &mut Connection, moved: &Moved) -> bool {
 fn describe(
     traced: &Traced,
     moved: &Moved,
-    found: Found,
+    state: &mut Connection,
     now_ns: u64,
     turn_start: bool,
     scratch: &mut Scratch,
 ) {
-    // SAFETY: live entries of maps.
-    let (state, process) = unsafe { (&mut *found.state, &*traced.state) };
-    let request = begins_request(state, moved.egress, turn_start);
-    let (goroutine, parent_goroutine) = if request {
-        goroutine::current(traced)
+    let (goroutine, parent_goroutine) = if begins_request(state, moved.egress, turn_start) {
+        goroutine::current(traced, &mut scratch.goroutine)
     } else {
         (0, 0)
     };
     let (cpu_ns, run_queue_wait_ns) = if serves(state, moved.egress, turn_start) {
-        thread::clocks(now_ns)
+        thread::clocks(now_ns, &mut scratch.clock)
     } else {
         (0, 0)
     };
@@ -118,9 +112,10 @@ fn describe(
     io.cpu_ns = cpu_ns;
     io.run_queue_wait_ns = run_queue_wait_ns;
     io.ready_ns = ready(state, moved.egress, turn_start);
-    io.position = position(state, moved, found.sequenced);
+    io.position = position(state, moved);
     io.size = moved.size;
-    io.process_losses = process.losses;
+    // SAFETY: a live entry of a map.
+    io.process_losses = unsafe { (*traced.state).losses };
     io.system_call = moved.system_call as u16;
 }
 
@@ -181,19 +176,23 @@ fn ready(state: &mut Connection, egress: bool, turn_start: bool) -> u64 {
 
 /// Where the call's first byte stands in its stream. The kernel's own counters are past the call by now.
 #[inline(always)]
-fn position(state: &mut Connection, moved: &Moved, sequenced: bool) -> u32 {
-    let reset = state.reset;
-    let (offset, count) = if moved.egress {
-        (constant!(OFFSETS.tcp_written), &mut state.written_bytes)
+fn position(state: &mut Connection, moved: &Moved) -> u32 {
+    let offset = if moved.egress {
+        constant!(OFFSETS.tcp_written)
     } else {
-        (constant!(OFFSETS.tcp_copied), &mut state.read_bytes)
+        constant!(OFFSETS.tcp_copied)
     };
-    if sequenced {
+    if state.is_sequenced() {
         if let Some(end) = field::<u32>(moved.socket, offset) {
-            let end = end.wrapping_sub(took_end(moved, reset, end) as u32);
+            let end = end.wrapping_sub(took_end(moved, state.reset, end) as u32);
             return end.wrapping_sub(moved.size);
         }
     }
+    let count = if moved.egress {
+        &mut state.written_bytes
+    } else {
+        &mut state.read_bytes
+    };
     let begin = *count;
     *count = begin.wrapping_add(moved.size);
     begin
@@ -214,7 +213,10 @@ fn took_end(moved: &Moved, reset: u8, end: u32) -> bool {
 fn send(traced: &Traced, captured: u32, begins_request: bool, scratch: &mut Scratch) {
     let length = size_of::<Io>() + (captured & LENGTH_MASK) as usize;
     scratch.io.header.length = length as u32;
-    // SAFETY: the scratch is an `Io` and more than LENGTH_MASK bytes, in one piece.
-    let bytes = unsafe { core::slice::from_raw_parts((&raw const *scratch).cast::<u8>(), length) };
+    // SAFETY: in the scratch, an `Io` and more than LENGTH_MASK bytes are in one piece.
+    let bytes = unsafe {
+        let start = (&raw const *scratch).cast::<u8>();
+        core::slice::from_raw_parts(start.add(offset_of!(Scratch, io)), length)
+    };
     emit::call(traced.state, bytes, begins_request);
 }

@@ -1,4 +1,5 @@
-//! Births and deaths of processes: children of a traced process are traced from their first instruction.
+//! Births and deaths of processes and their threads: children of a traced process are traced from their first
+//! instruction.
 //!
 //! Hooks: `sched_process_exec`, `sched_process_fork`, `sched_process_exit` (every supported kernel).
 
@@ -6,7 +7,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use spanlet_abi::loss;
-use spanlet_abi::record::{flag, kind, Header, Process as Told};
+use spanlet_abi::record::{kind, Header, Process as Told};
 use spanlet_abi::state::{process_flag, Process};
 
 use crate::constants::constant;
@@ -23,8 +24,8 @@ pub fn sched_process_exec(_context: RawTracePointContext) -> i32 {
         let state = unsafe { &mut *traced.state };
         state.flags &= !process_flag::IO_URING;
         state.goroutine_id = 0;
-        state.goroutine_parent = 0;
-        tell(&traced, kind::EXEC, 0, 0);
+        state.goroutine_parent_words = 0;
+        tell(&traced, kind::EXEC, 0);
     } else if constant!(SETTINGS.provisional_exec) != 0 {
         provisional();
     }
@@ -38,19 +39,13 @@ fn provisional() {
     if process == constant!(SETTINGS.agent_process) {
         return;
     }
-    trace(
-        process,
-        &Process {
-            flags: process_flag::PROVISIONAL,
-            ..Process::default()
-        },
-    );
+    trace(process, &Process::default());
     if let Some(traced) = select::traced() {
-        tell(&traced, kind::EXEC, flag::PROVISIONAL, 0);
+        tell(&traced, kind::EXEC, 0);
     }
 }
 
-/// `sched_process_fork(parent, child)`: for threads too, which are no births here.
+/// `sched_process_fork(parent, child)`: for threads too.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
     let Some(traced) = select::traced() else {
@@ -62,10 +57,11 @@ pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
     if child != traced.process {
         // SAFETY: a live entry of the map.
         let mut state = unsafe { *traced.state };
-        state.records = 0;
         state.losses = 0;
         trace(child, &state);
-        tell(&traced, kind::FORK, 0, child);
+        tell(&traced, kind::FORK, child);
+    } else if let Some(thread) = field(context.arg(1), constant!(OFFSETS.task_pid)) {
+        tell(&traced, kind::THREAD_BORN, thread);
     }
     0
 }
@@ -82,14 +78,16 @@ pub fn sched_process_exit(context: RawTracePointContext) -> i32 {
         .unwrap_or(0);
     if live == 0 {
         let status = field(task, constant!(OFFSETS.task_exit_code)).unwrap_or(0);
-        tell(&traced, kind::EXIT, 0, status);
+        tell(&traced, kind::EXIT, status);
         let _ = PROCESSES.remove(&traced.process);
+    } else {
+        tell(&traced, kind::THREAD_ENDED, 0);
     }
     0
 }
 
 /// Tells, once for a process, that it uses io_uring.
-#[inline(always)]
+#[inline(never)]
 pub fn tell_io_uring(traced: &Traced) {
     // SAFETY: a live entry of the map.
     let state = unsafe { &mut *traced.state };
@@ -111,9 +109,9 @@ pub fn trace(process: u32, state: &Process) {
 }
 
 #[inline(always)]
-fn tell(traced: &Traced, kind: u16, flags: u16, value: u32) {
+fn tell(traced: &Traced, kind: u16, value: u32) {
     let told = Told {
-        header: emit::header::<Told>(kind, flags, traced.process, traced.thread),
+        header: emit::header::<Told>(kind, 0, traced.process, traced.thread),
         value,
         padding: 0,
     };

@@ -33,6 +33,8 @@ pub struct SystemCall {
 
 /// Numbers of amd64 (arch/x86/entry/syscalls/syscall_64.tbl).
 pub mod number {
+    /// Stands for any call of a 32-bit program, whose numbers are others.
+    pub const OF_32_BITS: u32 = u32::MAX;
     pub const READ: u32 = 0;
     pub const WRITE: u32 = 1;
     pub const PREAD64: u32 = 17;
@@ -85,33 +87,37 @@ pub fn direction(call: u32) -> Option<bool> {
 }
 
 impl SystemCall {
-    /// The call that the running thread is in. `None` for 32-bit programs, whose numbers are others, and where the
-    /// registers cannot be read.
+    /// The call that the running thread is in.
     #[inline(always)]
-    pub fn current() -> Option<Self> {
-        // SAFETY: both helpers take and give pointers that the verifier checks.
-        let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) };
-        Self::of(registers as u64)
+    pub fn current() -> Self {
+        // SAFETY: both helpers take and give pointers that the verifier checks, and it lets their type be read.
+        unsafe {
+            let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
+            Self::from(&*registers.add(FIRST as usize).cast())
+        }
     }
 
-    /// The call whose `pt_regs` are at this kernel address.
+    /// The call whose `pt_regs` are at this kernel address. `None` where they cannot be read.
     #[inline(always)]
     pub fn of(registers: u64) -> Option<Self> {
         let amd64: Amd64 = crate::kernel::field(registers + FIRST, 0)?;
-        // The upper bits hold other things where the processor has FRED.
-        if amd64.cs as u16 != CODE_SEGMENT_64 {
-            return None;
-        }
-        // A worker of io_uring has a copy of its maker's registers, without a place to return to.
-        if amd64.rip == 0 {
-            return Some(Self {
-                number: number::IO_URING_ENTER,
-                arguments: [0; 4],
-            });
-        }
-        Some(Self {
-            number: amd64.orig_rax as u32,
+        Some(Self::from(&amd64))
+    }
+
+    #[inline(always)]
+    fn from(amd64: &Amd64) -> Self {
+        let number = if amd64.cs as u16 != CODE_SEGMENT_64 {
+            // The upper bits hold other things where the processor has FRED.
+            number::OF_32_BITS
+        } else if amd64.rip == 0 {
+            // A worker of io_uring has a copy of its maker's registers, without a place to return to.
+            number::IO_URING_ENTER
+        } else {
+            amd64.orig_rax as u32
+        };
+        Self {
+            number,
             arguments: [amd64.rdi, amd64.rsi, amd64.rdx, amd64.r10],
-        })
+        }
     }
 }

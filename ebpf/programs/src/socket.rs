@@ -49,12 +49,9 @@ pub fn sock_recv_length(context: RawTracePointContext) -> i32 {
 }
 
 /// `tcp_sendmsg_locked(sk, msg, skb, size_goal)`: when the first write of a turn began. Calls are otherwise seen
-/// when they end, which for a long blocking one is late.
+/// when they end, which for a long blocking one is late. Who writes is not asked: an unknown socket is answer enough.
 #[raw_tracepoint(tracepoint = "tcp_sendmsg_locked")]
 pub fn tcp_sendmsg_locked(context: RawTracePointContext) -> i32 {
-    if select::traced().is_none() {
-        return 0;
-    }
     let socket: u64 = context.arg(0);
     if let Some(state) = CONNECTIONS.get_ptr_mut(&socket) {
         // SAFETY: a live entry of the map.
@@ -68,41 +65,45 @@ pub fn tcp_sendmsg_locked(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn moved(traced: &Traced, socket: u64, egress: bool, size: u32) {
-    let (number, source) = match SystemCall::current() {
-        // Nothing was asked for: not the end of the stream.
-        Some(call) if size == 0 && asks_for_nothing(&call) => return,
-        Some(call) => (call.number, source(traced, &call, egress)),
-        None => (u32::MAX, Source::Unknown),
+    let call = SystemCall::current();
+    let plain = match call.number {
+        number::READ | number::RECVFROM => !egress,
+        number::WRITE | number::SENDTO => egress,
+        _ => false,
     };
+    // Nothing was asked for: not the end of the stream.
+    if plain && size == 0 && call.arguments[2] == 0 {
+        return;
+    }
+    let mut source = Source::buffer(call.arguments[1]);
+    if !plain {
+        other_source(traced, &call, egress, &mut source);
+    }
     observe(
         traced,
         &Moved {
             socket,
             egress,
             size,
-            system_call: number,
+            system_call: call.number,
             source,
         },
     );
 }
 
-#[inline(always)]
-fn asks_for_nothing(call: &SystemCall) -> bool {
-    matches!(call.number, number::READ | number::RECVFROM) && call.arguments[2] == 0
-}
-
-#[inline(always)]
-fn source(traced: &Traced, call: &SystemCall, egress: bool) -> Source {
-    match (call.number, direction(call.number)) {
+/// Calls other than the plain ones, which most are.
+#[inline(never)]
+fn other_source(traced: &Traced, call: &SystemCall, egress: bool, source: &mut Source) {
+    *source = match (call.number, direction(call.number)) {
         (number::IO_URING_ENTER, _) => {
             process::tell_io_uring(traced);
-            Source::Unknown
+            Source::UNKNOWN
         }
-        (number::SPLICE, _) if egress => Source::File,
+        (number::SPLICE, _) if egress => Source::FILE,
         // The tracepoint fires for each message and does not say which: only a lone one is known.
-        (number::SENDMMSG | number::RECVMMSG, _) if call.arguments[2] != 1 => Source::Unknown,
+        (number::SENDMMSG | number::RECVMMSG, _) if call.arguments[2] != 1 => Source::UNKNOWN,
         (_, Some(writes)) if writes == egress => copy::source(call),
-        // Work of io_uring that the kernel did within another call.
-        _ => Source::Unknown,
+        // Work of io_uring that the kernel did within another call, or a 32-bit program.
+        _ => Source::UNKNOWN,
     }
 }

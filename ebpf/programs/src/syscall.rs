@@ -9,8 +9,8 @@ use aya_ebpf::programs::RawTracePointContext;
 use spanlet_abi::state::initiator;
 
 use crate::constants::constant;
-use crate::copy::{self, MESSAGE_BYTES};
-use crate::kernel::{field, user};
+use crate::copy::{self, Source, MESSAGE_BYTES};
+use crate::kernel::{field, user, Task};
 use crate::log::probe_log;
 use crate::observe::{observe, Moved};
 use crate::registers::{direction, number, SystemCall};
@@ -28,13 +28,14 @@ const MESSAGES_MAX: u32 = 16;
 /// `sys_exit(regs, ret)`
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn sys_exit(context: RawTracePointContext) -> i32 {
-    let Some(traced) = select::traced() else {
-        return 0;
-    };
     let result: i64 = context.arg(1);
+    // Many calls fail or find nothing: they are let go before anything is looked up.
     if result < 0 {
         return 0;
     }
+    let Some(traced) = select::traced() else {
+        return 0;
+    };
     if let Some(call) = SystemCall::of(context.arg(0)) {
         probe_log!(
             &context,
@@ -50,45 +51,67 @@ pub fn sys_exit(context: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn ended(traced: &Traced, call: &SystemCall, result: i64) {
+    let [first, second, third, fourth] = call.arguments;
+    let mut moved = Moved {
+        socket: 0,
+        egress: matches!(call.number, number::WRITE | number::SENDTO),
+        size: result as u32,
+        system_call: call.number,
+        source: Source::buffer(second),
+    };
+    let is_plain = match call.number {
+        number::READ | number::WRITE | number::SENDTO => true,
+        number::RECVFROM => fourth & MSG_ASIDE == 0,
+        _ => false,
+    };
+    if is_plain {
+        // Nothing was asked for, or written: not the end of the stream.
+        if result == 0 && (moved.egress || third == 0) {
+            return;
+        }
+        match socket_of(first) {
+            Some(socket) => moved.socket = socket,
+            None => return,
+        }
+    } else if !otherwise(traced, call, result, &mut moved) {
+        return;
+    }
+    observe(traced, &moved);
+}
+
+/// Calls other than the plain ones, which most are. False where there is nothing to observe.
+#[inline(never)]
+fn otherwise(traced: &Traced, call: &SystemCall, result: i64, moved: &mut Moved) -> bool {
     let [first, _, third, fourth] = call.arguments;
     match call.number {
-        number::ACCEPT | number::ACCEPT4 => return told_accepted(result as u64),
-        number::CONNECT => return told_connected(first),
-        number::IO_URING_ENTER => return process::tell_io_uring(traced),
-        number::RECVFROM | number::RECVMMSG if fourth & MSG_ASIDE != 0 => return,
-        number::RECVMSG if third & MSG_ASIDE != 0 => return,
+        number::ACCEPT | number::ACCEPT4 => told_accepted(result as u64),
+        number::CONNECT => told_connected(first),
+        number::IO_URING_ENTER => process::tell_io_uring(traced),
         _ => {}
     }
-    let Some(egress) = direction(call.number) else {
-        return;
+    let aside = match call.number {
+        number::RECVFROM | number::RECVMMSG => fourth & MSG_ASIDE != 0,
+        number::RECVMSG => third & MSG_ASIDE != 0,
+        _ => false,
+    };
+    let Some(egress) = direction(call.number).filter(|_| !aside) else {
+        return false;
     };
     // A splice has a pipe at one end; a socket at the other end writes.
-    let (socket, egress) = match (socket_of(first), call.number) {
+    (moved.socket, moved.egress) = match (socket_of(first), call.number) {
         (Some(socket), _) => (socket, egress),
         (None, number::SPLICE) => match socket_of(third) {
             Some(socket) => (socket, true),
-            None => return,
+            None => return false,
         },
-        _ => return,
+        _ => return false,
     };
-    let size = match call.number {
-        number::SENDMMSG | number::RECVMMSG => bytes_of_messages(call, result),
-        _ => result,
-    };
-    // Nothing was asked for, or written: not the end of the stream. `recvmsg` has its flags there.
-    if size == 0 && (egress || third == 0 && call.number != number::RECVMSG) {
-        return;
+    if matches!(call.number, number::SENDMMSG | number::RECVMMSG) {
+        moved.size = bytes_of_messages(call, result) as u32;
     }
-    observe(
-        traced,
-        &Moved {
-            socket,
-            egress,
-            size: size as u32,
-            system_call: call.number,
-            source: copy::source(call),
-        },
-    );
+    moved.source = copy::source(call);
+    // Nothing was asked for, or written: not the end of the stream. `recvmsg` has its flags there.
+    moved.size != 0 || !moved.egress && (third != 0 || call.number == number::RECVMSG)
 }
 
 /// `sendmmsg` and `recvmmsg` give a number of messages: their bytes count as one call, copied from the first.
@@ -111,9 +134,9 @@ fn told_accepted(descriptor: u64) {
         return;
     };
     let now_ns = emit::now();
-    if let Some(found) = connection::of(socket, now_ns) {
+    if let Some(state) = connection::of(socket, now_ns) {
         // SAFETY: a live entry of a map.
-        let state = unsafe { &mut *found.state };
+        let state = unsafe { &mut *state };
         if state.told == 0 {
             state.accepted_ns = now_ns;
             state.initiator = initiator::ACCEPTED;
@@ -127,9 +150,9 @@ fn told_connected(descriptor: u64) {
     let Some(socket) = socket_of(descriptor) else {
         return;
     };
-    if let Some(found) = connection::of(socket, emit::now()) {
+    if let Some(state) = connection::of(socket, emit::now()) {
         // SAFETY: a live entry of a map.
-        let state = unsafe { &mut *found.state };
+        let state = unsafe { &mut *state };
         if state.told == 0 {
             state.initiator = initiator::CONNECTED;
         }
@@ -139,9 +162,7 @@ fn told_connected(descriptor: u64) {
 /// The kernel's socket behind a descriptor of the running process. `None` where it is not a socket.
 #[inline(always)]
 fn socket_of(descriptor: u64) -> Option<u64> {
-    // SAFETY: the helper has no precondition.
-    let task = unsafe { aya_ebpf::helpers::bpf_get_current_task() };
-    let files: u64 = field(task, constant!(OFFSETS.task_files))?;
+    let files: u64 = Task::current().field(constant!(OFFSETS.task_files))?;
     let table: u64 = field(files, constant!(OFFSETS.files_fdt))?;
     let size: u32 = field(table, constant!(OFFSETS.fdtable_max_fds))?;
     if descriptor >= size as u64 {

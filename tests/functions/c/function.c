@@ -102,7 +102,7 @@ static bool header_has(const char *lines, const char *name, const char *word) {
     return strcasestr(copy, word) != NULL;
 }
 
-// /t/<anything>/route?query into its parts.
+// /t/<anything>/route?query into its parts; what follows /hop is cut off.
 static void split_target(struct request *request) {
     const char *path = request->target;
     const char *query = strchr(path, '?');
@@ -115,6 +115,7 @@ static void split_target(struct request *request) {
             path = rest;
         }
     }
+    if (strncmp(path, "/hop/", 5) == 0) length = strlen("/hop");
     snprintf(request->path, sizeof request->path, "%.*s", (int)length, path);
 }
 
@@ -320,13 +321,13 @@ static struct answer fail(char *all, const char *why) {
     return (struct answer){502, strdup(why), strlen(why)};
 }
 
-// Requests NEXT + path over a new connection; the body is to be freed.
-static struct answer call(const char *path) {
-    const char *base = getenv("NEXT");
-    char request[8192 + 256];
-    int fd = dial(base ? base : ""), length;
+// Requests base + path over a new connection, with header lines as given; the body is to be freed.
+static struct answer exchange(const char *base, const char *path, const char *lines) {
+    char request[2 * 8192 + 256];
+    int fd = dial(base), length;
     if (fd < 0) return fail(NULL, "cannot connect\n");
-    length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", path, base + strlen("http://"));
+    length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s\r\n%sConnection: close\r\n\r\n", path, base + strlen("http://"),
+                      lines);
     size_t used = 0;
     char *all = send_all(fd, request, length) ? read_to_end(fd, &used) : NULL;
     close(fd);
@@ -341,6 +342,11 @@ static struct answer call(const char *path) {
     else if (expected && strtoull(expected, NULL, 10) != body_length) return fail(all, "the answer was cut off\n");
     memmove(all, body, body_length);
     return (struct answer){status, all, body_length};
+}
+
+static struct answer call(const char *path) {
+    const char *base = getenv("NEXT");
+    return exchange(base ? base : "", path, "");
 }
 
 static void *call_status(void *path) {
@@ -370,6 +376,73 @@ static bool chain(struct connection *connection, const struct request *request) 
     bool sent = bytes(connection, request, answer.status, answer.body, answer.length);
     free(answer.body);
     return sent;
+}
+
+// A node of a plan.
+struct node {
+    int port;
+    char target[256], mode, children[64];
+    long before_ms, after_ms;
+};
+
+static bool find_node(const char *plan, int index, struct node *node) {
+    for (; plan && index > 0; index--) plan = (plan = strchr(plan, '|')) ? plan + 1 : NULL;
+    *node->children = 0;
+    return plan && sscanf(plan, "%d;%255[^;];%ld;%ld;%c;%63[0-9,]", &node->port, node->target, &node->before_ms, &node->after_ms, &node->mode,
+                          node->children) >= 5;
+}
+
+// A plan and which of its nodes to request.
+struct child {
+    const char *plan;
+    int index;
+};
+
+static void *hop_to(void *argument) {
+    struct child *child = argument;
+    struct node node;
+    char base[64], lines[8192];
+    if (!find_node(child->plan, child->index, &node)) return (void *)false;
+    snprintf(base, sizeof base, "http://127.0.0.1:%d", node.port);
+    snprintf(lines, sizeof lines, "X-Plan: %s\r\nX-Node: %d\r\n", child->plan, child->index);
+    struct answer answer = exchange(base, node.target, lines);
+    free(answer.body);
+    return (void *)(long)(answer.status == 200);
+}
+
+// Requests the children: whether all went well.
+static bool hop_to_all(const char *plan, const struct node *node) {
+    struct child children[FAN_MAX];
+    pthread_t threads[FAN_MAX];
+    int count = 0;
+    bool whole = true;
+    for (const char *at = node->children; *at && count < FAN_MAX; at += strcspn(at, ","), at += *at == ',')
+        children[count++] = (struct child){plan, atoi(at)};
+    for (int i = 0; i < count; i++) {
+        if (node->mode == 'p') pthread_create(&threads[i], NULL, hop_to, &children[i]);
+        else whole &= (bool)hop_to(&children[i]);
+    }
+    for (int i = 0; node->mode == 'p' && i < count; i++) {
+        void *done;
+        pthread_join(threads[i], &done);
+        whole &= (bool)done;
+    }
+    return whole;
+}
+
+// Follows a plan's node.
+static bool hop(struct connection *connection, const struct request *request) {
+    const char *value = header(request->headers, "x-plan"), *index = header(request->headers, "x-node");
+    char *plan = value ? strndup(value, strcspn(value, "\r")) : NULL;
+    struct node node;
+    bool whole = plan && index && find_node(plan, atoi(index), &node);
+    if (whole) {
+        sleep_ms(node.before_ms);
+        whole = hop_to_all(plan, &node);
+        sleep_ms(node.after_ms);
+    }
+    free(plan);
+    return text(connection, request, whole ? 200 : 502, whole ? "ok\n" : "a child failed\n");
 }
 
 static bool burn(struct connection *connection, const struct request *request) {
@@ -433,6 +506,7 @@ static bool answer(struct connection *connection, struct request *request) {
     } else if (strcmp(path, "/abort") == 0 || strcmp(path, "/die") == 0) sent = partial(connection, request);
     else if (strcmp(path, "/chain") == 0) sent = chain(connection, request);
     else if (strcmp(path, "/fan") == 0) sent = fan(connection, request);
+    else if (strcmp(path, "/hop") == 0) sent = hop(connection, request);
     else if (strcmp(path, "/burn") == 0) sent = burn(connection, request);
     else if (strcmp(path, "/late") == 0) {
         sent = text(connection, request, 200, "late %lld\n", number(request, "ms"));

@@ -1,4 +1,4 @@
-// The test function in Go (net/http). Contract: ../CONTRACT.md.
+// The test function in Go (net/http), from Go 1.19 on. Contract: ../CONTRACT.md.
 package main
 
 import (
@@ -70,7 +70,7 @@ func or(value, otherwise string) string {
 func serve(w http.ResponseWriter, r *http.Request) {
 	started := clock(clockMonotonic)
 	ended := func() {
-		http.NewResponseController(w).Flush()
+		w.(http.Flusher).Flush()
 		record(r, started)
 	}
 	switch route(r.URL.Path) {
@@ -105,6 +105,9 @@ func serve(w http.ResponseWriter, r *http.Request) {
 		text(w, status, body)
 	case "/fan":
 		text(w, 200, fan(int(number(r, "n")), r.URL.Query().Get("path")))
+	case "/hop":
+		status, body := hop(r.Header.Get("X-Plan"), r.Header.Get("X-Node"))
+		text(w, status, body)
 	case "/burn":
 		text(w, 200, burn(number(r, "ms")))
 	case "/echo-headers":
@@ -115,10 +118,13 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	ended()
 }
 
-// route cuts off /t/<anything>.
+// route cuts off /t/<anything>, and what follows /hop.
 func route(path string) string {
-	if rest, found := strings.CutPrefix(path, "/t/"); found {
-		if _, after, found := strings.Cut(rest, "/"); found {
+	if strings.HasPrefix(path, "/hop/") {
+		return "/hop"
+	}
+	if strings.HasPrefix(path, "/t/") {
+		if _, after, found := strings.Cut(path[len("/t/"):], "/"); found {
 			return "/" + after
 		}
 	}
@@ -156,7 +162,7 @@ func stream(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(time.Duration(number(r, "ms")) * time.Millisecond)
 		}
 		fmt.Fprintf(w, piece, i)
-		http.NewResponseController(w).Flush()
+		w.(http.Flusher).Flush()
 	}
 }
 
@@ -164,7 +170,11 @@ func big(w http.ResponseWriter, bytes int64) {
 	w.Header().Set("Content-Type", "text/plain")
 	w.Header().Set("Content-Length", strconv.FormatInt(bytes, 10))
 	for left := bytes; left > 0; {
-		written, err := w.Write(buffer[:min(left, bufferBytes)])
+		piece := buffer
+		if left < bufferBytes {
+			piece = buffer[:left]
+		}
+		written, err := w.Write(piece)
 		if err != nil {
 			return
 		}
@@ -189,7 +199,7 @@ func partial(w http.ResponseWriter) {
 }
 
 func abort(w http.ResponseWriter, reset bool) {
-	connection, _, err := http.NewResponseController(w).Hijack()
+	connection, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
@@ -200,7 +210,15 @@ func abort(w http.ResponseWriter, reset bool) {
 }
 
 func call(path string) (int, string) {
-	answer, err := http.Get(next + path)
+	request, err := http.NewRequest("GET", next+path, nil)
+	if err != nil {
+		return 502, err.Error() + "\n"
+	}
+	return exchange(request)
+}
+
+func exchange(request *http.Request) (int, string) {
+	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return 502, err.Error() + "\n"
 	}
@@ -216,6 +234,7 @@ func fan(n int, path string) string {
 	statuses := make([]string, n)
 	var all sync.WaitGroup
 	for i := range statuses {
+		i := i
 		all.Add(1)
 		go func() {
 			defer all.Done()
@@ -225,6 +244,47 @@ func fan(n int, path string) string {
 	}
 	all.Wait()
 	return "fan " + strings.Join(statuses, ",") + "\n"
+}
+
+// hop follows the plan's node of that index: status and body of the answer.
+func hop(plan, index string) (int, string) {
+	node := nodeOf(plan, index)
+	wait(node[2])
+	children := strings.FieldsFunc(node[5], func(r rune) bool { return r == ',' })
+	done := make(chan bool, len(children))
+	for _, child := range children {
+		child := child
+		if node[4] == "p" {
+			go func() { done <- hopTo(plan, child) }()
+		} else {
+			done <- hopTo(plan, child)
+		}
+	}
+	status, body := 200, "ok\n"
+	for range children {
+		if !<-done {
+			status, body = 502, "a child failed\n"
+		}
+	}
+	wait(node[3])
+	return status, body
+}
+
+func hopTo(plan, index string) bool {
+	node := nodeOf(plan, index)
+	request := must(http.NewRequest("GET", "http://127.0.0.1:"+node[0]+node[1], nil))
+	request.Header.Set("X-Plan", plan)
+	request.Header.Set("X-Node", index)
+	status, _ := exchange(request)
+	return status == 200
+}
+
+func nodeOf(plan, index string) []string {
+	return strings.Split(strings.Split(plan, "|")[must(strconv.Atoi(index))], ";")
+}
+
+func wait(ms string) {
+	time.Sleep(time.Duration(must(strconv.Atoi(ms))) * time.Millisecond)
 }
 
 func burn(ms int64) string {

@@ -25,6 +25,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
 import java.util.concurrent.Executors;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -34,6 +35,7 @@ public final class Function {
     private static final byte[] BUFFER = new byte[65536];
     private static final ThreadMXBean THREADS = ManagementFactory.getThreadMXBean();
     private static final HttpClient CLIENT = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+    private static final boolean IS_VIRTUAL = "virtual".equals(System.getenv("THREADS"));
     private static FileOutputStream truth;
 
     public static void main(String[] arguments) throws IOException {
@@ -46,10 +48,19 @@ public final class Function {
         String host = System.getenv().getOrDefault("HOST", "127.0.0.1");
         int port = Integer.parseInt(System.getenv().getOrDefault("PORT", "0"));
         HttpServer server = HttpServer.create(new InetSocketAddress(host, port), 1024);
-        server.setExecutor(Executors.newCachedThreadPool());
+        server.setExecutor(IS_VIRTUAL ? virtualThreads() : Executors.newCachedThreadPool());
         server.createContext("/", Function::serve);
         server.start();
         System.out.println("listening " + server.getAddress().getPort());
+    }
+
+    /** A virtual thread for each request. By its name: this compiles with Java 17 too, which has none. */
+    private static Executor virtualThreads() {
+        try {
+            return (Executor) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
+        } catch (ReflectiveOperationException missing) {
+            throw new IllegalStateException(missing);
+        }
     }
 
     private static void serve(HttpExchange exchange) throws IOException {
@@ -70,7 +81,7 @@ public final class Function {
     }
 
     private static String route(HttpExchange exchange) {
-        return exchange.getRequestURI().getPath().replaceFirst("^/t/[^/]*/", "/");
+        return exchange.getRequestURI().getPath().replaceFirst("^/t/[^/]*/", "/").replaceFirst("^/hop/.*", "/hop");
     }
 
     /** Whether the answer is to be completed: by the exchange's close, which hands over its last bytes. */
@@ -97,6 +108,7 @@ public final class Function {
             }
             case "/chain" -> chain(exchange, query.getOrDefault("path", ""));
             case "/fan" -> text(exchange, 200, fan((int) number(query, "n"), query.getOrDefault("path", "")));
+            case "/hop" -> hop(exchange);
             case "/burn" -> text(exchange, 200, burn(number(query, "ms")));
             case "/echo-headers" -> text(exchange, 200, exchange.getRequestHeaders().entrySet().stream()
                     .flatMap(header -> header.getValue().stream().map(value -> header.getKey() + ": " + value + "\n"))
@@ -229,6 +241,48 @@ public final class Function {
                         .handle((answer, failure) -> failure == null ? answer.statusCode() : 502))
                 .limit(n).toList();
         return calls.stream().map(call -> call.join().toString()).collect(Collectors.joining(",", "fan ", "\n"));
+    }
+
+    /** Follows a plan's node. */
+    private static void hop(HttpExchange exchange) throws IOException {
+        String plan = exchange.getRequestHeaders().getFirst("X-Plan");
+        String[] node = node(plan, exchange.getRequestHeaders().getFirst("X-Node"));
+        sleep(Long.parseLong(node[2]));
+        Stream<String> children = Stream.of(node[5].split(",")).filter(child -> !child.isEmpty());
+        boolean whole = node[4].equals("s")
+                ? children.allMatch(child -> hopTo(plan, child))
+                : children.map(child -> hopToAsync(plan, child)).toList().stream().allMatch(CompletableFuture::join);
+        sleep(Long.parseLong(node[3]));
+        text(exchange, whole ? 200 : 502, whole ? "ok\n" : "a child failed\n");
+    }
+
+    private static String[] node(String plan, String index) {
+        return plan.split("\\|", -1)[Integer.parseInt(index)].split(";", -1);
+    }
+
+    private static URI address(String[] node) {
+        return URI.create("http://127.0.0.1:" + node[0] + node[1]);
+    }
+
+    private static boolean hopTo(String plan, String index) {
+        try {
+            HttpURLConnection connection = (HttpURLConnection) address(node(plan, index)).toURL().openConnection();
+            connection.setRequestProperty("X-Plan", plan);
+            connection.setRequestProperty("X-Node", index);
+            try (InputStream in = connection.getInputStream()) {
+                in.readAllBytes();
+            }
+            return connection.getResponseCode() == 200;
+        } catch (IOException failure) {
+            return false;
+        }
+    }
+
+    private static CompletableFuture<Boolean> hopToAsync(String plan, String index) {
+        HttpRequest request = HttpRequest.newBuilder(address(node(plan, index)))
+                .header("X-Plan", plan).header("X-Node", index).build();
+        return CLIENT.sendAsync(request, HttpResponse.BodyHandlers.ofByteArray())
+                .handle((answer, failure) -> failure == null && answer.statusCode() == 200);
     }
 
     private static String burn(long ms) {

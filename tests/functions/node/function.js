@@ -41,6 +41,7 @@ const routes = {
     const answers = await Promise.all(calls);
     text(response, 200, `fan ${answers.map((answer) => answer.status).join(',')}\n`);
   },
+  '/hop': hop,
   '/burn': (request, response, query) => {
     const began = cpu();
     while (cpu() - began < number(query, 'ms') * 1e6);
@@ -58,7 +59,7 @@ const server = http.createServer(async (request, response) => {
   response.on('finish', response.record);
   response.on('close', response.record);
   const url = new URL(request.url, 'http://function');
-  const handler = routes[url.pathname.replace(/^\/t\/[^/]*\//, '/')];
+  const handler = routes[url.pathname.replace(/^\/t\/[^/]*\//, '/').replace(/^\/hop\/.*/, '/hop')];
   if (handler) await handler(request, response, url.searchParams);
   else text(response, 404, 'not found\n');
 });
@@ -148,10 +149,38 @@ function partial(response, then) {
   });
 }
 
+// Follows a plan's node.
+async function hop(request, response) {
+  const plan = request.headers['x-plan'];
+  const [, , before, after, mode, children] = nodeOf(plan, request.headers['x-node']);
+  await sleep(Number(before));
+  const answers = [];
+  for (const child of children.split(',').filter(Boolean)) {
+    const answer = hopTo(plan, child);
+    answers.push(mode === 's' ? await answer : answer);
+  }
+  const done = (await Promise.all(answers)).every((answer) => answer.status === 200);
+  await sleep(Number(after));
+  text(response, done ? 200 : 502, done ? 'ok\n' : 'a child failed\n');
+}
+
+function hopTo(plan, index) {
+  const [port, target] = nodeOf(plan, index);
+  return exchange(`http://127.0.0.1:${port}${target}`, { 'X-Plan': plan, 'X-Node': index });
+}
+
+function nodeOf(plan, index) {
+  return plan.split('|')[Number(index)].split(';');
+}
+
 function call(target) {
+  return exchange(NEXT + target, {});
+}
+
+function exchange(url, headers) {
   return new Promise((done) => {
     const failed = (error) => done({ status: 502, body: `${error}\n` });
-    const request = http.get(NEXT + target, { agent }, (answer) => {
+    const request = http.get(url, { agent, headers }, (answer) => {
       const pieces = [];
       answer.on('data', (piece) => pieces.push(piece));
       answer.on('end', () => done({ status: answer.statusCode, body: Buffer.concat(pieces) }));

@@ -145,6 +145,23 @@ class Handler(BaseHTTPRequestHandler):
             thread.join()
         self.text(200, f"fan {','.join(statuses)}\n")
 
+    def get_hop(self):
+        """Follows a plan's node."""
+        plan, index = self.headers["X-Plan"], self.headers["X-Node"]
+        _, _, before, after, mode, children = node_of(plan, index)
+        time.sleep(int(before) / 1000)
+        done = []
+        calls = [lambda child=child: done.append(hop_to(plan, child)) for child in children.split(",") if child]
+        threads = [threading.Thread(target=call) for call in calls] if mode == "p" else []
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for one in calls if mode == "s" else []:
+            one()
+        time.sleep(int(after) / 1000)
+        self.text(*((200, "ok\n") if done.count(True) == len(calls) else (502, "a child failed\n")))
+
     def get_burn(self):
         began = time.thread_time_ns()
         while time.thread_time_ns() - began < self.number("ms") * 1_000_000:
@@ -206,25 +223,41 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def route(path):
-    """Cuts off /t/<anything>."""
+    """Cuts off /t/<anything>, and what follows /hop."""
+    if path.startswith("/hop/"):
+        return "/hop"
     parts = path.split("/", 3)
     return "/" + parts[3] if len(parts) == 4 and parts[1] == "t" else path
 
 
+def node_of(plan, index):
+    return plan.split("|")[int(index)].split(";")
+
+
+def hop_to(plan, index):
+    port, target, *_ = node_of(plan, index)
+    return request("127.0.0.1", int(port), target, {"X-Plan": plan, "X-Node": index})[0] == 200
+
+
 def call(path):
-    """Requests NEXT + path over this thread's kept connection: status and body."""
+    return request(NEXT.hostname, NEXT.port, path, {})
+
+
+def request(host, port, path, headers):
+    """Requests over this thread's kept connection to there: status and body."""
     try:
-        return exchange(path)
+        return exchange(host, port, path, headers)
     except (http.client.HTTPException, OSError) as error:
-        local.connection = None
+        local.connections.pop((host, port), None)
         return 502, f"{error!r}\n"
 
 
-def exchange(path):
-    connection = getattr(local, "connection", None)
-    if connection is None:
-        connection = local.connection = http.client.HTTPConnection(NEXT.hostname, NEXT.port)
-    connection.request("GET", path)
+def exchange(host, port, path, headers):
+    local.connections = getattr(local, "connections", {})
+    if (host, port) not in local.connections:
+        local.connections[host, port] = http.client.HTTPConnection(host, port)
+    connection = local.connections[host, port]
+    connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     return answer.status, answer.read()
 

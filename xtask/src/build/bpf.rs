@@ -15,10 +15,13 @@ use crate::toolchain::Toolchain;
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// bpf-linker, types for the verifier and the loader (BTF), and the debug information that they are made from.
-const RUSTFLAGS: [&str; 6] = [
+/// bpf-linker, instructions of 32 bits (Linux 5.1 and later), types for the verifier and the loader (BTF), and the debug
+/// information that they are made from.
+const RUSTFLAGS: [&str; 8] = [
     "-C",
     "linker=bpf-linker",
+    "-C",
+    "target-cpu=v3",
     "-C",
     "link-arg=--btf",
     "-C",

@@ -6,6 +6,7 @@ mod kernel;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use spanlet_e2e::runtime;
 
 use crate::machine::{Machine, ThisMachine};
 use crate::paths;
@@ -51,7 +52,12 @@ pub fn end_to_end_blocked() -> Option<String> {
 
 /// Whether this machine bears out a test's word that it cannot run something here.
 pub fn bears_out(what: &str) -> bool {
-    kernel::lacks(what)
+    let runtime = what.strip_prefix("runtime ");
+    kernel::lacks(what) || runtime.is_some_and(runtime_is_missing)
+}
+
+fn runtime_is_missing(name: &str) -> bool {
+    runtime::named(name).is_ok_and(|runtime| runtime.missing().is_some())
 }
 
 fn conditions(machine: &impl Machine) -> Vec<Need> {
@@ -124,6 +130,14 @@ fn line(need: &Need) -> String {
 mod tests {
     use super::*;
     use crate::machine::fake::FakeMachine;
+
+    #[test]
+    fn a_runtime_that_is_there_or_unknown_is_no_excuse() {
+        assert!(!bears_out("runtime of the weather"));
+        assert!(!bears_out("runtime the weather"));
+        // What builds this test is there.
+        assert!(!bears_out("runtime rust-tokio"));
+    }
 
     #[test]
     fn a_bare_machine_is_told_what_to_do_about_each() {

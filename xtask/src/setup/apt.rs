@@ -2,8 +2,12 @@
 //! This file touches the world.
 
 use std::cell::Cell;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
-use anyhow::{bail, Result};
+use anyhow::{bail, Context, Result};
 
 use crate::machine::{self, Machine};
 use crate::run::Run;
@@ -29,6 +33,7 @@ impl<'a, M: Machine> Apt<'a, M> {
             return Ok(());
         }
         self.refresh(packages)?;
+        let _quiet = NoServices::at(Path::new(POLICY))?;
         let mut command = apt_get();
         command
             .args(["install", "--yes", "--no-install-recommends"])
@@ -73,6 +78,48 @@ impl<'a, M: Machine> Apt<'a, M> {
                 .captured()?;
         }
         Ok(())
+    }
+}
+
+/// Where Debian's packages ask whether they may start what they bring (nginx, php-fpm).
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// "Action forbidden by policy", for every action.
+const FORBID: &str = "#!/bin/sh\nexit 101\n";
+
+/// As long as it lives, packages start no services. Where the machine has a policy of its own, that one holds.
+struct NoServices {
+    ours: Option<PathBuf>,
+}
+
+impl NoServices {
+    fn at(policy: &Path) -> Result<Self> {
+        let mut options = fs::OpenOptions::new();
+        match options
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(policy)
+        {
+            Ok(mut file) => {
+                let ours = Some(policy.to_owned());
+                let guard = Self { ours };
+                file.write_all(FORBID.as_bytes())
+                    .context("forbid services")?;
+                Ok(guard)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Self { ours: None }),
+            Err(error) => Err(error).with_context(|| format!("cannot make {}", policy.display())),
+        }
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(policy) = &self.ours {
+            if let Err(error) = fs::remove_file(policy) {
+                eprintln!("remove {} by hand: {error}", policy.display());
+            }
+        }
     }
 }
 
@@ -140,6 +187,22 @@ mod tests {
             fault.contains("needs root") && fault.contains("nodejs"),
             "{fault}"
         );
+    }
+
+    #[test]
+    fn packages_start_no_services() {
+        let folder = std::env::temp_dir().join(format!("spanlet-policy-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let policy = folder.join("policy-rc.d");
+        {
+            let _quiet = NoServices::at(&policy).unwrap();
+            let answer = std::process::Command::new(&policy).status().unwrap();
+            assert_eq!(answer.code(), Some(101));
+            drop(NoServices::at(&policy).unwrap());
+            assert!(policy.exists(), "another's policy was removed");
+        }
+        assert!(!policy.exists());
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

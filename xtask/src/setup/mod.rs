@@ -4,6 +4,7 @@
 mod apt;
 mod bpf;
 mod collector;
+mod extras;
 mod musl;
 pub mod runtimes;
 
@@ -35,6 +36,8 @@ pub enum Purpose {
     Static,
     /// The same as build, and the functions and the collector of the end-to-end tests
     Test,
+    /// What counts the agent's instructions
+    Profile,
     /// All of it, and a load generator
     All,
 }
@@ -46,7 +49,9 @@ enum Part {
     Musl,
     DemoRuntimes,
     Runtimes,
-    Load,
+    Extras,
+    Functions,
+    Counter,
     Collector,
 }
 
@@ -71,8 +76,13 @@ fn parts(what: Purpose) -> &'static [Part] {
         Purpose::Build => &[Toolchain, BpfLinker],
         Purpose::Demo => &[Toolchain, BpfLinker, DemoRuntimes],
         Purpose::Static => &[Toolchain, BpfLinker, Musl],
-        Purpose::Test => &[Toolchain, BpfLinker, Runtimes, Collector],
-        Purpose::All => &[Toolchain, BpfLinker, Musl, Runtimes, Load, Collector],
+        Purpose::Test => &[
+            Toolchain, BpfLinker, Runtimes, Extras, Functions, Counter, Collector,
+        ],
+        Purpose::Profile => &[Counter],
+        Purpose::All => &[
+            Toolchain, BpfLinker, Musl, Runtimes, Extras, Functions, Counter, Collector,
+        ],
     }
 }
 
@@ -82,7 +92,9 @@ fn name(part: Part) -> &'static str {
         Part::BpfLinker => "setup: bpf-linker",
         Part::Musl => "setup: musl",
         Part::DemoRuntimes | Part::Runtimes => "setup: runtimes",
-        Part::Load => "setup: load generator",
+        Part::Extras => "setup: more runtimes",
+        Part::Functions => "setup: functions",
+        Part::Counter => "setup: valgrind",
         Part::Collector => "setup: collector",
     }
 }
@@ -94,7 +106,9 @@ fn bring(part: Part, apt: &Apt<ThisMachine>) -> Result<Outcome> {
         Part::Musl => musl::musl(&ThisMachine, apt),
         Part::DemoRuntimes => runtimes::runtimes(runtimes::of_demo(), &ThisMachine, apt),
         Part::Runtimes => runtimes::runtimes(&RUNTIMES, &ThisMachine, apt),
-        Part::Load => runtimes::load_generator(&ThisMachine, apt),
+        Part::Extras => extras::extras(&ThisMachine, apt),
+        Part::Functions => extras::functions(),
+        Part::Counter => runtimes::program("valgrind", &ThisMachine, apt),
         Part::Collector => collector::collector(&ThisMachine),
     }
 }

@@ -22,7 +22,7 @@ pub const RUNTIMES: [Runtime; 5] = [
     Runtime {
         program: "go",
         question: "version",
-        minimum: Version::new(1, 22),
+        minimum: Version::new(1, 19),
         packages: "^golang-go$",
     },
     Runtime {
@@ -90,13 +90,13 @@ pub fn runtimes<M: Machine>(wanted: &[Runtime], machine: &M, apt: &Apt<M>) -> Re
     })
 }
 
-/// wrk, for load.
-pub fn load_generator<M: Machine>(machine: &M, apt: &Apt<M>) -> Result<Outcome> {
-    if machine.find("wrk").is_some() {
-        return Ok(Outcome::AlreadyThere("wrk".into()));
+/// A program whose package has its name.
+pub fn program<M: Machine>(name: &str, machine: &M, apt: &Apt<M>) -> Result<Outcome> {
+    if machine.find(name).is_some() {
+        return Ok(Outcome::AlreadyThere(name.into()));
     }
-    apt.install(&["wrk".into()])?;
-    Ok(Outcome::Done("wrk".into()))
+    apt.install(&[name.into()])?;
+    Ok(Outcome::Done(name.into()))
 }
 
 fn install<M: Machine>(runtime: &Runtime, machine: &M, apt: &Apt<M>) -> Result<()> {
@@ -134,10 +134,10 @@ mod tests {
 
     #[test]
     fn old_missing_and_new_enough() {
-        let old = FakeMachine::default().says("go version", "go version go1.19.8 linux/amd64\n");
+        let old = FakeMachine::default().says("go version", "go version go1.18.8 linux/amd64\n");
         assert_eq!(
             go().check(&old).unwrap_err().to_string(),
-            "go 1.19 is older than 1.22"
+            "go 1.18 is older than 1.19"
         );
         assert_eq!(
             go().check(&FakeMachine::default()).unwrap_err().to_string(),

@@ -1,5 +1,7 @@
 //! The header fields that matter: names and values in; length, host, user agent and trace context out.
 
+use smol_str::SmolStr;
+
 use crate::decode::limits::{CONTEXT_FIELDS_MAX, TEXT_BYTES_MAX};
 
 /// Those that carry trace context, as `enrich` reads them.
@@ -19,8 +21,8 @@ const CONTEXT: [&str; 9] = [
 #[derive(Debug, Default)]
 pub struct Fields {
     pub length: Length,
-    pub host: Option<String>,
-    pub user_agent: Option<String>,
+    pub host: Option<SmolStr>,
+    pub user_agent: Option<SmolStr>,
     pub context: Vec<(String, String)>,
 }
 
@@ -52,7 +54,7 @@ impl Fields {
                 .get_or_insert_with(|| text(value, TEXT_BYTES_MAX));
         } else if let Some(context) = CONTEXT.iter().find(|context| is(context)) {
             if self.context.len() < CONTEXT_FIELDS_MAX {
-                let field = (context.to_string(), text(value, TEXT_BYTES_MAX));
+                let field = (context.to_string(), text(value, TEXT_BYTES_MAX).into());
                 self.context.push(field);
             }
         } else {
@@ -93,8 +95,8 @@ impl Length {
 }
 
 /// Text of foreign bytes, at most `bytes_max` of them.
-pub fn text(bytes: &[u8], bytes_max: usize) -> String {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(bytes_max)]).into_owned()
+pub fn text(bytes: &[u8], bytes_max: usize) -> SmolStr {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(bytes_max)]).into()
 }
 
 /// Digits only (RFC 9110 §8.6): `+5` and `-5` are none.

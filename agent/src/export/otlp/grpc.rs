@@ -26,9 +26,11 @@ impl Grpc {
     pub fn new(target: &Target, signal: Signal) -> Result<Self, String> {
         let channel = endpoint(target).map_err(|error| with_causes(&error))?;
         let mut client = GrpcClient::new(channel.connect_lazy());
-        if target.compression == Compression::Gzip {
-            client = client.send_compressed(CompressionEncoding::Gzip);
-        }
+        client = match target.compression {
+            Compression::None => client,
+            Compression::Gzip => client.send_compressed(CompressionEncoding::Gzip),
+            Compression::Zstd => client.send_compressed(CompressionEncoding::Zstd),
+        };
         Ok(Self {
             client: client.accept_compressed(CompressionEncoding::Gzip),
             path: PathAndQuery::from_static(signal.grpc_path()),

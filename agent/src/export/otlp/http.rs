@@ -1,13 +1,12 @@
 //! OTLP over HTTP with protobuf: an encoded message in, the encoded answer or a failure out. Touches the network.
 
-use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use flate2::write::GzEncoder;
 use reqwest::header::{HeaderMap, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{redirect, Certificate, Identity, Response};
 use tonic::codegen::Bytes;
 
+use super::compress::compress;
 use super::status::{retry_after, status_message};
 use super::{header_map, with_causes, Compression, Target, USER_AGENT};
 use crate::export::retry::{Failure, Retry};
@@ -48,10 +47,7 @@ impl Http {
 
     /// The body as it is sent.
     pub fn compress(&self, plain: Vec<u8>) -> Vec<u8> {
-        match self.compression {
-            Compression::None => plain,
-            Compression::Gzip => gzip(&plain),
-        }
+        compress(plain, self.compression)
     }
 
     pub async fn send(&self, body: Bytes) -> Result<Bytes, Failure> {
@@ -61,8 +57,8 @@ impl Http {
             .headers(self.headers.clone())
             .header(CONTENT_TYPE, "application/x-protobuf")
             .body(body);
-        if self.compression == Compression::Gzip {
-            request = request.header(CONTENT_ENCODING, "gzip");
+        if self.compression != Compression::None {
+            request = request.header(CONTENT_ENCODING, self.compression.name());
         }
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
@@ -77,13 +73,6 @@ impl Http {
             message: format!("{status}{reason}"),
         })
     }
-}
-
-fn gzip(plain: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    // Writing to memory does not fail.
-    let _ = encoder.write_all(plain);
-    encoder.finish().unwrap_or_default()
 }
 
 fn unreachable(error: reqwest::Error) -> Failure {

@@ -1,9 +1,11 @@
 //! OTLP: messages in, the collector's acknowledgement or a failure out, over gRPC or HTTP. Touches the network.
 
+pub mod compress;
 pub mod encode;
 mod grpc;
 mod http;
 pub mod status;
+mod wire;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -37,6 +39,20 @@ pub enum Compression {
     #[default]
     None,
     Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub const ALL: [Self; 3] = [Self::None, Self::Gzip, Self::Zstd];
+
+    /// As the configuration and HTTP spell it (RFC 9110 §8.4.1).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
 }
 
 /// What is sent; each has its own path.
@@ -132,9 +148,8 @@ impl Client {
         })
     }
 
-    /// The message as it is sent, so that each try costs no more than the sending.
-    pub fn encode(&self, message: &impl Message) -> Bytes {
-        let plain = message.encode_to_vec();
+    /// An encoded message as it is sent, so that each try costs no more than the sending.
+    pub fn pack(&self, plain: Vec<u8>) -> Bytes {
         match &self.transport {
             Transport::Grpc(_) => plain.into(),
             Transport::Http(http) => http.compress(plain).into(),

@@ -43,7 +43,7 @@ impl Serialize for Json<'_> {
         if let Some(state) = &span.trace_state {
             map.serialize_entry("traceState", state)?;
         }
-        map.serialize_entry("name", &span.name)?;
+        map.serialize_entry("name", span.name.as_str())?;
         map.serialize_entry("kind", kind(span.kind))?;
         map.serialize_entry("startTimeUnixNano", &Shown(span.started.0))?;
         map.serialize_entry("endTimeUnixNano", &Shown(span.ended.0))?;
@@ -108,7 +108,7 @@ impl Serialize for JsonValue<'_> {
         match self.0 {
             Value::Text(text) => serializer.serialize_str(text),
             Value::Integer(integer) => serializer.serialize_i64(*integer),
-            Value::Double(double) => serializer.serialize_f64(*double),
+            Value::Seconds(time) => serializer.serialize_f64(time.as_secs_f64()),
             Value::Boolean(boolean) => serializer.serialize_bool(*boolean),
             Value::Texts(texts) => texts.serialize(serializer),
         }

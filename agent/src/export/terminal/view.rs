@@ -36,7 +36,7 @@ impl View {
         let failed = matches!(span.status, Status::Error(_));
         let (method, (host, path)) = match span.text("http.request.method") {
             Some(method) => (clean(method), target(span)),
-            None => (String::new(), (String::new(), span.name.clone())),
+            None => (String::new(), (String::new(), span.name.to_string())),
         };
         Self {
             service: clean(span.resource.text("service.name").unwrap_or("?")),

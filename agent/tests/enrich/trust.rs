@@ -1,0 +1,98 @@
+//! What is known by the process alone: when it is believed, when it waits, when it is taken back.
+
+use crate::steps::{client, server, World};
+use spanlet::attach::Language;
+use spanlet::enrich::span::Kind;
+
+/// Requests one after another, 10 ms each, with `gap` between them. `calls` says when calls start, from the request's
+/// start; each takes 1 ms. Ids: requests 100, 200, …; their calls 101, 102, ….
+fn serve(world: &mut World, requests: u64, gap: u64, calls: impl Fn(u64) -> Vec<u64>) -> u64 {
+    let mut now = 0;
+    for request in 1..=requests {
+        now = (request - 1) * (10 + gap);
+        world.start(server(request * 100, now));
+        for (number, at) in (1..).zip(calls(request)) {
+            world.run(client(request * 100 + number, now + at), now + at + 1);
+        }
+        world.finish(request * 100, now + 10);
+        world.wait(now + 10);
+    }
+    now + 10
+}
+
+fn node() -> World {
+    World::new().language(1, Language::Node)
+}
+
+#[test]
+fn the_first_call_waits_and_is_believed_when_nothing_speaks_against_it() {
+    let mut world = node();
+    let now = serve(&mut world, 1, 0, |_| vec![5]);
+    world.wait(now + 1900);
+    assert_eq!(world.spans.len(), 1, "the request, not its call");
+    world.wait(now + 2100);
+    world.assert_parent(101, 100, "process");
+}
+
+#[test]
+fn what_each_request_does_is_soon_told_at_once() {
+    let mut world = node();
+    let now = serve(&mut world, 20, 0, |_| vec![3, 6]);
+    world.wait(now + 150);
+    assert_eq!(world.spans.len(), 60, "nothing waits");
+    for request in 1..=20 {
+        world.assert_parent(request * 100 + 1, request * 100, "process");
+        world.assert_parent(request * 100 + 2, request * 100, "process");
+    }
+}
+
+#[test]
+fn what_never_happens_while_nothing_is_served_is_told_at_once() {
+    let mut world = node();
+    let now = serve(&mut world, 12, 190, |request| {
+        (0..request % 3).map(|number| 2 + number).collect()
+    });
+    world.wait(now + 150);
+    assert_eq!(world.spans.len(), 12 + 12, "nothing waits");
+    for request in [1, 2, 4, 5, 11] {
+        world.assert_parent(request * 100 + 1, request * 100, "process");
+    }
+}
+
+#[test]
+fn a_poll_that_falls_into_requests_is_taken_back_when_one_falls_between() {
+    let mut world = node();
+    // Requests without a pause: every third has one, until one comes when nothing is served.
+    let now = serve(&mut world, 150, 0, |request| {
+        (0..u64::from(request % 3 == 0)).map(|_| 5).collect()
+    });
+    world.run(client(1, now + 20), now + 21);
+    world.end(now + 30);
+    let polls = || world.spans.iter().filter(|span| span.kind == Kind::Client);
+    assert_eq!(polls().count(), 51);
+    assert!(polls().all(|poll| poll.parent_span_id.is_none()));
+}
+
+#[test]
+fn one_call_while_nothing_was_served_costs_parents_only_until_trust_is_earned_anew() {
+    let mut world = node();
+    world.run(client(1, 0), 1);
+    let now = serve(&mut world, 40, 5, |_| vec![5]);
+    world.end(now);
+    world.assert_root(1);
+    world.assert_parent(4001, 4000, "process");
+}
+
+#[test]
+fn a_process_that_calls_by_itself_again_and_again_is_not_believed() {
+    let mut world = node();
+    for round in 0..4 {
+        world.run(client(1 + round, round * 1500), round * 1500 + 1);
+    }
+    let start = 6000;
+    world.start(server(50, start));
+    world.run(client(51, start + 1), start + 2);
+    world.end(start + 10);
+    world.assert_root(51);
+    assert_eq!(world.counts().refused_background, 1);
+}

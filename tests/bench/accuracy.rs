@@ -1,0 +1,153 @@
+//! `cargo xtask accuracy`: runs and scores, as tables. In: `full` or `quick`, `text` or `markdown`, a seed, runtimes.
+//! Out: tables; failure when a control fails or a parent is wrong too often.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Context, Result};
+use spanlet_e2e::accuracy::drive::Budget;
+use spanlet_e2e::accuracy::{controls, table, Habit, Row, Run, Service, Setting};
+use spanlet_e2e::agent::Backend;
+use spanlet_e2e::language::Language;
+
+/// The goal, loss included.
+const PRECISION_MIN: f64 = 0.9999;
+
+/// Which runs and rows.
+struct Extent {
+    in_flight: &'static [usize],
+    services: &'static [Service],
+    budget: Budget,
+}
+
+const FULL: Extent = Extent {
+    in_flight: &[1, 8, 64, 256],
+    services: &Service::ALL,
+    budget: Budget {
+        time: Duration::from_millis(1500),
+        roots: 2,
+    },
+};
+
+const QUICK: Extent = Extent {
+    in_flight: &[1, 8],
+    services: &[Service::Exponential],
+    budget: Budget {
+        time: Duration::from_millis(400),
+        roots: 5,
+    },
+};
+
+fn main() -> Result<()> {
+    // Cargo adds `--bench`.
+    let arguments: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    let [extent, form, seed, runtimes @ ..] = arguments.as_slice() else {
+        bail!("full or quick, text or markdown, a seed, runtimes");
+    };
+    let extent = match extent.as_str() {
+        "quick" => QUICK,
+        _ => FULL,
+    };
+    let seed = seed.parse().context("seed")?;
+    let began = Instant::now();
+    let mut runs = Vec::new();
+    print!("{}", table::head());
+    for language in chosen(runtimes)? {
+        runtime(language, &extent, seed, &mut runs)?;
+    }
+    println!("\nTotals (seed {seed}, {} s)\n", began.elapsed().as_secs());
+    match form.as_str() {
+        "markdown" => print!("{}", table::markdown(&runs)),
+        _ => print!("{}", table::totals(&runs)),
+    }
+    verdict(&runs)
+}
+
+fn chosen(names: &[String]) -> Result<Vec<Language>> {
+    if names.is_empty() {
+        return Ok(Language::ALL.to_vec());
+    }
+    let find = |name: &String| {
+        Language::ALL
+            .into_iter()
+            .find(|language| language.name() == name)
+            .with_context(|| format!("no runtime {name}"))
+    };
+    names.iter().map(find).collect()
+}
+
+/// All runs of a runtime.
+fn runtime(language: Language, extent: &Extent, seed: u64, runs: &mut Vec<Run>) -> Result<()> {
+    let plain = Setting {
+        language,
+        backend: Backend::SocketTracepoints,
+        lost_per_mille: 0,
+        secret: false,
+        habit: None,
+    };
+    let all = Row::all(extent.in_flight, extent.services);
+    let some = Row::all(extent.in_flight, &[Service::Exponential]);
+    let few = Row::all(&extent.in_flight[..2], &[Service::Exponential]);
+    let settings = [
+        (plain, &all),
+        (with(plain, |to| to.backend = Backend::SysExit), &some),
+        (with(plain, |to| to.lost_per_mille = 10), &some),
+        (with(plain, |to| to.lost_per_mille = 100), &some),
+        (with(plain, |to| to.secret = true), &few),
+    ];
+    let first = runs.len();
+    for (setting, rows) in settings {
+        let run = setting.run(rows, extent.budget, seed)?;
+        print!("{}", table::rows(&run));
+        runs.push(run);
+    }
+    let (plain, secret) = (&runs[first], &runs[runs.len() - 1]);
+    let same = plain.total(|row| secret.scores.contains_key(row));
+    controls::secret(&same, &secret.total(|_| true))?;
+    habits(language, extent, seed, runs)
+}
+
+/// Functions that mislead.
+fn habits(language: Language, extent: &Extent, seed: u64, runs: &mut Vec<Run>) -> Result<()> {
+    for habit in Habit::ALL {
+        if !habit.is_of(language) {
+            continue;
+        }
+        let setting = Setting {
+            language,
+            backend: Backend::SocketTracepoints,
+            lost_per_mille: 0,
+            secret: false,
+            habit: Some(habit),
+        };
+        let rows = [Service::Constant, Service::Exponential]
+            .map(|service| Row::of(&[1, 4, 16], habit.shape(), service))
+            .concat();
+        let run = setting.run(&rows, extent.budget, seed)?;
+        print!("{}{}", table::rows(&run), table::strays(&run));
+        runs.push(run);
+    }
+    Ok(())
+}
+
+fn with(mut setting: Setting, change: impl FnOnce(&mut Setting)) -> Setting {
+    change(&mut setting);
+    setting
+}
+
+fn verdict(runs: &[Run]) -> Result<()> {
+    for run in runs {
+        let mut score = run.total(|_| true);
+        score += run.strays.clone();
+        ensure!(
+            score.precision() >= PRECISION_MIN,
+            "{:?}: {} wrong parents: {:?}",
+            run.setting,
+            score.wrong_total(),
+            score.wrong
+        );
+    }
+    Ok(())
+}

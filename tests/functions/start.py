@@ -1,0 +1,97 @@
+"""Starts servers that are configured by files or flags: nginx, php-fpm, PHP's own. In: which, and the contract's variables.
+Out: `listening PORT` when it serves. Their files go beside TRUTH, or into a new folder; they are in this process's group."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+HOST = os.environ.get("HOST", "127.0.0.1")
+START_SECONDS = 20
+
+
+def free_port():
+    """None of these tells which port it got for 0."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return str(probe.getsockname()[1])
+
+
+def main(which):
+    truth = os.environ.get("TRUTH")
+    values = {
+        "FOLDER": str(Path(truth).parent if truth else tempfile.mkdtemp()),
+        "HOST": HOST,
+        "PORT": next(port for port in (os.environ.get("PORT"), free_port()) if port not in (None, "", "0")),
+        "NEXT": os.environ.get("NEXT", "127.0.0.1:1").removeprefix("http://"),
+        "SCRIPT": str(HERE / "php/function.php"),
+    }
+    servers = [subprocess.Popen(command) for command in COMMANDS[which](values)]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        wait_until_served(doors(which, values), servers)
+        print("listening", values["PORT"], flush=True)
+        servers[0].wait()
+    finally:
+        for server in servers:
+            server.terminate()
+
+
+def proxy(values):
+    return [["nginx", "-c", written("nginx/nginx.conf", values)]]
+
+
+def php_fpm(values):
+    return [
+        ["nginx", "-c", written("php/nginx.conf", values)],
+        [fpm_program(), "--nodaemonize", "--allow-to-run-as-root", "--fpm-config", written("php/fpm.conf", values)],
+    ]
+
+
+def php_server(values):
+    return [["php", "-d", "post_max_size=0", "-S", f"{HOST}:{values['PORT']}", values["SCRIPT"]]]
+
+
+COMMANDS = {"proxy": proxy, "php-fpm": php_fpm, "php-server": php_server}
+
+
+def fpm_program():
+    """Debian has its version in its name."""
+    return str(sorted(Path("/usr/sbin").glob("php-fpm*"))[-1])
+
+
+def written(source, values):
+    """The configuration with the values in place; other variables are the server's own."""
+    text = re.sub(r"\$([A-Z]+)\b", lambda found: values[found[1]], (HERE / source).read_text())
+    path = Path(values["FOLDER"]) / Path(source).name
+    path.write_text(text)
+    return str(path)
+
+
+def doors(which, values):
+    """Where each server listens."""
+    port = (socket.AF_INET, (HOST, int(values["PORT"])))
+    return [port, (socket.AF_UNIX, values["FOLDER"] + "/fpm.socket")] if which == "php-fpm" else [port]
+
+
+def wait_until_served(doors, servers):
+    deadline = time.monotonic() + START_SECONDS
+    while not all(is_open(*door) for door in doors):
+        ended = [server.args for server in servers if server.poll() is not None]
+        if ended or time.monotonic() > deadline:
+            sys.exit(f"not served; ended: {ended}")
+        time.sleep(0.01)
+
+
+def is_open(family, address):
+    with socket.socket(family) as probe:
+        return probe.connect_ex(address) == 0
+
+
+main(sys.argv[1])

@@ -1,0 +1,89 @@
+//! Functions whose habits mislead: what they call on their own, or without waiting for it. In: a habit, a runtime.
+//! Out: a running function.
+
+use std::fmt;
+use std::process::Command;
+
+use anyhow::{bail, Result};
+
+use super::plan::Shape;
+use crate::function::{Function, Options};
+use crate::language::{python_program, Language};
+use crate::system::workspace;
+
+/// What a function does that an observer may take for the work of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habit {
+    /// Calls by a thread, or a timer, that nobody waits for.
+    Background,
+    /// The same by a thread of a pool.
+    Abandon,
+    /// Polls from the start, beside requests that call.
+    Poll,
+    /// Polls from the first request on.
+    LazyPoll,
+    /// Serves on one event loop and calls on another.
+    TwoLoops,
+}
+
+impl Habit {
+    pub const ALL: [Self; 5] = [
+        Self::Background,
+        Self::Abandon,
+        Self::Poll,
+        Self::LazyPoll,
+        Self::TwoLoops,
+    ];
+
+    /// Whether there is such a function in that language.
+    pub fn is_of(self, language: Language) -> bool {
+        match language {
+            Language::Python => true,
+            Language::Node => self != Self::TwoLoops,
+            _ => false,
+        }
+    }
+
+    /// What is asked of it.
+    pub fn shape(self) -> Shape {
+        match self {
+            Self::Background => Shape::Background,
+            Self::Abandon => Shape::Abandon,
+            Self::Poll | Self::LazyPoll | Self::TwoLoops => Shape::Pair,
+        }
+    }
+
+    /// Starts it; what it polls is at that port.
+    pub fn start(self, language: Language, polled: u16) -> Result<Function> {
+        let mut command = match (language, self) {
+            (Language::Python, Self::TwoLoops) => python_program("loops")?.0,
+            (Language::Python, _) => python_program("habits")?.0,
+            (Language::Node, _) => {
+                let mut command = Command::new("node");
+                command.arg(workspace().join("tests/programs/habits.js"));
+                command
+            }
+            _ => bail!("no function with habits in {}", language.name()),
+        };
+        if matches!(self, Self::Poll | Self::LazyPoll) {
+            // Not in step with the requests.
+            command.env("POLL", "37").env("POLLED", polled.to_string());
+        }
+        if self == Self::LazyPoll {
+            command.env("LAZY", "1");
+        }
+        Function::start_as(language.name(), command, &Options::default())
+    }
+}
+
+impl fmt::Display for Habit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Background => "background",
+            Self::Abandon => "abandon",
+            Self::Poll => "poll",
+            Self::LazyPoll => "lazy-poll",
+            Self::TwoLoops => "two-loops",
+        })
+    }
+}

@@ -1,0 +1,133 @@
+//! One run: three functions of a runtime, the agent, a collector; all rows one after another. In: a setting, rows.
+//! Out: a score for each row.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+
+use super::controls;
+use super::drive::{drive, Budget, Target};
+use super::habits::Habit;
+use super::plan::{Names, Row, Tree, FUNCTIONS};
+use super::score::{Index, Score};
+use super::spans;
+use crate::agent::{Agent, Backend, Options as AgentOptions, Protocol};
+use crate::collector::Collector;
+use crate::function::{Function, Options as FunctionOptions};
+use crate::language::Language;
+
+/// What a run is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub language: Language,
+    pub backend: Backend,
+    /// Records lost on purpose, of 1000.
+    pub lost_per_mille: u32,
+    /// One opaque token for each request instead of ids.
+    pub secret: bool,
+    /// The first function has this habit; the others are in C.
+    pub habit: Option<Habit>,
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct Run {
+    pub setting: Setting,
+    pub scores: BTreeMap<Row, Score>,
+    /// What functions called on their own.
+    pub strays: Score,
+    /// Spans of the functions that are of no request that was sent (their path was not seen, or is none of ours).
+    pub spans_unnamed: usize,
+    /// The share of edges that is right when ids are shuffled.
+    pub shuffled: f64,
+}
+
+impl Setting {
+    /// Runs it.
+    pub fn run(self, rows: &[Row], budget: Budget, seed: u64) -> Result<Run> {
+        let names = match self.secret {
+            true => Names::secret(),
+            false => Names::Plain,
+        };
+        let functions = self.functions()?;
+        let ports = functions.iter().map(|function| function.address.port());
+        let ports: Vec<_> = ports
+            .collect::<Option<_>>()
+            .context("functions without ports")?;
+        let collector = Collector::start()?;
+        let pids: Vec<_> = functions.iter().map(Function::pid).collect();
+        let agent = Agent::start(&self.agent(&pids, &collector))?;
+        let target = Target {
+            address: &functions[0].address,
+            ports: [ports[0], ports[1], ports[2]],
+            names: &names,
+        };
+        let mut sent = BTreeMap::new();
+        for (index, row) in rows.iter().enumerate() {
+            let trees = drive(*row, &target, budget, seed ^ (index as u64) << 48)
+                .with_context(|| format!("{self:?}"))?;
+            sent.insert(*row, trees);
+        }
+        agent.finish()?;
+        self.score(&sent, &collector.finish_text()?, &names, seed)
+    }
+
+    fn functions(self) -> Result<Vec<Function>> {
+        let start = |language| Function::start(language, &FunctionOptions::default());
+        let Some(habit) = self.habit else {
+            return (0..FUNCTIONS).map(|_| start(self.language)).collect();
+        };
+        let others = [start(Language::C)?, start(Language::C)?];
+        let polled = others[0].address.port().context("a port")?;
+        let first = habit.start(self.language, polled)?;
+        Ok([first].into_iter().chain(others).collect())
+    }
+
+    fn agent(self, pids: &[u32], collector: &Collector) -> AgentOptions {
+        let options = AgentOptions {
+            pids: pids.to_vec(),
+            backend: self.backend,
+            otlp: Some((Protocol::Grpc, collector.grpc_endpoint())),
+            output: "none",
+            // What is measured is who called whom, not how fast a collector takes it.
+            environment: vec![("OTEL_BSP_MAX_QUEUE_SIZE".to_owned(), "65536".to_owned())],
+            arguments: Vec::new(),
+        };
+        options.with(&["--lose-per-mille", &self.lost_per_mille.to_string()])
+    }
+
+    fn score(
+        self,
+        sent: &BTreeMap<Row, Vec<Tree>>,
+        text: &str,
+        names: &Names,
+        seed: u64,
+    ) -> Result<Run> {
+        let seen = spans::read(text, names)?;
+        let index = Index::new(&seen);
+        let trees: Vec<_> = sent.values().flatten().cloned().collect();
+        Ok(Run {
+            setting: self,
+            scores: sent
+                .iter()
+                .map(|(row, trees)| (*row, index.score(trees)))
+                .collect(),
+            strays: index.strays(),
+            spans_unnamed: seen.iter().filter(|span| span.hop.is_none()).count(),
+            shuffled: controls::shuffled(&seen, &trees, seed)?.recall(),
+        })
+    }
+}
+
+impl Run {
+    /// The scores of some rows together.
+    pub fn total(&self, of: impl Fn(&Row) -> bool) -> Score {
+        let mut total = Score::default();
+        for (row, score) in &self.scores {
+            if of(row) {
+                total += score.clone();
+            }
+        }
+        total
+    }
+}

@@ -1,0 +1,63 @@
+//! Building and installing fixtures below `target/`, once for what they are made of. In: sources, how, and the work.
+//! Out: a folder that is up to date.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{ensure, Context, Result};
+
+use crate::system::{target, workspace};
+
+/// Says what a folder was made of.
+const STAMP: &str = "made-of";
+
+/// A file or folder of the fixtures' sources.
+pub fn source(path: &str) -> PathBuf {
+    workspace().join("tests/functions").join(path)
+}
+
+/// The folder `name` for what is built, made anew by `make` unless it was made of the same sources in the same way. `how`
+/// says all that `make` depends on besides the sources' text.
+pub fn once(
+    name: &str,
+    sources: &[PathBuf],
+    how: &str,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let all = target().join("runtimes");
+    fs::create_dir_all(&all)?;
+    // Neither two tests nor two programs build the same at once; unlocked when it is closed.
+    let lock = File::create(all.join(format!("{name}.lock")))?;
+    lock.lock()?;
+    let folder = all.join(name);
+    let made_of = made_of(sources, how)?;
+    let before = fs::read_to_string(folder.join(STAMP)).unwrap_or_default();
+    if before != made_of {
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir_all(&folder)?;
+        make(&folder).with_context(|| format!("build {name}"))?;
+        fs::write(folder.join(STAMP), made_of)?;
+    }
+    Ok(folder)
+}
+
+/// Runs one command of a build.
+pub fn run(build: &mut Command) -> Result<()> {
+    let output = build.output().with_context(|| format!("run {build:?}"))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{build:?} failed:\n{said}");
+    Ok(())
+}
+
+fn made_of(sources: &[PathBuf], how: &str) -> Result<String> {
+    let mut made_of = format!("{how}\n");
+    for source in sources {
+        let text = fs::read_to_string(source);
+        made_of += &text.with_context(|| format!("read {}", source.display()))?;
+    }
+    Ok(made_of)
+}

@@ -1,0 +1,45 @@
+//! The function in frameworks and with clients of Node, with packages at locked versions.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::build::{once, run, source};
+use super::{Lack, Runtime};
+
+pub const ROWS: &[Runtime] = &[
+    row("node-express", || command("express_function.js", "axios")),
+    row("node-fastify", || command("fastify_function.js", "http")),
+    row("node-fetch", || command("express_function.js", "fetch")),
+];
+
+const NOTHING: &[Lack] = &[];
+
+const fn row(name: &'static str, command: fn() -> Result<Command>) -> Runtime {
+    Runtime {
+        name,
+        needs: &["node", "npm"],
+        command,
+        lacks: NOTHING,
+        is_proxy: false,
+    }
+}
+
+fn command(script: &str, client: &str) -> Result<Command> {
+    let files = ["package.json", "package-lock.json"];
+    let sources = files.map(|file| source("node-frameworks").join(file));
+    let packages = once("node-packages", &sources, "npm ci", |folder| {
+        for (file, source) in files.iter().zip(&sources) {
+            fs::copy(source, folder.join(file))?;
+        }
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--no-audit", "--no-fund"]);
+        run(npm.current_dir(folder))
+    })?;
+    let mut command = Command::new("node");
+    command.arg(source("node-frameworks").join(script));
+    command.env("NODE_PATH", packages.join("node_modules"));
+    command.env("CLIENT", client);
+    Ok(command)
+}
