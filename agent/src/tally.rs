@@ -54,6 +54,7 @@ fn decode(snapshot: &mut Snapshot, rooms: &Rooms) {
         ("malformed", counts.malformed),
         ("incomplete_heads", counts.incomplete_heads),
         ("answers_without_request", counts.answers_without_request),
+        ("unread_requests", counts.unread_requests),
         ("pipeline_full", counts.pipeline_full),
         ("gaps", counts.gaps),
         ("lost_bytes", counts.lost_bytes),

@@ -16,8 +16,11 @@ const ENUM: u32 = 6;
 const TYPEDEF: u32 = 8;
 const WRAPPERS: std::ops::RangeInclusive<u32> = TYPEDEF..=11;
 const TYPE_TAG: u32 = 18;
-/// Anonymous structures within structures are followed this deep.
+/// Wrappers around a type are followed this deep, and anonymous structures within structures.
 const DEPTH_MAX: usize = 8;
+/// Members looked at for one field. The largest structures of a kernel have some hundred; a file that is none can have
+/// structures within themselves.
+const MEMBERS_MAX: usize = 1 << 14;
 
 /// A parsed BTF file.
 pub struct Btf {
@@ -95,10 +98,11 @@ impl Btf {
     /// into. `None` where the kernel has no such field or it is a bit field.
     pub fn offset(&self, structure: &str, path: &[&str]) -> Option<u32> {
         let mut id = *self.names.get(structure.as_bytes())?;
-        let mut bits = 0;
+        let mut bits: u32 = 0;
+        let mut left = MEMBERS_MAX;
         for name in path {
-            let (offset, next) = self.member(id, name.as_bytes(), DEPTH_MAX)?;
-            bits += offset;
+            let (offset, next) = self.member(id, name.as_bytes(), DEPTH_MAX, &mut left)?;
+            bits = bits.checked_add(offset)?;
             id = next;
         }
         bits.is_multiple_of(8).then_some(bits / 8)
@@ -126,20 +130,21 @@ impl Btf {
             .contains_key(format!("btf_trace_{name}").as_bytes())
     }
 
-    /// Bit offset and type of a member.
-    fn member(&self, id: u32, name: &[u8], depth: usize) -> Option<(u32, u32)> {
+    /// Bit offset and type of a member; `left` members are looked at at most.
+    fn member(&self, id: u32, name: &[u8], depth: usize, left: &mut usize) -> Option<(u32, u32)> {
         let this = self.resolve(id)?;
         if depth == 0 || !matches!(this.kind, STRUCT | UNION) {
             return None;
         }
         (0..this.members).find_map(|index| {
+            *left = left.checked_sub(1)?;
             let at = this.at + 12 + index * 12;
             let member_name = word(&self.bytes, at)?;
             let member_type = word(&self.bytes, at + 4)?;
             let offset = bit_offset(word(&self.bytes, at + 8)?, this.bitfields)?;
             if member_name == 0 {
-                let (inner, found) = self.member(member_type, name, depth - 1)?;
-                Some((offset + inner, found))
+                let (inner, found) = self.member(member_type, name, depth - 1, left)?;
+                Some((offset.checked_add(inner)?, found))
             } else if self.string(member_name) == name {
                 Some((offset, member_type))
             } else {
@@ -274,6 +279,21 @@ mod tests {
         let btf = Btf::parse(sample()).unwrap();
         assert_eq!(btf.values("few"), 2);
         assert_eq!(btf.values("many"), 0);
+    }
+
+    /// Found by fuzzing: the work grew with the members to the power of the depth.
+    #[test]
+    fn structures_within_themselves_end() {
+        const MEMBERS: u32 = 1000;
+        let mut types = vec![1, STRUCT << 24 | MEMBERS, 4];
+        types.extend((0..MEMBERS).flat_map(|_| [0, 1, 32]));
+        let mut bytes = [&MAGIC.to_ne_bytes()[..], &[1, 0]].concat();
+        let length = 4 * types.len() as u32;
+        let words = [24, 0, length, length, 7].into_iter().chain(types);
+        words.for_each(|word| bytes.extend_from_slice(&word.to_ne_bytes()));
+        bytes.extend_from_slice(b"\0outer\0");
+        let btf = Btf::parse(bytes).unwrap();
+        assert_eq!(btf.offset("outer", &["a"]), None);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Counts {
     pub incomplete_heads: u64,
     /// Answers whose request was not seen: no exchange.
     pub answers_without_request: u64,
+    /// Turns of requests to a process of which none could be read: too little was seen of the first one's head.
+    pub unread_requests: u64,
     /// Requests not followed because [`super::limits::PIPELINED_MAX`] others waited.
     pub pipeline_full: u64,
     /// Times that bytes were missing between two calls of one direction.

@@ -214,7 +214,7 @@ impl Connection {
             Side::Server => Side::Client,
             Side::Client => Side::Server,
         };
-        let conversation = if io.turn_start && detect::request_line_begins(io.data)
+        let conversation = if self.begins_request(io, side)
             || fresh && !io.data.is_empty() && detect::request_line(io.data) == Verdict::More
         {
             Some(Conversation::new(side, fresh))
@@ -232,11 +232,26 @@ impl Connection {
         }
     }
 
+    /// Whether a turn begins as a request does, which only one side should send: of the other, the start of an answer
+    /// (`H`) may be all that is there.
+    fn begins_request(&self, io: &Io<'_>, side: Side) -> bool {
+        let expected = match self.initiator {
+            Initiator::Here => side == Side::Client,
+            Initiator::There => side == Side::Server,
+            Initiator::Unknown => true,
+        };
+        io.turn_start
+            && match expected {
+                true => detect::request_line_begins(io.data),
+                false => detect::request_line(io.data) == Verdict::Yes,
+            }
+    }
+
     /// A turn that begins with a request line makes it HTTP.
     fn look_again(&mut self, io: &Io<'_>, out: &mut Vec<Step>) {
-        if io.turn_start && detect::request_line_begins(io.data) {
+        let side = Conversation::side_of_requests(io.direction);
+        if self.begins_request(io, side) {
             self.opaque_ended(io.origin.time, out);
-            let side = Conversation::side_of_requests(io.direction);
             self.carries = Carries::Http(Box::new(Conversation::new(side, false)));
         }
     }

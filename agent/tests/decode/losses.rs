@@ -156,3 +156,17 @@ fn a_copy_that_failed() {
         assert_eq!(told.lines(), ["GET /a 200 0/5 Complete Counted", NEXT_LINE]);
     }
 }
+
+/// Found by counting: a request was counted as unread, and had its exchange too.
+#[test]
+fn a_request_is_unread_or_an_exchange_and_not_both() {
+    for (seen, exchanges, unread) in [(&GET[..20], 2, 0), (&GET[..1], 1, 1)] {
+        let mut talk = Talk::server();
+        talk.request(seen).request(&GET[seen.len()..]).lose();
+        talk.answer(OK).lose();
+        talk.request(NEXT).answer(OK);
+        let told = run(&talk.records);
+        assert_eq!(told.finished().count(), exchanges, "{seen}");
+        assert_eq!(told.counts.unread_requests, unread, "{seen}");
+    }
+}

@@ -6,7 +6,7 @@ use spanlet::capture::event::*;
 use spanlet::clock::Monotonic;
 use spanlet::decode::exchange::{Outcome, Side};
 use spanlet::decode::Exchange;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const REQUESTS: [&str; 6] = [
     "GET /0 HTTP/1.1\r\nHost: h\r\nTraceparent: 00-01-02-03\r\n\r\n",
@@ -153,6 +153,36 @@ proptest! {
         prop_assert!(found.len() <= whole.len());
         let wrong = told.finished().filter(|exchange| exchange.outcome == Outcome::ConnectionClosed);
         prop_assert_eq!(wrong.count(), 0);
+    }
+
+    /// Whatever is lost: of a turn whose first bytes came there is an exchange, or it is counted; of others there is none.
+    #[test]
+    fn turns_are_read_or_counted(
+        turns in turns(1..2),
+        sizes in prop::collection::vec(1..60_usize, 1..20),
+        lost in prop::collection::vec(any::<prop::sample::Index>(), 1..20),
+    ) {
+        let mut talk = talk(Side::Server, &turns, &sizes);
+        talk.close();
+        let count = talk.records.len();
+        // An opening that is lost is told again.
+        let lost: HashSet<usize> = lost.iter().map(|index| 1 + index.index(count - 1)).collect();
+        let mut losses = 0;
+        let mut left = Vec::new();
+        let mut begun = 0;
+        for (index, mut record) in talk.records.into_iter().enumerate() {
+            if lost.contains(&index) {
+                losses += 1;
+                continue;
+            }
+            if let Event::Io(io) = &mut record.event {
+                io.process_losses = losses;
+                begun += u64::from(io.turn_start && io.direction == Direction::Ingress);
+            }
+            left.push(record);
+        }
+        let told = run(&left);
+        prop_assert_eq!(told.finished().count() as u64 + told.counts.unread_requests, begun);
     }
 
     #[test]

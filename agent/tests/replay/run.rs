@@ -40,6 +40,8 @@ pub struct Replay {
     /// The most bytes that the decoder held.
     pub held_bytes: usize,
     pub counts: enrich::Counts,
+    /// Of the decoder.
+    pub noted: decode::Counts,
 }
 
 /// Replays records.
@@ -223,6 +225,7 @@ impl Rooms {
             told: told.collect(),
             held_bytes: self.held_bytes,
             counts: self.enricher.counts(),
+            noted: self.decoder.counts(),
         }
     }
 }

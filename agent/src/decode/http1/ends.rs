@@ -63,6 +63,7 @@ impl Conversation {
         books: &mut Books,
         out: &mut Vec<Step>,
     ) {
+        self.end_turn(books);
         while let Some(time) = still_open.filter(|_| !self.open.is_empty()) {
             self.finish_front(End::cut(Outcome::StillOpen, time), books, out);
         }
@@ -116,6 +117,7 @@ impl Conversation {
         books: &mut Books,
         out: &mut Vec<Step>,
     ) {
+        self.end_turn(books);
         if let Some(end) = self.end_by_close(outcome) {
             self.finish_front(end, books, out);
         }

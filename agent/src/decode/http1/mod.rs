@@ -64,6 +64,8 @@ pub struct Conversation {
     answers_owed: bool,
     /// The other side will send no more.
     stream_ended: bool,
+    /// A turn of requests to this process began, and none of it was read yet.
+    unread: bool,
     fate: Fate,
 }
 
@@ -99,6 +101,7 @@ impl Conversation {
             turns_overlap: false,
             answers_owed: false,
             stream_ended: false,
+            unread: false,
             fate: Fate::Http,
         }
     }
@@ -143,6 +146,11 @@ impl Conversation {
             + open.sum::<usize>()
             + self.requests.held_bytes()
             + self.answers.held_bytes()
+    }
+
+    /// A turn is over: if no request of it was read, one is missing.
+    fn end_turn(&mut self, books: &mut Books) {
+        books.counts.unread_requests += u64::from(std::mem::take(&mut self.unread));
     }
 
     fn finish_front(&mut self, end: End, books: &mut Books, out: &mut Vec<Step>) {

@@ -44,10 +44,17 @@ impl Requests {
 impl Conversation {
     pub(super) fn request_call(&mut self, scene: &mut Scene<'_>) {
         let io = scene.io;
+        let mut begins_turn = io.turn_start && !io.data.is_empty();
         let cut = self.request_stream.cut(io);
         count_cut(&cut, scene);
         self.fresh &= cut.lost == 0;
         for piece in cut.pieces.into_iter().flatten() {
+            // What was lost is of the turn before.
+            if begins_turn && !matches!(piece.bytes, Bytes::Lost(_)) {
+                begins_turn = false;
+                self.end_turn(scene.books);
+                self.unread = self.side == Side::Server;
+            }
             let mut rest = Some(piece);
             while let Some(piece) = rest {
                 rest = self.request_piece(scene, piece);
@@ -181,6 +188,7 @@ impl Conversation {
                 None
             }
             Read::None => {
+                self.unread = false;
                 self.not_a_request(scene, sought);
                 None
             }
@@ -224,6 +232,7 @@ impl Conversation {
             self.answers_before(scene);
         }
         self.requests = Requests::Seek;
+        self.unread = false;
         let sender = head.request.user_agent.as_deref();
         if self.side == Side::Server && sender.is_some_and(|name| name.starts_with(DELIVERER)) {
             self.fate = Fate::Upgraded;
