@@ -65,6 +65,12 @@ impl Enricher {
         self.counts
     }
 
+    /// What is held now: exchanges, and threads that requests started.
+    pub fn held(&self) -> (usize, usize) {
+        let threads = self.processes.values().map(|process| process.threads.len());
+        (self.nodes.len(), threads.sum())
+    }
+
     /// A process was found, or runs another program now.
     pub fn process(&mut self, facts: ProcessFacts) {
         let pid = facts.pid;
