@@ -359,7 +359,7 @@ impl Enricher {
     /// Nothing more will come of an exchange.
     fn over(&mut self, pid: HostPid, id: ExchangeId) {
         if let Some(process) = self.processes.get_mut(&pid) {
-            let left = process.threads.over(id);
+            let left = process.over(id);
             self.counts.undone += self.nodes.undo_by_threads(id, &left);
         }
     }

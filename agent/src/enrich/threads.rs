@@ -25,7 +25,7 @@ pub enum Purpose {
 struct Thread {
     purpose: Purpose,
     has_called: bool,
-    /// It was seen to call over two connections at once: it works for many.
+    /// It was seen to call over two connections at once, or is of a pool: it works for many.
     mixes: bool,
 }
 
@@ -98,21 +98,21 @@ impl Threads {
         thread.is_some_and(|thread| thread.purpose == Purpose::Past)
     }
 
-    /// A request was answered: threads that have called nothing for it will not.
-    pub fn answered(&mut self, request: ExchangeId) {
-        for thread in self.of.get(&request).into_iter().flatten() {
-            if let Some(thread) = self
-                .threads
-                .get_mut(thread)
-                .filter(|thread| !thread.has_called)
-            {
-                thread.purpose = Purpose::Past;
+    /// A request was answered: threads that have called nothing for it will not. `pooled`: they may for others.
+    pub fn answered(&mut self, request: ExchangeId, pooled: bool) {
+        let all = self.of.get(&request).cloned().unwrap_or_default();
+        for id in all {
+            match self.threads.get_mut(&id) {
+                Some(idle) if !idle.has_called && !pooled => idle.purpose = Purpose::Past,
+                Some(idle) if !idle.has_called => self.ended(id),
+                Some(busy) if pooled => busy.mixes = true,
+                _ => {}
             }
         }
     }
 
     /// A request is over for good. Its threads that have not ended are no longer its own; they are returned.
-    pub fn over(&mut self, request: ExchangeId) -> Vec<HostTid> {
+    pub fn over(&mut self, request: ExchangeId, pooled: bool) -> Vec<HostTid> {
         let mut left = self.of.remove(&request).unwrap_or_default();
         left.retain(|id| {
             let thread = self.threads.get_mut(id);
@@ -121,6 +121,9 @@ impl Threads {
                 was == Purpose::Request(request)
             })
         });
+        if pooled {
+            left.iter().for_each(|thread| self.ended(*thread));
+        }
         left
     }
 }
