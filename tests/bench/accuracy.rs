@@ -1,11 +1,12 @@
-//! `cargo xtask accuracy`: runs and scores, as tables. In: `full` or `quick`, `text` or `markdown`, a seed, runtimes.
+//! `cargo xtask accuracy`: runs and scores, as tables. In: `full`, `quick` or `durations`, `text` or `markdown`, a seed,
+//! runtimes.
 //! Out: tables; failure when a control fails or a parent is wrong too often.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use spanlet_e2e::accuracy::drive::Budget;
-use spanlet_e2e::accuracy::{controls, table, Habit, Row, Run, Service, Setting};
+use spanlet_e2e::accuracy::{controls, durations, table, Habit, Row, Run, Service, Setting};
 use spanlet_e2e::agent::Backend;
 use spanlet_e2e::language::Language;
 
@@ -23,7 +24,7 @@ const FULL: Extent = Extent {
     in_flight: &[1, 8, 64, 256],
     services: &Service::ALL,
     budget: Budget {
-        time: Duration::from_millis(1500),
+        time: Duration::from_millis(1000),
         roots: 2,
     },
 };
@@ -44,8 +45,11 @@ fn main() -> Result<()> {
         .filter(|argument| argument != "--bench")
         .collect();
     let [extent, form, seed, runtimes @ ..] = arguments.as_slice() else {
-        bail!("full or quick, text or markdown, a seed, runtimes");
+        bail!("full, quick or durations, text or markdown, a seed, runtimes");
     };
+    if extent == "durations" {
+        return durations(&chosen(runtimes)?);
+    }
     let extent = match extent.as_str() {
         "quick" => QUICK,
         _ => FULL,
@@ -66,6 +70,21 @@ fn main() -> Result<()> {
     let most = 100.0 * shuffled.fold(0.0, f64::max);
     println!("\nControl: with the ids of the spans shuffled, {most:.2} % of the edges are right at most.");
     verdict(&runs)
+}
+
+/// How true durations and costs are. Half of the errors must be small; the table shows the rest, which is who had to
+/// wait for a core.
+fn durations(languages: &[Language]) -> Result<()> {
+    print!("{}", durations::head());
+    for language in languages {
+        for backend in Backend::ALL {
+            let kinds = [&durations::SHORT[..], &durations::LONG[..]].concat();
+            let measured = durations::measure(*language, backend, &kinds)?;
+            print!("{}", durations::lines(*language, backend, &measured));
+            durations::check(&measured)?;
+        }
+    }
+    Ok(())
 }
 
 fn chosen(names: &[String]) -> Result<Vec<Language>> {

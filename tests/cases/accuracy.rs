@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use spanlet_e2e::accuracy::drive::Budget;
-use spanlet_e2e::accuracy::{Habit, Row, Run, Service, Setting, Shape};
+use spanlet_e2e::accuracy::{durations, Habit, Row, Run, Service, Setting, Shape};
 use spanlet_e2e::agent::Backend;
 use spanlet_e2e::language::Language;
 
@@ -59,6 +59,24 @@ fn none_wrong(run: &Run) -> Result<()> {
     all += run.strays.clone();
     let wrong = all.wrong;
     ensure!(wrong.is_empty(), "{:?}: wrong: {wrong:?}", run.setting);
+    Ok(())
+}
+
+#[test]
+fn durations_and_costs() -> Result<()> {
+    let late = durations::LONG
+        .iter()
+        .find(|kind| kind.name == "late 20 ms");
+    let kinds = [&durations::SHORT[..], &[*late.context("no such kind")?]].concat();
+    let measured = durations::measure(Language::C, Backend::SocketTracepoints, &kinds)?;
+    durations::check(&measured)?;
+    let late = measured.iter().find(|(kind, _)| kind.name == "late 20 ms");
+    let (_, errors) = late.context("not measured")?;
+    let waited = durations::quantile(&errors.read_wait, 0.5).context("no wait")?;
+    ensure!(
+        waited.abs_diff(20_000_000) <= 1_000_000,
+        "20 ms unread are told as {waited} ns"
+    );
     Ok(())
 }
 

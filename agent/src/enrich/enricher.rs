@@ -68,6 +68,12 @@ impl Enricher {
         self.counts
     }
 
+    /// What is held now: exchanges, and threads that requests started.
+    pub fn held(&self) -> (usize, usize) {
+        let threads = self.processes.values().map(|process| process.threads.len());
+        (self.nodes.len(), threads.sum())
+    }
+
     /// A process was found, or runs another program now.
     pub fn process(&mut self, facts: ProcessFacts) {
         let pid = facts.pid;
@@ -356,7 +362,7 @@ impl Enricher {
     /// Nothing more will come of an exchange.
     fn over(&mut self, pid: HostPid, id: ExchangeId) {
         if let Some(process) = self.processes.get_mut(&pid) {
-            let left = process.threads.over(id);
+            let left = process.over(id);
             self.counts.undone += self.nodes.undo_by_threads(id, &left);
         }
     }

@@ -139,7 +139,7 @@ impl Process {
         time: Monotonic,
     ) {
         if self.by_thread.remove(&(thread, id)).is_some() {
-            self.threads.answered(id);
+            self.threads.answered(id, self.pools_threads());
             self.idle_since = self.serves_nothing().then_some(time);
         }
         self.calling.remove(&(thread, id));
@@ -153,6 +153,17 @@ impl Process {
     pub fn threads_wait(&self) -> bool {
         use Language::{DotNet, Go, Node, Rust};
         !self.multiplexes && !matches!(self.facts.language, Go | Node | Rust | DotNet)
+    }
+
+    /// Whether threads are those of pools, started by whichever request came first: what one calls later is as likely
+    /// the work of another request.
+    fn pools_threads(&self) -> bool {
+        self.facts.language == Language::Java
+    }
+
+    /// A request is over for good: its threads that have not ended.
+    pub fn over(&mut self, request: ExchangeId) -> Vec<HostTid> {
+        self.threads.over(request, self.pools_threads())
     }
 
     /// The one server exchange open on a thread.

@@ -149,6 +149,27 @@ fn memory_is_bounded() {
 }
 
 #[test]
+fn a_connection_that_is_kept_for_ever_costs_no_more_than_at_first() {
+    let mut decoder = Decoder::new(Config::default());
+    let mut steps = Vec::new();
+    let mut talk = Talk::server();
+    let mut held = Vec::new();
+    for _ in 0..100_000 {
+        talk.request(GET).answer(OK).wait(36);
+        for record in talk.records.drain(..) {
+            record.apply(&mut decoder, &mut steps);
+        }
+        steps.clear();
+        held.push(decoder.held());
+    }
+    assert!(
+        held.iter().max() <= held[..10].iter().max(),
+        "{:?}",
+        held.last()
+    );
+}
+
+#[test]
 fn pipelining_is_bounded() {
     let mut talk = Talk::server();
     talk.request("GET / HTTP/1.1\r\n\r\n".repeat(300));

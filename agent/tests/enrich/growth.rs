@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::steps::{client, server, Start, World};
+use spanlet::attach::Language;
 use spanlet::enrich::span::TraceId;
 
 const SECOND: u64 = 1000;
@@ -158,4 +159,49 @@ fn processes_that_call_each_other_in_a_circle_are_bounded_in_depth() {
     world.end(HOUR);
     assert!(largest_trace(&world) <= 64);
     assert!(world.counts().refused_depth > 0);
+}
+
+#[test]
+fn a_pool_of_workers_does_not_tie_the_requests_together_that_it_works_for() {
+    let mut world = World::new().language(1, Language::Java);
+    world.start(server(1, 0).thread(11));
+    (21..25).for_each(|worker| world.thread_born(1, 11, worker));
+    for round in 1..3600 {
+        let (at, id) = (round * SECOND, round * 10);
+        world.start(server(id, at).thread(11));
+        world.start(server(id + 1, at + 1).thread(12));
+        for call in 0..4 {
+            let worker = 21 + call as u32;
+            world.run(client(id + 2 + call, at + 2).thread(worker), at + 5);
+        }
+        world.finish(id, at + 10);
+        world.finish(id + 1, at + 11);
+        world.wait(at + 500);
+    }
+    world.end(HOUR);
+    let of_the_first = 4 * 600;
+    assert!(largest_trace(&world) <= 1 + of_the_first);
+    assert!(world.span(35_992).parent_span_id.is_none());
+}
+
+#[test]
+fn an_hour_leaves_nothing_behind() {
+    let mut world = World::new().language(1, Language::Python);
+    for round in 0..36_000 {
+        let (at, id) = (round * 100, round * 10 + 1);
+        world.start(server(id, at).thread(11));
+        // Its end is never told.
+        world.thread_born(1, 11, 1000 + round as u32);
+        world.run(client(id + 1, at + 1).thread(1000 + round as u32), at + 2);
+        world.finish(id, at + 10);
+        world.wait(at + 60);
+        let (exchanges, threads) = world.enricher.held();
+        assert!(
+            exchanges <= 2 * 25 && threads <= 4096,
+            "{exchanges}, {threads}"
+        );
+    }
+    world.wait(HOUR + 5 * SECOND);
+    assert_eq!(world.enricher.held().0, 0);
+    assert_eq!(largest_trace(&world), 2);
 }

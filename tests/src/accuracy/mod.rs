@@ -5,6 +5,7 @@
 
 pub mod controls;
 pub mod drive;
+pub mod durations;
 pub mod habits;
 pub mod plan;
 pub mod random;
@@ -12,6 +13,7 @@ pub mod run;
 pub mod score;
 pub mod spans;
 pub mod table;
+mod throttle;
 
 pub use habits::Habit;
 pub use plan::{Row, Service, Shape};
