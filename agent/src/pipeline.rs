@@ -44,6 +44,14 @@ pub struct Trial {
     pub map_sizes: Vec<(String, u32)>,
 }
 
+impl Trial {
+    fn ring_bytes(&self) -> usize {
+        let mut sizes = self.map_sizes.iter();
+        let size = sizes.find_map(|(map, size)| (map == "EVENTS").then_some(*size));
+        size.unwrap_or(RING_BYTES) as usize
+    }
+}
+
 /// What makes the loop turn.
 enum Input {
     /// It is time to look for records.
@@ -95,7 +103,7 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
     let (mut rooms, ring) = Rooms::open(&config, &trial)?;
     let recorder = trial.record.as_deref().map(Recorder::create).transpose();
     let reader = Reader::new(
-        Ring::new(ring, RING_BYTES as usize).context("cannot map the ring buffer")?,
+        Ring::new(ring, trial.ring_bytes()).context("cannot map the ring buffer")?,
         config.drain_interval,
         recorder.context("cannot create the recording")?,
     )?;

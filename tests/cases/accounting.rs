@@ -38,7 +38,7 @@ on_each_back_end!(
 
 const MARK: &str = "sent";
 /// Records are drained every 5 ms; on a busy machine later.
-const QUIET: Duration = Duration::from_secs(30);
+const QUIET: Duration = Duration::from_secs(60);
 
 /// The room where requests are lost, and how many must be, for the case to say anything.
 fn assert_lost(report: &Report, reason: &str, at_least: u64) -> Result<()> {
@@ -73,6 +73,7 @@ fn a_stopped_agent_under_load(backend: Backend) -> Result<()> {
     let (function, collector) = (server()?, Collector::start()?);
     let options = Options {
         otlp: Some((Protocol::Grpc, collector.grpc_endpoint())),
+        environment: vec![("OTEL_BSP_MAX_QUEUE_SIZE".to_owned(), "1000".to_owned())],
         ..json(backend, &function)
     };
     let agent = Agent::start(&options)?;
@@ -86,6 +87,7 @@ fn a_stopped_agent_under_load(backend: Backend) -> Result<()> {
     let lost = all_lost_requests(&report);
     let ended = agent.finish()?;
     let (delivered, dropped) = outcome(&ended.log, "otlp")?;
+    ensure!(dropped > 0, "its queue was large enough");
     ensure!(
         delivered + dropped + lost == 40_500,
         "{delivered} + {dropped} + {lost}"
@@ -258,7 +260,10 @@ fn quiet(agent: &Agent) -> Result<Report> {
     let counted = |report: &Report| report.counter("spanlet.kernel.records", "");
     let mut before = None;
     wait_until(QUIET, "quiet ring", || {
-        let report = agent.report()?;
+        // On a busy machine it may not answer in time.
+        let Ok(report) = agent.report() else {
+            return Ok(None);
+        };
         let is_quiet = counted(&report).is_some() && counted(&report) == before;
         before = counted(&report);
         Ok(is_quiet.then_some(report))
