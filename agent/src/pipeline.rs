@@ -29,6 +29,8 @@ use crate::{answer, decode, tally};
 
 /// Events taken before anything else has its turn.
 const EVENTS_AT_ONCE: usize = 65536;
+/// For how long, in each turn, processes are looked at that can wait. While there are any, that is half of the time.
+const LOOK: Duration = Duration::from_millis(5);
 /// How long a stop may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long `spanlet probes` measures what probes cost. Only then, because measuring costs too.
@@ -129,7 +131,9 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
                 rooms.wall = WallOffset::measure();
                 rooms.reconcile();
                 if let Some(reporter) = &reporter {
-                    reporter.report(tally::snapshot(&rooms, &inputs.reader), rooms.now());
+                    let costs = rooms.probes.costs();
+                    let snapshot = tally::snapshot(&rooms, &inputs.reader, &costs);
+                    reporter.report(snapshot, rooms.now());
                 }
             }
             Input::Stop => break,
@@ -166,11 +170,16 @@ impl Inputs {
         let Some(measuring) = self.measuring.take() else {
             return;
         };
-        let report = answer::report(rooms, &self.reader);
-        for question in measuring.questions {
-            // An asker that has gone has no use for it.
-            let _ = question.answer.send(report.clone());
-        }
+        let mut report = answer::report(rooms, &self.reader);
+        let others = answer::Others::of(rooms);
+        // Procfs is searched beside the loop, which is not to wait for it.
+        tokio::task::spawn_blocking(move || {
+            report.not_traced = others.not_traced();
+            for question in measuring.questions {
+                // An asker that has gone has no use for it.
+                let _ = question.answer.send(report.clone());
+            }
+        });
     }
 }
 
@@ -231,6 +240,9 @@ impl Rooms {
         };
         self.decoder.tick(now, &mut self.steps);
         self.follow();
+        for facts in self.census.look(&mut self.probes, LOOK) {
+            self.enricher.process(facts);
+        }
         let mut spans = Vec::new();
         self.enricher.spans(now, self.wall, &mut spans);
         self.exporter.offer(spans);
@@ -265,7 +277,7 @@ impl Rooms {
             Event::Exit { origin, .. } => {
                 self.decode(origin.process, event);
                 self.enricher.gone(origin.process, origin.time);
-                self.census.ended(origin.process);
+                self.census.ended(&mut self.probes, origin.process);
                 origin.time
             }
             Event::ThreadBorn { origin, child } => {
@@ -339,7 +351,7 @@ impl Rooms {
         let mut spans: Vec<Span> = Vec::new();
         self.enricher.flush(self.wall, &mut spans);
         self.exporter.offer(spans);
-        let snapshot = tally::snapshot(&self, &reader);
+        let snapshot = tally::snapshot(&self, &reader, &self.probes.costs());
         let now = self.now();
         let kernel_losses: u64 = self.probes.losses().iter().sum();
         drop(self.probes);
