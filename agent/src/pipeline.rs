@@ -264,8 +264,8 @@ impl Rooms {
                 self.follow();
                 closed.time
             }
-            Event::Exec { origin, .. } => {
-                let facts = self.census.executed(&mut self.probes, origin.process);
+            Event::Exec { origin, path } => {
+                let facts = self.census.executed(&mut self.probes, origin.process, path);
                 self.know(facts);
                 origin.time
             }

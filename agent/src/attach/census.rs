@@ -3,44 +3,29 @@
 //! In: what the selection says, and births and deaths from the kernel. Out: entries in the kernel side's table (by
 //! [`Probes`]), and the facts of each process for the rooms that follow. Touches procfs through [`discover`].
 
+mod exec;
+mod look;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use spanlet_abi::state;
 
 use super::discover::{self, Seen};
 use super::golang::goroutine_offsets;
 use super::inspected::Executables;
-use super::listening::{ports_of, Listening, Place};
+use super::listening::Listening;
 use super::places::Places;
 use super::process::{Language, ProcessFacts};
 use super::runtime::Runtime;
 use super::tracked::{limits, Limit, Reason, Tracked};
 use super::{Error, Probes, Selection};
 use crate::capture::event::HostPid;
+use look::{Look, Looks};
 
 /// Holds the listeners of services that are started by their first connection, and starts everything else: never
 /// traced for a port.
 const INIT: HostPid = HostPid(1);
-
-/// What is still to be looked at of traced processes. It can wait, and takes a while where they are many.
-#[derive(Default)]
-struct Looks {
-    wanted: BTreeMap<HostPid, Look>,
-    /// Those that are being looked at. All are in the kernel side's table since before `listening` was read: who
-    /// comes to listen later is told by it.
-    now: BTreeMap<HostPid, Look>,
-    listening: Listening,
-}
-
-/// What to look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    /// Where it listens since before it was traced, too.
-    Places,
-    /// What it is: by now the runtime's libraries are mapped, which at exec they were not.
-    Runtime,
-}
 
 /// Every traced process.
 pub struct Census {
@@ -104,67 +89,6 @@ impl Census {
         }
         facts.extend(self.look(probes, Duration::MAX));
         Ok(facts)
-    }
-
-    /// Looks at what could wait, for about so long. Gives facts that are new.
-    pub fn look(&mut self, probes: &mut Probes, time: Duration) -> Vec<ProcessFacts> {
-        let began = Instant::now();
-        let mut facts = Vec::new();
-        while let Some((pid, look)) = self.next_look() {
-            match look {
-                Look::Places => self.look_for_places(probes, pid),
-                Look::Runtime => facts.extend(self.look_again(probes, pid)),
-            }
-            if began.elapsed() >= time {
-                break;
-            }
-        }
-        facts
-    }
-
-    fn next_look(&mut self) -> Option<(HostPid, Look)> {
-        if self.looks.now.is_empty() {
-            self.looks.now = std::mem::take(&mut self.looks.wanted);
-            self.looks.listening = Listening::default();
-        }
-        self.looks.now.pop_first()
-    }
-
-    fn look_for_places(&mut self, probes: &mut Probes, pid: HostPid) {
-        let Some(tracked) = self.tracked.get_mut(&pid) else {
-            return;
-        };
-        let places = self.looks.listening.of(pid);
-        for port in ports_of(&places) {
-            tracked.listens(port);
-        }
-        for place in places {
-            self.enter(probes, pid, place);
-        }
-    }
-
-    fn enter(&mut self, probes: &mut Probes, pid: HostPid, place: Place) {
-        if !self.places.contains(place) {
-            match probes.listener(place) {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(_) => {
-                    self.full += 1;
-                    return;
-                }
-            }
-        }
-        self.places.hold(pid, place);
-    }
-
-    fn look_again(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
-        let tracked = self.tracked.get(&pid)?;
-        let (reason, before) = (tracked.reason, tracked.limits.clone());
-        let facts = self.retrace(probes, pid, reason)?;
-        for limit in before {
-            self.limit(pid, limit);
-        }
-        Some(facts)
     }
 
     /// Traces a process that was there before the agent, if there is a reason.
@@ -250,45 +174,6 @@ impl Census {
             ..before.unwrap_or_default()
         };
         self.tracked.insert(facts.pid, tracked);
-    }
-
-    /// A process replaced its program. Gives its facts if it is traced (from here on, or still).
-    pub fn executed(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
-        let before = self.tracked.get(&pid).map(|tracked| tracked.reason);
-        let Ok(seen) = discover::process(pid) else {
-            return self.executed_and_gone(probes, pid);
-        };
-        let reason = if self.selection.chooses(pid, &seen.executable_path) {
-            Some(Reason::Selected)
-        } else if self.selection.excludes(&seen.executable_path) {
-            None
-        } else {
-            before.or_else(|| self.inherited(&seen))
-        };
-        let Some(reason) = reason else {
-            self.forget(probes, pid);
-            return None;
-        };
-        self.retrace(probes, pid, reason)
-            .or_else(|| self.executed_and_gone(probes, pid))
-    }
-
-    /// A process replaced its program and has ended since. That of a traced process's child is traced whatever it is,
-    /// unless it may be excluded; what it was is not known any more.
-    fn executed_and_gone(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
-        let excludes = self.selection.excludes_any();
-        let Some(tracked) = self.tracked.get_mut(&pid).filter(|_| !excludes) else {
-            self.unidentified += 1;
-            self.forget(probes, pid);
-            return None;
-        };
-        tracked.facts = ProcessFacts {
-            pid,
-            parent: tracked.facts.parent,
-            start_ticks: tracked.facts.start_ticks,
-            ..ProcessFacts::default()
-        };
-        Some(tracked.facts.clone())
     }
 
     /// A traced process was forked: its child is traced. A process that was refused may have been forked before.
