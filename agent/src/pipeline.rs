@@ -27,8 +27,9 @@ use crate::export::Exporter;
 use crate::telemetry::Reporter;
 use crate::{answer, decode, tally};
 
-/// Events taken before anything else has its turn.
-const EVENTS_AT_ONCE: usize = 65536;
+/// Events taken before anything else has its turn: those of half as many spans at most. The queue of an output takes twice
+/// that, which is more than a full ring holds (4 MiB of two records a span, of some 170 bytes each or more).
+const EVENTS_AT_ONCE: usize = 16384;
 /// For how long, in each turn, processes are looked at that can wait. While there are any, that is half of the time.
 const LOOK: Duration = Duration::from_millis(5);
 /// How long a stop may take.
@@ -124,7 +125,11 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
     );
     loop {
         match inputs.next().await {
-            Input::Records => rooms.records(&mut inputs.reader),
+            Input::Records => {
+                rooms.records(&mut inputs.reader);
+                // After a long turn the next is due at once: without this, nothing would be delivered meanwhile.
+                tokio::task::yield_now().await;
+            }
             Input::Question(question) => inputs.measure(question, &rooms.probes),
             Input::Measured => inputs.answer(&rooms),
             Input::Report => {
