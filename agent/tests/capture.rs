@@ -279,7 +279,7 @@ fn words(kind: u16) -> usize {
         kind::IO => size_of::<record::Io>(),
         kind::OPENED => size_of::<record::Opened>(),
         kind::CLOSED => size_of::<record::Closed>(),
-        kind::FORK | kind::EXIT | kind::THREAD_BORN => size_of::<record::Process>(),
+        kind::EXEC | kind::FORK | kind::EXIT | kind::THREAD_BORN => size_of::<record::Process>(),
         kind::LISTEN => size_of::<record::Listen>(),
         // Their header says all.
         _ => size_of::<Header>(),
