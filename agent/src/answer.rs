@@ -1,8 +1,12 @@
 //! The answer to `spanlet probes`, put together from what the rooms know. Touches procfs, for who is not traced.
 
-use crate::attach::discover;
+use std::collections::BTreeSet;
+
+use crate::attach::discover::{self, Seen};
+use crate::attach::listening::{ports_of, Listening};
 use crate::attach::probes::Cost;
 use crate::attach::tracked::{Reason, Tracked};
+use crate::attach::Selection;
 use crate::capture::event::HostPid;
 use crate::capture::Reader;
 use crate::enrich;
@@ -10,8 +14,9 @@ use crate::pipeline::Rooms;
 use crate::report::{Counter, Limit, NotAttached, NotTraced, Probe, Process, Report};
 use crate::tally;
 
-/// Everything that is known now.
+/// Everything that the rooms know now; who is not traced is found out by [`Others`].
 pub(crate) fn report(rooms: &Rooms, reader: &Reader) -> Report {
+    let costs = rooms.probes.costs();
     Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: env!("SPANLET_COMMIT").to_owned(),
@@ -22,11 +27,60 @@ pub(crate) fn report(rooms: &Rooms, reader: &Reader) -> Report {
             .tracked()
             .map(|(pid, tracked)| process(rooms, pid, tracked))
             .collect(),
-        probes: probes(rooms),
-        // Before procfs is searched, which takes a while.
-        counters: counters(rooms, reader),
+        probes: probes(rooms, &costs),
+        counters: counters(rooms, reader, &costs),
         not_attached: not_attached(rooms),
-        not_traced: not_traced(rooms),
+        not_traced: Vec::new(),
+    }
+}
+
+/// Finds the processes that listen on TCP and are not traced: where people look first. Searches procfs, which takes a
+/// while.
+pub(crate) struct Others {
+    traced: BTreeSet<HostPid>,
+    selection: Selection,
+}
+
+impl Others {
+    /// All but those that are traced now.
+    pub fn of(rooms: &Rooms) -> Self {
+        let own = HostPid(std::process::id());
+        let traced = rooms.census.tracked().map(|(pid, _)| pid);
+        Self {
+            traced: traced.chain([own]).collect(),
+            selection: rooms.census.selection().clone(),
+        }
+    }
+
+    pub fn not_traced(&self) -> Vec<NotTraced> {
+        let mut listening = Listening::default();
+        let others = discover::processes().unwrap_or_default().into_iter();
+        others
+            .filter(|seen| !self.traced.contains(&seen.pid))
+            .filter_map(|seen| self.listener(seen, &mut listening))
+            .collect()
+    }
+
+    fn listener(&self, seen: Seen, listening: &mut Listening) -> Option<NotTraced> {
+        let ports = ports_of(&listening.of(seen.pid));
+        let first = ports.first()?;
+        let (reason, remedy) = match self.selection.excludes(&seen.executable_path) {
+            true => (
+                "an exclusion names it",
+                "take it out of --exclude-exec".to_owned(),
+            ),
+            false => (
+                "nothing selects it",
+                format!("--pid {} or --port {first}", seen.pid.0),
+            ),
+        };
+        Some(NotTraced {
+            pid: seen.pid.0,
+            executable: seen.executable_path,
+            reason: reason.to_owned(),
+            remedy,
+            ports,
+        })
     }
 }
 
@@ -67,8 +121,7 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
     }
 }
 
-fn probes(rooms: &Rooms) -> Vec<Probe> {
-    let costs = rooms.probes.costs();
+fn probes(rooms: &Rooms, costs: &[Cost]) -> Vec<Probe> {
     let describe = |probe: &crate::attach::plan::Probe| {
         let cost = costs.iter().find(|cost| cost.probe == probe.name);
         Probe {
@@ -97,41 +150,8 @@ fn not_attached(rooms: &Rooms) -> Vec<NotAttached> {
     left.collect()
 }
 
-/// Processes that listen on TCP and are not traced: where people look first.
-fn not_traced(rooms: &Rooms) -> Vec<NotTraced> {
-    let own = HostPid(std::process::id());
-    let others = discover::processes().unwrap_or_default().into_iter();
-    others
-        .filter(|seen| seen.pid != own && !rooms.census.traces(seen.pid))
-        .filter_map(|seen| {
-            let ports = discover::ports_of(&discover::listeners(seen.pid));
-            if ports.is_empty() {
-                return None;
-            }
-            let excluded = rooms.census.selection().excludes(&seen.executable_path);
-            let (reason, remedy) = match excluded {
-                true => (
-                    "an exclusion names it",
-                    "take it out of --exclude-exec".to_owned(),
-                ),
-                false => (
-                    "nothing selects it",
-                    format!("--pid {} or --port {}", seen.pid.0, ports[0]),
-                ),
-            };
-            Some(NotTraced {
-                pid: seen.pid.0,
-                executable: seen.executable_path,
-                ports,
-                reason: reason.to_owned(),
-                remedy,
-            })
-        })
-        .collect()
-}
-
-fn counters(rooms: &Rooms, reader: &Reader) -> Vec<Counter> {
-    let snapshot = tally::snapshot(rooms, reader);
+fn counters(rooms: &Rooms, reader: &Reader, costs: &[Cost]) -> Vec<Counter> {
+    let snapshot = tally::snapshot(rooms, reader, costs);
     let counters = snapshot.0.iter().map(|sample| Counter {
         room: sample.id.metric().name.to_owned(),
         name: sample.labels.join(" "),

@@ -27,10 +27,13 @@ use crate::export::Exporter;
 use crate::telemetry::Reporter;
 use crate::{answer, decode, memory, tally};
 
-/// Events taken before anything else has its turn.
-const EVENTS_MAX: usize = 65536;
+/// Events taken before anything else has its turn: those of half as many spans at most. The queue of an output takes twice
+/// that, which is more than a full ring holds (4 MiB of two records a span, of some 170 bytes each or more).
+const EVENTS_MAX: usize = 16384;
 /// Events that go through all rooms before the next ones: what is made of them takes memory at the same time.
 const EVENTS_AT_ONCE: usize = 2048;
+/// For how long, in each turn, processes are looked at that can wait. While there are any, that is half of the time.
+const LOOK: Duration = Duration::from_millis(5);
 /// How long a stop may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long `spanlet probes` measures what probes cost. Only then, because measuring costs too.
@@ -133,7 +136,11 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
     memory::give_back();
     loop {
         match inputs.next().await {
-            Input::Records => rooms.records(&mut inputs.reader),
+            Input::Records => {
+                rooms.records(&mut inputs.reader);
+                // After a long turn the next is due at once: without this, nothing would be delivered meanwhile.
+                tokio::task::yield_now().await;
+            }
             Input::Question(question) => inputs.measure(question, &rooms.probes),
             Input::Measured => inputs.answer(&rooms),
             Input::Report => {
@@ -141,7 +148,9 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
                 rooms.reconcile();
                 memory::give_back();
                 if let Some(reporter) = &reporter {
-                    reporter.report(tally::snapshot(&rooms, &inputs.reader), rooms.now());
+                    let costs = rooms.probes.costs();
+                    let snapshot = tally::snapshot(&rooms, &inputs.reader, &costs);
+                    reporter.report(snapshot, rooms.now());
                 }
             }
             Input::Stop => break,
@@ -178,11 +187,16 @@ impl Inputs {
         let Some(measuring) = self.measuring.take() else {
             return;
         };
-        let report = answer::report(rooms, &self.reader);
-        for question in measuring.questions {
-            // An asker that has gone has no use for it.
-            let _ = question.answer.send(report.clone());
-        }
+        let mut report = answer::report(rooms, &self.reader);
+        let others = answer::Others::of(rooms);
+        // Procfs is searched beside the loop, which is not to wait for it.
+        tokio::task::spawn_blocking(move || {
+            report.not_traced = others.not_traced();
+            for question in measuring.questions {
+                // An asker that has gone has no use for it.
+                let _ = question.answer.send(report.clone());
+            }
+        });
     }
 }
 
@@ -236,6 +250,9 @@ impl Rooms {
         while taken < EVENTS_MAX && self.some_records(reader) {
             taken += EVENTS_AT_ONCE;
         }
+        for facts in self.census.look(&mut self.probes, LOOK) {
+            self.enricher.process(facts);
+        }
     }
 
     /// Whether there may be more.
@@ -273,8 +290,8 @@ impl Rooms {
                 self.follow();
                 closed.time
             }
-            Event::Exec { origin, .. } => {
-                let facts = self.census.executed(&mut self.probes, origin.process);
+            Event::Exec { origin, path } => {
+                let facts = self.census.executed(&mut self.probes, origin.process, path);
                 self.know(facts);
                 origin.time
             }
@@ -286,7 +303,7 @@ impl Rooms {
             Event::Exit { origin, .. } => {
                 self.decode(origin.process, event);
                 self.enricher.gone(origin.process, origin.time);
-                self.census.ended(origin.process);
+                self.census.ended(&mut self.probes, origin.process);
                 origin.time
             }
             Event::ThreadBorn { origin, child } => {
@@ -360,7 +377,7 @@ impl Rooms {
         let mut spans: Vec<Span> = Vec::new();
         self.enricher.flush(self.wall, &mut spans);
         self.exporter.offer(spans);
-        let snapshot = tally::snapshot(&self, &reader);
+        let snapshot = tally::snapshot(&self, &reader, &self.probes.costs());
         let now = self.now();
         let kernel_losses: u64 = self.probes.losses().iter().sum();
         drop(self.probes);

@@ -2,14 +2,15 @@
 
 use spanlet_abi::loss;
 
+use crate::attach::probes::Cost;
 use crate::capture::Reader;
 use crate::pipeline::Rooms;
 use crate::telemetry::{Id, Snapshot};
 
-/// The counters of all rooms now.
-pub(crate) fn snapshot(rooms: &Rooms, reader: &Reader) -> Snapshot {
+/// The counters of all rooms now, and what probes have cost.
+pub(crate) fn snapshot(rooms: &Rooms, reader: &Reader, costs: &[Cost]) -> Snapshot {
     let mut snapshot = Snapshot::default();
-    kernel(&mut snapshot, rooms);
+    kernel(&mut snapshot, rooms, costs);
     capture(&mut snapshot, rooms, reader);
     decode(&mut snapshot, rooms);
     enrich(&mut snapshot, rooms);
@@ -19,14 +20,14 @@ pub(crate) fn snapshot(rooms: &Rooms, reader: &Reader) -> Snapshot {
     snapshot
 }
 
-fn kernel(snapshot: &mut Snapshot, rooms: &Rooms) {
+fn kernel(snapshot: &mut Snapshot, rooms: &Rooms, costs: &[Cost]) {
     for (reason, lost) in loss::NAMES.into_iter().zip(rooms.probes.losses()) {
         snapshot.add_one(Id::KernelLosses, reason, lost as f64);
     }
     for (reason, lost) in loss::NAMES.into_iter().zip(rooms.probes.lost_requests()) {
         snapshot.add_one(Id::KernelRequestsLost, reason, lost as f64);
     }
-    for cost in rooms.probes.costs() {
+    for cost in costs {
         snapshot.add_one(Id::ProbeHits, cost.probe, cost.hits as f64);
         snapshot.add_one(Id::ProbeTime, cost.probe, cost.nanoseconds as f64);
     }

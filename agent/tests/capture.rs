@@ -208,7 +208,13 @@ fn ends_of_connections_and_lives_of_processes() {
         padding: 0,
     };
     let lives = [
-        (process(kind::EXEC), Event::Exec { origin: ORIGIN }),
+        (
+            process(kind::EXEC),
+            Event::Exec {
+                origin: ORIGIN,
+                path: b"",
+            },
+        ),
         (
             process(kind::FORK),
             Event::Fork {
@@ -238,6 +244,16 @@ fn ends_of_connections_and_lives_of_processes() {
     for (record, event) in lives {
         assert_eq!(convert(record.as_bytes()), Ok(event));
     }
+    let mut exec = record::Exec {
+        process: process(kind::EXEC),
+        path: [0; _],
+    };
+    exec.path[..8].copy_from_slice(b"/bin/env");
+    let expected = Event::Exec {
+        origin: ORIGIN,
+        path: b"/bin/env",
+    };
+    assert_eq!(convert(exec.as_bytes()), Ok(expected));
     let listen = record::Listen {
         header: header::<record::Listen>(kind::LISTEN, 0),
         network_namespace: 400,
@@ -263,7 +279,7 @@ fn words(kind: u16) -> usize {
         kind::IO => size_of::<record::Io>(),
         kind::OPENED => size_of::<record::Opened>(),
         kind::CLOSED => size_of::<record::Closed>(),
-        kind::FORK | kind::EXIT | kind::THREAD_BORN => size_of::<record::Process>(),
+        kind::EXEC | kind::FORK | kind::EXIT | kind::THREAD_BORN => size_of::<record::Process>(),
         kind::LISTEN => size_of::<record::Listen>(),
         // Their header says all.
         _ => size_of::<Header>(),

@@ -31,9 +31,6 @@ const START: Duration = Duration::from_secs(30);
 /// How many short-lived clients there are.
 const CLIENTS: usize = 20;
 
-/// How long a selected client lives after its request: the agent has to look at it before it knows that it is selected.
-const LINGER_MS: &str = "200";
-
 /// Goes on when the file is there: then the agent is.
 const WAIT_FOR_FILE: &str = "until [ -e \"$0\" ]; do sleep 0.02; done; ";
 
@@ -84,6 +81,7 @@ fn a_shell_that_becomes_a_function_is_seen(backend: Backend) -> Result<()> {
     Ok(())
 }
 
+/// Selected by their executable, and mostly gone before the agent can look at them.
 fn clients_that_live_for_one_request_are_seen(backend: Backend) -> Result<()> {
     let function = Function::start(Language::C, &function::Options::default())?;
     let client = program("client")?;
@@ -93,15 +91,13 @@ fn clients_that_live_for_one_request_are_seen(backend: Backend) -> Result<()> {
     for index in 0..CLIENTS {
         let port = function.address.port().context("no port")?.to_string();
         let target = format!("/t/short:{index}/hello");
-        let ended = Command::new(&client)
-            .args([&port, &target, LINGER_MS])
-            .status()?;
+        let ended = Command::new(&client).args([&port, &target, "0"]).status()?;
         ensure!(ended.success(), "client {index}: {ended}");
     }
     linked_clients(agent, &function)
 }
 
-/// Known from their birth: they need not linger.
+/// Known from their birth.
 fn children_that_live_for_one_request_are_seen(backend: Backend) -> Result<()> {
     let scratch = Scratch::new()?;
     let function = Function::start(Language::C, &function::Options::default())?;

@@ -3,21 +3,25 @@
 //! In: what the selection says, and births and deaths from the kernel. Out: entries in the kernel side's table (by
 //! [`Probes`]), and the facts of each process for the rooms that follow. Touches procfs through [`discover`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::unix::fs::MetadataExt;
+mod exec;
+mod look;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use spanlet_abi::state;
 
 use super::discover::{self, Seen};
 use super::golang::goroutine_offsets;
+use super::inspected::Executables;
+use super::listening::Listening;
+use super::places::Places;
 use super::process::{Language, ProcessFacts};
 use super::runtime::Runtime;
 use super::tracked::{limits, Limit, Reason, Tracked};
 use super::{Error, Probes, Selection};
 use crate::capture::event::HostPid;
-
-/// Executables whose runtime is remembered (about 200 bytes each). Full: all are forgotten and looked at again.
-const RUNTIMES_MAX: usize = 1024;
+use look::{Look, Looks};
 
 /// Holds the listeners of services that are started by their first connection, and starts everything else: never
 /// traced for a port.
@@ -27,8 +31,9 @@ const INIT: HostPid = HostPid(1);
 pub struct Census {
     selection: Selection,
     tracked: BTreeMap<HostPid, Tracked>,
-    /// By device, inode and time of change of the executable.
-    runtimes: HashMap<(u64, u64, i64), Runtime>,
+    executables: Executables,
+    places: Places,
+    looks: Looks,
     /// Processes that only one side traced when that was looked at last.
     alone: BTreeSet<HostPid>,
     unidentified: u64,
@@ -41,7 +46,9 @@ impl Census {
         Self {
             selection,
             tracked: BTreeMap::new(),
-            runtimes: HashMap::new(),
+            executables: Executables::default(),
+            places: Places::default(),
+            looks: Looks::default(),
             alone: BTreeSet::new(),
             unidentified: 0,
             full: 0,
@@ -72,23 +79,31 @@ impl Census {
         // A child may be born while the list is read; once its parent is traced the kernel side tells.
         loop {
             let before = facts.len();
+            let mut listening = Listening::default();
             for seen in discover::processes()? {
-                facts.extend(self.consider(probes, &seen));
+                facts.extend(self.consider(probes, &seen, &mut listening));
             }
             if facts.len() == before {
-                return Ok(facts);
+                break;
             }
         }
+        facts.extend(self.look(probes, Duration::MAX));
+        Ok(facts)
     }
 
     /// Traces a process that was there before the agent, if there is a reason.
-    fn consider(&mut self, probes: &mut Probes, seen: &Seen) -> Option<ProcessFacts> {
+    fn consider(
+        &mut self,
+        probes: &mut Probes,
+        seen: &Seen,
+        listening: &mut Listening,
+    ) -> Option<ProcessFacts> {
         let own = HostPid(std::process::id());
         if seen.pid == own || self.traces(seen.pid) {
             return None;
         }
-        let reason = self.reason(seen)?;
-        let (facts, runtime) = self.facts(seen.pid).ok()?;
+        let reason = self.reason(seen, listening)?;
+        let (facts, runtime) = self.executables.facts(seen.pid).ok()?;
         if probes
             .trace(seen.pid, kernel_state(probes, &facts, &runtime))
             .is_err()
@@ -101,11 +116,11 @@ impl Census {
             probes.leave(seen.pid);
             return None;
         }
-        self.track(probes, reason, &facts, limits(&runtime));
+        self.track(reason, &facts, limits(&runtime));
         Some(facts)
     }
 
-    fn reason(&self, seen: &Seen) -> Option<Reason> {
+    fn reason(&self, seen: &Seen, listening: &mut Listening) -> Option<Reason> {
         if self.selection.chooses(seen.pid, &seen.executable_path) {
             return Some(Reason::Selected);
         }
@@ -118,7 +133,8 @@ impl Census {
         if self.selection.ports.is_empty() || seen.pid == INIT {
             return None;
         }
-        discover::listeners(seen.pid)
+        listening
+            .of(seen.pid)
             .into_iter()
             .find(|(_, port)| self.selection.ports.contains(port))
             .map(|(_, port)| Reason::Port(port))
@@ -137,93 +153,27 @@ impl Census {
         pid: HostPid,
         reason: Reason,
     ) -> Option<ProcessFacts> {
-        let (facts, runtime) = self.facts(pid).ok()?;
+        let (facts, runtime) = self.executables.facts(pid).ok()?;
         let state = kernel_state(probes, &facts, &runtime);
         if !probes.retrace(pid, state) && !self.traces(pid) {
             return None;
         }
-        self.track(probes, reason, &facts, limits(&runtime));
+        self.track(reason, &facts, limits(&runtime));
         Some(facts)
     }
 
-    fn track(
-        &mut self,
-        probes: &mut Probes,
-        reason: Reason,
-        facts: &ProcessFacts,
-        limits: Vec<Limit>,
-    ) {
-        let listeners = discover::listeners(facts.pid);
-        for (namespace, port) in &listeners {
-            if probes.listener(*namespace, *port).is_err() {
-                self.full += 1;
-            }
+    fn track(&mut self, reason: Reason, facts: &ProcessFacts, limits: Vec<Limit>) {
+        let before = self.tracked.remove(&facts.pid);
+        if before.is_none() {
+            self.looks.wanted.insert(facts.pid, Look::Places);
         }
-        let before = self.tracked.get(&facts.pid);
         let tracked = Tracked {
             facts: facts.clone(),
             reason,
             limits,
-            ports: discover::ports_of(&listeners),
-            records: before.map_or(0, |tracked| tracked.records),
-            spans: before.map_or(0, |tracked| tracked.spans),
-            opaque: before.map_or(0, |tracked| tracked.opaque),
+            ..before.unwrap_or_default()
         };
         self.tracked.insert(facts.pid, tracked);
-    }
-
-    fn facts(&mut self, pid: HostPid) -> Result<(ProcessFacts, Runtime), Error> {
-        let key = std::fs::metadata(format!("/proc/{}/exe", pid.0))
-            .ok()
-            .map(|file| (file.dev(), file.ino(), file.ctime()));
-        let known = key.and_then(|key| self.runtimes.get(&key));
-        let (facts, runtime) = discover::facts(pid, known)?;
-        if let (Some(key), None, true) = (key, known, runtime.is_complete()) {
-            if self.runtimes.len() >= RUNTIMES_MAX {
-                self.runtimes.clear();
-            }
-            self.runtimes.insert(key, runtime.clone());
-        }
-        Ok((facts, runtime))
-    }
-
-    /// A process replaced its program. Gives its facts if it is traced (from here on, or still).
-    pub fn executed(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
-        let before = self.tracked.get(&pid).map(|tracked| tracked.reason);
-        let Ok(seen) = discover::process(pid) else {
-            return self.executed_and_gone(probes, pid);
-        };
-        let reason = if self.selection.chooses(pid, &seen.executable_path) {
-            Some(Reason::Selected)
-        } else if self.selection.excludes(&seen.executable_path) {
-            None
-        } else {
-            before.or_else(|| self.inherited(&seen))
-        };
-        let Some(reason) = reason else {
-            self.forget(probes, pid);
-            return None;
-        };
-        self.retrace(probes, pid, reason)
-            .or_else(|| self.executed_and_gone(probes, pid))
-    }
-
-    /// A process replaced its program and has ended since. That of a traced process's child is traced whatever it is,
-    /// unless it may be excluded; what it was is not known any more.
-    fn executed_and_gone(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
-        let excludes = self.selection.excludes_any();
-        let Some(tracked) = self.tracked.get_mut(&pid).filter(|_| !excludes) else {
-            self.unidentified += 1;
-            self.forget(probes, pid);
-            return None;
-        };
-        tracked.facts = ProcessFacts {
-            pid,
-            parent: tracked.facts.parent,
-            start_ticks: tracked.facts.start_ticks,
-            ..ProcessFacts::default()
-        };
-        Some(tracked.facts.clone())
     }
 
     /// A traced process was forked: its child is traced. A process that was refused may have been forked before.
@@ -241,6 +191,7 @@ impl Census {
             opaque: 0,
             ..tracked.clone()
         };
+        self.places.forked(parent, child);
         tracked.facts.pid = child;
         tracked.facts.parent = parent;
         if let Ok(start_ticks) = discover::start_ticks(child) {
@@ -256,22 +207,18 @@ impl Census {
         pid: HostPid,
         port: u16,
     ) -> Option<ProcessFacts> {
-        let before = self.tracked.get(&pid);
-        let reason = match before {
-            Some(tracked) => Some(tracked.reason),
-            None => self.named_by_port(pid, port),
-        };
-        let Some(reason) = reason else {
-            self.forget(probes, pid);
-            return None;
-        };
-        let limits = before.map(|tracked| tracked.limits.clone());
-        // By now the runtime's libraries are mapped, which at exec they were not.
-        let facts = self.retrace(probes, pid, reason)?;
-        for limit in limits.into_iter().flatten() {
-            self.limit(pid, limit);
+        if !self.traces(pid) {
+            let Some(reason) = self.named_by_port(pid, port) else {
+                self.forget(probes, pid);
+                return None;
+            };
+            return self.retrace(probes, pid, reason);
         }
-        Some(facts)
+        if let Some(tracked) = self.tracked.get_mut(&pid) {
+            tracked.listens(port);
+        }
+        self.looks.wanted.entry(pid).or_insert(Look::Runtime);
+        None
     }
 
     fn named_by_port(&self, pid: HostPid, port: u16) -> Option<Reason> {
@@ -296,7 +243,7 @@ impl Census {
         let (mut facts, mut gone) = (Vec::new(), Vec::new());
         for pid in lasting {
             if here.contains(&pid) {
-                self.ended(pid);
+                self.ended(probes, pid);
                 gone.push(pid);
             } else {
                 facts.extend(self.adopt(probes, pid));
@@ -314,7 +261,7 @@ impl Census {
     /// Goes on with a process that only the kernel side traces, if there is a reason; else leaves it.
     fn adopt(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
         let seen = discover::process(pid).ok();
-        let reason = seen.and_then(|seen| self.reason(&seen));
+        let reason = seen.and_then(|seen| self.reason(&seen, &mut Listening::default()));
         let facts = reason.and_then(|reason| self.retrace(probes, pid, reason));
         if facts.is_none() {
             probes.leave(pid);
@@ -366,13 +313,16 @@ impl Census {
     }
 
     /// A process ended.
-    pub fn ended(&mut self, pid: HostPid) {
+    pub fn ended(&mut self, probes: &mut Probes, pid: HostPid) {
         self.tracked.remove(&pid);
+        for place in self.places.leave(pid) {
+            probes.no_listener(place);
+        }
     }
 
     fn forget(&mut self, probes: &mut Probes, pid: HostPid) {
         probes.leave(pid);
-        self.tracked.remove(&pid);
+        self.ended(probes, pid);
     }
 
     /// Whether a process is traced.

@@ -1,10 +1,8 @@
 //! Touches procfs: which processes there are, and the facts of one.
 
-use std::collections::HashSet;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use procfs::process::{FDTarget, MMapPath, Process};
+use procfs::process::{MMapPath, Process};
 use procfs::ProcError;
 
 use super::process::ProcessFacts;
@@ -27,8 +25,12 @@ pub struct Seen {
     pub executable_path: String,
 }
 
-/// Ports on which a process listens, each with the inode of its network namespace.
-pub type Listeners = Vec<(u32, u16)>;
+/// What an executable turned out to be, and with which libraries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    libraries: Vec<PathBuf>,
+    pub runtime: Runtime,
+}
 
 /// Every process of the node. Those that end meanwhile are left out.
 pub fn processes() -> Result<Vec<Seen>, Error> {
@@ -63,17 +65,14 @@ pub fn start_ticks(pid: HostPid) -> Result<u64, Error> {
     Ok(stat.starttime)
 }
 
-/// The facts of a process and of its runtime, which is looked into unless it is `known`. Errors: it is gone.
-pub fn facts(pid: HostPid, known: Option<&Runtime>) -> Result<(ProcessFacts, Runtime), Error> {
+/// The facts of a process and of its runtime, of which is `known` what its executable was the last time. Errors: it is
+/// gone.
+pub fn facts(pid: HostPid, known: Option<&Inspected>) -> Result<(ProcessFacts, Inspected), Error> {
     let process = open(pid)?;
     let stat = process.stat().map_err(|source| gone(pid, &source))?;
     let executable_path = seen(&process).executable_path;
-    let name = executable_path.rsplit('/').next().unwrap_or_default();
-    let link = PathBuf::from(format!("/proc/{}/exe", pid.0));
-    let runtime = match known {
-        Some(runtime) => runtime.clone(),
-        None => inspect(&link, name, &libraries(&process)),
-    };
+    let inspected = inspected(&process, &executable_path, known);
+    let runtime = &inspected.runtime;
     let environment = environment(&process);
     let variable = |name: &str| {
         environment
@@ -97,59 +96,24 @@ pub fn facts(pid: HostPid, known: Option<&Runtime>) -> Result<(ProcessFacts, Run
         runtime_version: runtime.version.clone(),
         executable_path,
     };
-    Ok((facts, runtime))
+    Ok((facts, inspected))
 }
 
-/// Where a process listens. What cannot be read is left out.
-pub fn listeners(pid: HostPid) -> Listeners {
-    let Ok(process) = open(pid) else {
-        return Vec::new();
-    };
-    let descriptors = process.fd().into_iter().flatten().flatten();
-    let sockets: HashSet<u64> = descriptors
-        .filter_map(|descriptor| match descriptor.target {
-            FDTarget::Socket(inode) => Some(inode),
-            _ => None,
-        })
-        .collect();
-    if sockets.is_empty() {
-        return Vec::new();
+/// Looks into an executable again only if its libraries could tell more.
+fn inspected(process: &Process, executable_path: &str, known: Option<&Inspected>) -> Inspected {
+    if let Some(known) = known.filter(|known| known.runtime.is_complete()) {
+        return known.clone();
     }
-    let Some(namespace) = network_namespace(pid) else {
-        return Vec::new();
-    };
-    let table = |name| std::fs::File::open(format!("/proc/{}/net/{name}", pid.0)).ok();
-    let tables = [table("tcp"), table("tcp6")].into_iter().flatten();
-    tables
-        .flat_map(|table| listening(BufReader::new(table)))
-        .filter(|(inode, _)| sockets.contains(inode))
-        .map(|(_, port)| (namespace, port))
-        .collect()
-}
-
-/// Inode and port of the listening sockets in a table of the format of `/proc/net/tcp`. The kernel lists them before
-/// all connections (`tcp_get_idx` in net/ipv4/tcp_ipv4.c), of which there may be very many: those are not read.
-fn listening(table: impl BufRead) -> Vec<(u64, u16)> {
-    const LISTEN: &str = "0A";
-    let socket = |line: String| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [_, local, _, state, _, _, _, _, _, inode, ..] = fields.as_slice() else {
-            return None;
-        };
-        let (_, port) = local.rsplit_once(':')?;
-        let port = u16::from_str_radix(port, 16).ok()?;
-        (*state == LISTEN).then_some((inode.parse().ok()?, port))
-    };
-    let lines = table.lines().skip(1).map_while(Result::ok);
-    lines.map_while(socket).collect()
-}
-
-/// The ports of listeners, in order, each once.
-pub fn ports_of(listeners: &[(u32, u16)]) -> Vec<u16> {
-    let mut ports: Vec<u16> = listeners.iter().map(|(_, port)| *port).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    ports
+    let libraries = libraries(process);
+    if let Some(known) = known.filter(|known| known.libraries == libraries) {
+        return known.clone();
+    }
+    let name = executable_path.rsplit('/').next().unwrap_or_default();
+    let link = PathBuf::from(format!("/proc/{}/exe", process.pid));
+    Inspected {
+        runtime: inspect(&link, name, &libraries),
+        libraries,
+    }
 }
 
 fn open(pid: HostPid) -> Result<Process, Error> {
@@ -175,14 +139,6 @@ fn seen(process: &Process) -> Seen {
         // A program that was replaced on disk while it runs.
         executable_path: text.strip_suffix(" (deleted)").unwrap_or(&text).to_owned(),
     }
-}
-
-fn network_namespace(pid: HostPid) -> Option<u32> {
-    use std::os::unix::fs::MetadataExt;
-    let path = format!("/proc/{}/ns/net", pid.0);
-    std::fs::metadata(path)
-        .ok()
-        .map(|metadata| metadata.ino() as u32)
 }
 
 /// The first arguments: what names a program is among them.
@@ -281,37 +237,6 @@ mod tests {
             pairs,
             [("a".into(), "1".into()), ("b".into(), "x%20y".into())]
         );
-    }
-
-    #[test]
-    fn connections_after_the_listening_sockets_are_not_read() {
-        struct Table(std::io::Cursor<&'static str>);
-        impl std::io::Read for Table {
-            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-                match self.0.read(buffer)? {
-                    0 => panic!("read on after the listening sockets"),
-                    bytes => Ok(bytes),
-                }
-            }
-        }
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:46A0 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 78127 1 0 100 0 0 10 0
-   1: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0
-   2: 0100007F:46A0 0100007F:9C40 06 00000000:00000000 03:00000F5A 00000000     0        0 0 3 0
-";
-        let sockets = listening(BufReader::new(Table(std::io::Cursor::new(table))));
-        assert_eq!(sockets, [(78127, 18080), (4711, 22)]);
-    }
-
-    #[test]
-    fn the_ports_of_this_process_are_found() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let six = std::net::TcpListener::bind("[::1]:0").unwrap();
-        let ports = ports_of(&listeners(HostPid(std::process::id())));
-        for listener in [listener, six] {
-            let port = listener.local_addr().unwrap().port();
-            assert!(ports.contains(&port), "{port} is not in {ports:?}");
-        }
     }
 
     #[test]

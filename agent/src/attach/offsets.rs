@@ -50,6 +50,7 @@ pub fn offsets(btf: &Btf) -> Offsets {
         signal_live: at("signal_struct", &["live", "counter"]),
         task_tgid: at("task_struct", &["tgid"]),
         task_pid: at("task_struct", &["pid"]),
+        program_path: at("linux_binprm", &["interp"]),
         task_is_typed: u32::from(btf.values("bpf_func_id") > GET_CURRENT_TASK_BTF),
     }
 }

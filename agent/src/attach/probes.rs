@@ -10,12 +10,14 @@ use spanlet_abi::settings::{Offsets, Settings, ABSENT};
 use spanlet_abi::{loss, state};
 
 use super::btf::Btf;
+use super::listening::Place;
 use super::offsets::{missing, missing_for_descriptors, offsets};
 use super::plan::{self, BackEnd, Left, Plan, Probe, Wish};
 use super::Error;
 use crate::capture::event::HostPid;
 
-/// include/uapi/linux/bpf.h: change what is there, add nothing.
+/// include/uapi/linux/bpf.h: add, change nothing; change what is there, add nothing.
+const BPF_NOEXIST: u64 = 1;
 const BPF_EXIST: u64 = 2;
 
 /// The kernel programs, built by `cargo xtask build`; empty when the agent was built without them.
@@ -151,16 +153,28 @@ impl Probes {
         self.processes.get(&pid.0, 0).ok().map(|state| state.0)
     }
 
-    /// Tells the kernel side of a listener that was there before it.
-    pub fn listener(&mut self, network_namespace: u32, port: u16) -> Result<(), Error> {
-        let key = u64::from(network_namespace) << 16 | u64::from(port);
-        match self.listeners.get(&key, 0) {
-            Ok(_) => Ok(()),
-            Err(_) => self
-                .listeners
-                .insert(key, 1, 0)
-                .map_err(|source| map_error("LISTENERS", source)),
+    /// Tells the kernel side of a listener that was there before it; false when it knows of one in that place.
+    pub fn listener(&mut self, place: Place) -> Result<bool, Error> {
+        let entered = self.listeners.insert(key(place), 1, BPF_NOEXIST);
+        match entered {
+            Ok(()) => Ok(true),
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == std::io::ErrorKind::AlreadyExists =>
+            {
+                Ok(false)
+            }
+            Err(source) => Err(map_error("LISTENERS", source)),
         }
+    }
+
+    /// What [`Self::listener`] told is no longer so. The kernel side may have counted others in that place.
+    pub fn no_listener(&mut self, place: Place) {
+        let count = self.listeners.get(&key(place), 0).unwrap_or_default();
+        // Not errors: it is gone.
+        let _ = match count {
+            0 | 1 => self.listeners.remove(&key(place)),
+            more => self.listeners.insert(key(place), more - 1, BPF_EXIST),
+        };
     }
 
     /// Traces whoever comes to listen on this port.
@@ -211,6 +225,11 @@ impl Probes {
     pub fn flush_log(&mut self) {
         self.log.flush();
     }
+}
+
+/// As `place` in the programs' `life.rs` makes it.
+fn key((network_namespace, port): Place) -> u64 {
+    u64::from(network_namespace) << 16 | u64::from(port)
 }
 
 fn by_reason(counts: &PerCpuArray<MapData, u64>) -> ByReason {

@@ -5,9 +5,10 @@ use super::runtime::Runtime;
 use crate::capture::event::HostPid;
 
 /// Why a process is traced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reason {
     /// Its number, its executable or `--all`.
+    #[default]
     Selected,
     /// It listens on a port that was named.
     Port(u16),
@@ -23,12 +24,16 @@ pub struct Limit {
     pub remedy: &'static str,
 }
 
+/// Ports that are told of a process at most: some open one after the other, and no record tells the end of one.
+const PORTS_MAX: usize = 64;
+
 /// A traced process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Tracked {
     pub facts: ProcessFacts,
     pub reason: Reason,
     pub limits: Vec<Limit>,
+    /// Where it was seen to listen, in order.
     pub ports: Vec<u16>,
     /// Records taken of what it did with connections.
     pub records: u64,
@@ -36,6 +41,18 @@ pub struct Tracked {
     pub spans: u64,
     /// Connections that carry something that is not understood.
     pub opaque: u64,
+}
+
+impl Tracked {
+    /// It listens on a port.
+    pub fn listens(&mut self, port: u16) {
+        if let (Err(index), true) = (
+            self.ports.binary_search(&port),
+            self.ports.len() < PORTS_MAX,
+        ) {
+            self.ports.insert(index, port);
+        }
+    }
 }
 
 /// What is known from the start not to be seen of a process with this runtime.
@@ -46,4 +63,20 @@ pub fn limits(runtime: &Runtime) -> Vec<Limit> {
         remedy: "parents come from headers, connections and lone requests only",
     });
     goroutines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_told_once_in_order_and_not_without_end() {
+        let mut tracked = Tracked::default();
+        for port in [443, 80, 443] {
+            tracked.listens(port);
+        }
+        assert_eq!(tracked.ports, [80, 443]);
+        (1000..2000).for_each(|port| tracked.listens(port));
+        assert_eq!(tracked.ports.len(), PORTS_MAX);
+    }
 }

@@ -34,7 +34,10 @@ pub fn convert(record: &[u8]) -> Result<Event<'_>, Skipped> {
         kind::IO => Event::Io(io(origin, record)?),
         kind::OPENED => Event::Opened(opened(origin, record)?),
         kind::CLOSED => Event::Closed(closed(record)?),
-        kind::EXEC => Event::Exec { origin },
+        kind::EXEC => Event::Exec {
+            origin,
+            path: path(record)?,
+        },
         kind::FORK => Event::Fork {
             origin,
             child: HostPid(read::<record::Process>(record)?.0.value),
@@ -59,6 +62,12 @@ pub fn convert(record: &[u8]) -> Result<Event<'_>, Skipped> {
         kind::IO_URING => Event::IoUring { origin },
         other => return Err(Skipped::UnknownKind(other)),
     })
+}
+
+/// Recordings of before have none.
+fn path(record: &[u8]) -> Result<&[u8], Skipped> {
+    let (_, path) = read::<record::Process>(record)?;
+    Ok(path.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
 fn read<T: FromBytes + KnownLayout + Immutable>(record: &[u8]) -> Result<(T, &[u8]), Skipped> {

@@ -165,6 +165,8 @@ pub enum Event<'a> {
     /// A process replaced its program.
     Exec {
         origin: Origin,
+        /// As it was called (a script's is its interpreter's); empty where it is not known.
+        path: &'a [u8],
     },
     /// A traced process was forked; the child is traced too.
     Fork {

@@ -25,6 +25,10 @@ pub const BUFFERS_MAX: u32 = 8;
 /// that is known; where it is not, the parent is not known.
 pub const GOROUTINE_WORDS: usize = 32;
 
+/// Bytes of the path of a new program, its end included: what names a process that has ended before it was looked at.
+/// A longer path is not told.
+pub const PATH_BYTES_MAX: usize = 128;
+
 /// Traced processes at once (128 bytes each). Full: the process is not traced, counted as
 /// [`crate::loss::PROCESSES_FULL`].
 pub const PROCESSES_MAX: u32 = 8192;

@@ -152,6 +152,16 @@ pub struct Process {
     pub padding: u32,
 }
 
+/// What follows the [`Process`] of an `EXEC`, in one record with it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Exec {
+    pub process: Process,
+    /// The program's path as it was called (a script's is its interpreter's), then zeroes; all zeroes where it is not
+    /// known, or too long.
+    pub path: [u8; crate::limit::PATH_BYTES_MAX],
+}
+
 /// A process listens on a port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -167,4 +177,5 @@ const _: () = assert!(size_of::<Io>() == 104);
 const _: () = assert!(size_of::<Opened>() == 128);
 const _: () = assert!(size_of::<Closed>() == 48);
 const _: () = assert!(size_of::<Process>() == 32);
+const _: () = assert!(size_of::<Exec>() == 160);
 const _: () = assert!(size_of::<Listen>() == 32);

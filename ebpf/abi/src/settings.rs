@@ -58,6 +58,8 @@ pub struct Offsets {
     pub signal_live: u32,
     pub task_tgid: u32,
     pub task_pid: u32,
+    /// `linux_binprm.interp`
+    pub program_path: u32,
     /// Not an offset: 1 where the kernel gives the running task as a pointer of known type, whose fields are loaded
     /// and not copied (`bpf_get_current_task_btf`, Linux 5.11 and later).
     pub task_is_typed: u32,

@@ -3,11 +3,12 @@
 //!
 //! Hooks: `sched_process_exec`, `sched_process_fork`, `sched_process_exit` (every supported kernel).
 
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel_str_bytes};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
+use spanlet_abi::limit::PATH_BYTES_MAX;
 use spanlet_abi::loss;
-use spanlet_abi::record::{kind, Header, Process as Told};
+use spanlet_abi::record::{kind, Exec, Header, Process as Told};
 use spanlet_abi::state::{process_flag, Process};
 
 use crate::constants::constant;
@@ -18,30 +19,31 @@ use crate::select::{self, Traced};
 
 /// `sched_process_exec(p, old_pid, bprm)`
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn sched_process_exec(_context: RawTracePointContext) -> i32 {
+pub fn sched_process_exec(context: RawTracePointContext) -> i32 {
+    let program: u64 = context.arg(2);
     if let Some(traced) = select::traced() {
         // SAFETY: a live entry of the map. A new program has other offsets.
         let state = unsafe { &mut *traced.state };
         state.flags &= !process_flag::IO_URING;
         state.goroutine_id = 0;
         state.goroutine_parent_words = 0;
-        tell(&traced, kind::EXEC, 0);
+        tell_exec(&traced, program);
     } else if constant!(SETTINGS.provisional_exec) != 0 {
-        provisional();
+        provisional(program);
     }
     0
 }
 
 /// Traces a new program until the agent has decided, so that nothing of it is missed.
 #[inline(always)]
-fn provisional() {
+fn provisional(program: u64) {
     let process = (bpf_get_current_pid_tgid() >> 32) as u32;
     if process == constant!(SETTINGS.agent_process) {
         return;
     }
     trace(process, &Process::default());
     if let Some(traced) = select::traced() {
-        tell(&traced, kind::EXEC, 0);
+        tell_exec(&traced, program);
     }
 }
 
@@ -115,9 +117,28 @@ fn tell(traced: &Traced, kind: u16, value: u32) {
         value,
         padding: 0,
     };
-    match kind {
-        // Who it is has to be read while it lives.
-        kind::EXEC => emit::record_at_once(traced.state, &told),
-        _ => emit::record(traced.state, &told),
+    emit::record(traced.state, &told);
+}
+
+/// Tells of a new program: at once, because who it is is best read while it lives, and by its path in case it does not
+/// live so long.
+#[inline(never)]
+fn tell_exec(traced: &Traced, program: u64) {
+    let mut told = Exec {
+        process: Told {
+            header: emit::header::<Exec>(kind::EXEC, 0, traced.process, traced.thread),
+            value: 0,
+            padding: 0,
+        },
+        path: [0; PATH_BYTES_MAX],
     };
+    if let Some(path) = field::<u64>(program, constant!(OFFSETS.program_path)) {
+        // SAFETY: the helper checks the address, and ends what it writes with a zero.
+        let read = unsafe { bpf_probe_read_kernel_str_bytes(path as *const u8, &mut told.path) };
+        // As long as there is room: it may have been cut.
+        if !read.is_ok_and(|path| path.len() + 1 < PATH_BYTES_MAX) {
+            told.path = [0; PATH_BYTES_MAX];
+        }
+    }
+    emit::record_at_once(traced.state, &told);
 }
