@@ -91,9 +91,7 @@ fn clients_that_live_for_one_request_are_seen(backend: Backend) -> Result<()> {
     for index in 0..CLIENTS {
         let port = function.address.port().context("no port")?.to_string();
         let target = format!("/t/short:{index}/hello");
-        let ended = Command::new(&client)
-            .args([&port, &target, "0"])
-            .status()?;
+        let ended = Command::new(&client).args([&port, &target, "0"]).status()?;
         ensure!(ended.success(), "client {index}: {ended}");
     }
     linked_clients(agent, &function)
