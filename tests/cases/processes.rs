@@ -84,8 +84,9 @@ fn a_shell_that_becomes_a_function_is_seen(backend: Backend) -> Result<()> {
 /// Selected by their executable, and mostly gone before the agent can look at them.
 fn clients_that_live_for_one_request_are_seen(backend: Backend) -> Result<()> {
     let function = Function::start(Language::C, &function::Options::default())?;
-    let client = program("client")?;
-    let glob = client.canonicalize()?.display().to_string();
+    // Of one that has ended, the path it was called by is what is known.
+    let client = program("client")?.canonicalize()?;
+    let glob = client.display().to_string();
     let options = Options::json(backend, &[function.pid()]).with(&["--exec", &glob]);
     let agent = Agent::start(&options)?;
     for index in 0..CLIENTS {
