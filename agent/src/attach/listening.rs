@@ -3,6 +3,7 @@
 //! The tables of a network namespace are read once, however many processes are asked about: the kernel walks every
 //! socket of the node to write them. They show who listened then, so each value serves for one look over processes.
 
+use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -39,15 +40,17 @@ impl Listening {
 
     /// `None`: the process is gone, and with it the way to its namespace.
     fn ports(&mut self, namespace: u32, pid: HostPid) -> Option<&HashMap<u64, u16>> {
-        if !self.namespaces.contains_key(&namespace) {
-            let four = File::open(format!("/proc/{}/net/tcp", pid.0)).ok()?;
-            // Not there where the kernel was started without IPv6.
-            let six = File::open(format!("/proc/{}/net/tcp6", pid.0)).ok();
-            let tables = [Some(four), six].into_iter().flatten();
-            let sockets = tables.flat_map(|table| listening(BufReader::new(table)));
-            self.namespaces.insert(namespace, sockets.collect());
+        match self.namespaces.entry(namespace) {
+            Entry::Occupied(known) => Some(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let four = File::open(format!("/proc/{}/net/tcp", pid.0)).ok()?;
+                // Not there where the kernel was started without IPv6.
+                let six = File::open(format!("/proc/{}/net/tcp6", pid.0)).ok();
+                let tables = [Some(four), six].into_iter().flatten();
+                let sockets = tables.flat_map(|table| listening(BufReader::new(table)));
+                Some(unknown.insert(sockets.collect()))
+            }
         }
-        self.namespaces.get(&namespace)
     }
 }
 

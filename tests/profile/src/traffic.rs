@@ -212,7 +212,7 @@ impl Shift {
     fn shift(&self, time: &mut u64) {
         if *time != 0 {
             let apart = i128::from(*time) - i128::from(self.began);
-            let apart = apart * i128::from(self.stretch) >> 20;
+            let apart = (apart * i128::from(self.stretch)) >> 20;
             *time = (i128::from(self.began + self.time) + apart) as u64;
         }
     }
