@@ -185,7 +185,11 @@ impl Enricher {
     /// Emits the spans whose grace has passed.
     pub fn spans(&mut self, now: Monotonic, offset: WallOffset, out: &mut Vec<Span>) {
         self.latest = self.latest.max(now);
-        while let Some(mut waiting) = self.waiting.pop_front_if(|waiting| waiting.due <= now) {
+        // Each once: what is held goes to the back.
+        for _ in 0..self.waiting.len() {
+            let Some(mut waiting) = self.waiting.pop_front_if(|waiting| waiting.due <= now) else {
+                break;
+            };
             let is_final = now.since(waiting.exchange.ended) >= self.config.hold;
             if !self.settle(waiting.exchange.id, now, is_final) {
                 waiting.due = now.after(self.config.grace);
