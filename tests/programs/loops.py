@@ -9,6 +9,7 @@ import threading
 
 loops = [asyncio.new_event_loop() for _ in range(2)]
 free = [[], []]
+served = []  # a loop alone does not keep its tasks from being collected
 
 
 async def serve(index, accepted):
@@ -48,4 +49,4 @@ print("listening", listener.getsockname()[1], flush=True)
 for number in itertools.count():
     accepted, _ = listener.accept()
     accepted.setblocking(False)
-    asyncio.run_coroutine_threadsafe(serve(number % 2, accepted), loops[number % 2])
+    served.append(asyncio.run_coroutine_threadsafe(serve(number % 2, accepted), loops[number % 2]))

@@ -1,7 +1,9 @@
 //! What is known by the process alone: when it is believed, when it waits, when it is taken back.
 
-use crate::steps::{client, server, World};
+use crate::steps::{client, server, World, OFFSET};
 use spanlet::attach::Language;
+use spanlet::clock::Monotonic;
+use spanlet::decode::Step;
 use spanlet::enrich::span::Kind;
 
 /// Requests one after another, 10 ms each, with `gap` between them. `calls` says when calls start, from the request's
@@ -32,6 +34,25 @@ fn the_first_call_waits_and_is_believed_when_nothing_speaks_against_it() {
     assert_eq!(world.spans.len(), 1, "the request, not its call");
     world.wait(now + 2100);
     world.assert_parent(101, 100, "process");
+}
+
+#[test]
+fn the_end_of_time_is_reached() {
+    let mut world = node();
+    let last = Monotonic(u64::MAX);
+    for mut start in [server(1, 0), client(2, 0)] {
+        start.0.origin.time = last;
+        world.start(start);
+    }
+    for (id, start) in [(2, client(2, 0)), (1, server(1, 0))] {
+        let mut exchange = start.exchange(0);
+        (exchange.started, exchange.ended) = (last, last);
+        assert_eq!(exchange.id.0, id);
+        world.enricher.apply(Step::Finished(Box::new(exchange)));
+    }
+    world.enricher.spans(last, OFFSET, &mut world.spans);
+    world.enricher.flush(OFFSET, &mut world.spans);
+    assert_eq!(world.spans.len(), 2);
 }
 
 #[test]
