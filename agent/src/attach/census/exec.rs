@@ -49,7 +49,8 @@ impl Census {
         let is_known = !self.selection.excludes_any();
         let is_chosen = before.is_some() || self.selection.chooses(pid, &path);
         if !(is_known && is_chosen) {
-            self.unidentified += u64::from(!is_known || path.is_empty());
+            // It may have been called by a link, or by a path that is not the file's own: counted, to hide nothing.
+            self.unidentified += 1;
             self.forget(probes, pid);
             return None;
         }
