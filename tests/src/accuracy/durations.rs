@@ -219,7 +219,7 @@ impl Errors {
 /// The value below which that share of an ordered list lies.
 pub fn quantile(ordered: &[u64], share: f64) -> Option<u64> {
     let last = ordered.len().checked_sub(1)?;
-    Some(ordered[(last as f64 * share).ceil() as usize])
+    Some(ordered[(last as f64 * share) as usize])
 }
 
 /// The head of the table.
