@@ -18,36 +18,48 @@ use crate::watched::marked;
 on_each_back_end!(a_wait_for_a_core_is_told);
 
 const REQUESTS: usize = 6;
+const ROUNDS: usize = 3;
 
 /// Two that burn on one core: each waits for the other about half of the time.
 fn a_wait_for_a_core_is_told(backend: Backend) -> Result<()> {
     let rival = pinned(Language::C)?;
     for language in [Language::C, Language::Python, Language::Java] {
-        let function = pinned(language)?;
-        let burn = |requests| {
-            Load::serial(requests).run(&function.address, |index| {
-                Request::get(format!("/t/burn:{index}/burn?ms=50"))
-            })
-        };
-        burn(10).context("warm-up")?;
-        let agent = Agent::start(&Options::json(backend, &[function.pid()]))?;
-        let answers = beside(&rival, || burn(REQUESTS))?;
-        let spans = agent.finish()?.spans;
-        let spans = marked(&spans, "burn", Kind::Server, function.pid());
-        ensure!(spans.len() == REQUESTS, "{} spans", spans.len());
-        let mut told = Vec::new();
-        for span in spans {
-            let answer = index(path(span)).and_then(|index| answers.get(index));
-            let Some((cpu, wait)) = costs(span)? else {
-                continue;
-            };
-            told.push((cpu, burned(answer.context("no answer")?)?));
-            ensure!(wait * 5 >= span.duration_ns(), "{wait} ns: {span:?}");
+        // A host that takes the core away meanwhile spoils a round; a fault of the agent spoils them all.
+        let mut told = round(backend, language, &rival);
+        for _ in 1..ROUNDS {
+            if told.is_err() {
+                told = round(backend, language, &rival);
+            }
         }
-        mostly_told(language, told.len(), REQUESTS)?;
-        agree(&told)?;
+        told?;
     }
     Ok(())
+}
+
+fn round(backend: Backend, language: Language, rival: &Function) -> Result<()> {
+    let function = pinned(language)?;
+    let burn = |requests| {
+        Load::serial(requests).run(&function.address, |index| {
+            Request::get(format!("/t/burn:{index}/burn?ms=50"))
+        })
+    };
+    burn(10).context("warm-up")?;
+    let agent = Agent::start(&Options::json(backend, &[function.pid()]))?;
+    let answers = beside(rival, || burn(REQUESTS))?;
+    let spans = agent.finish()?.spans;
+    let spans = marked(&spans, "burn", Kind::Server, function.pid());
+    ensure!(spans.len() == REQUESTS, "{} spans", spans.len());
+    let mut told = Vec::new();
+    for span in spans {
+        let answer = index(path(span)).and_then(|index| answers.get(index));
+        let Some((cpu, wait)) = costs(span)? else {
+            continue;
+        };
+        told.push((cpu, burned(answer.context("no answer")?)?));
+        ensure!(wait * 5 >= span.duration_ns(), "{wait} ns: {span:?}");
+    }
+    mostly_told(language, told.len(), REQUESTS)?;
+    agree(&told)
 }
 
 fn pinned(language: Language) -> Result<Function> {
