@@ -7,13 +7,11 @@ use anyhow::Result;
 use super::build::{once, run, source};
 use super::Runtime;
 
-pub const ROWS: &[Runtime] = &[Runtime {
-    name: "cpp-httplib",
-    needs: &["g++", "/usr/include/httplib.h"],
+pub const ROWS: &[Runtime] = &[Runtime::new(
+    "cpp-httplib",
+    &["g++", "/usr/include/httplib.h"],
     command,
-    lacks: &[],
-    is_proxy: false,
-}];
+)];
 
 const FLAGS: [&str; 6] = ["-std=c++17", "-O2", "-Wall", "-Werror", "-pthread", "-o"];
 

@@ -12,13 +12,7 @@ use super::build::{once, run, source};
 use super::Runtime;
 use crate::language::python;
 
-pub const ROWS: &[Runtime] = &[Runtime {
-    name: "dotnet",
-    needs: &["python3", "mcs", X86_64],
-    command,
-    lacks: &[],
-    is_proxy: false,
-}];
+pub const ROWS: &[Runtime] = &[Runtime::new("dotnet", &["python3", "mcs", X86_64], command)];
 
 /// The wheels are for this processor alone.
 const X86_64: &str = "/lib64/ld-linux-x86-64.so.2";

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::build::{once, run, source};
-use super::{Lack, Runtime};
+use super::Runtime;
 
 pub const ROWS: &[Runtime] = &[
     here("go-stripped", || {
@@ -18,7 +18,7 @@ pub const ROWS: &[Runtime] = &[
     here("go-unoptimised", || {
         build("go-unoptimised", HERE, &["-gcflags=all=-N -l"])
     }),
-    row("go-1.19", &[DEBIAN_1_19], || {
+    Runtime::new("go-1.19", &[DEBIAN_1_19], || {
         let go = Compiler {
             program: DEBIAN_1_19,
             toolchain: "local",
@@ -43,8 +43,6 @@ struct Compiler {
 const HERE: Compiler = version("local");
 const DEBIAN_1_19: &str = "/usr/lib/go-1.19/bin/go";
 
-const NOTHING: &[Lack] = &[];
-
 const fn version(toolchain: &'static str) -> Compiler {
     Compiler {
         program: "go",
@@ -53,26 +51,12 @@ const fn version(toolchain: &'static str) -> Compiler {
 }
 
 const fn here(name: &'static str, command: fn() -> Result<Command>) -> Runtime {
-    row(name, &["go"], command)
+    Runtime::new(name, &["go"], command)
 }
 
 /// Go fetches other versions of itself from 1.21 on.
 const fn fetched(name: &'static str, command: fn() -> Result<Command>) -> Runtime {
-    row(name, &["go >= 1.21"], command)
-}
-
-const fn row(
-    name: &'static str,
-    needs: &'static [&'static str],
-    command: fn() -> Result<Command>,
-) -> Runtime {
-    Runtime {
-        name,
-        needs,
-        command,
-        lacks: NOTHING,
-        is_proxy: false,
-    }
+    Runtime::new(name, &["go >= 1.21"], command)
 }
 
 /// With cgo, as where there is a C compiler: net then links libc. Only the static one is without.

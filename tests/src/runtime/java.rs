@@ -7,36 +7,21 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::build::{once, run, source};
-use super::{Lack, Runtime};
+use super::Runtime;
 use crate::language::Language;
 
 pub const ROWS: &[Runtime] = &[
-    row("java-virtual-threads", &["javac", VIRTUAL_THREADS], || {
+    Runtime::new("java-virtual-threads", &["javac", VIRTUAL_THREADS], || {
         virtual_threads()
     }),
-    row("java-tomcat", &["javac", "java", "mvn"], tomcat),
+    Runtime::new("java-tomcat", &["javac", "java", "mvn"], tomcat),
 ];
 
 /// What is needed beyond programs: no distribution has it on the search path before its default JDK is as new.
 pub const VIRTUAL_THREADS: &str = "a JDK of 21 or newer";
 
-const NOTHING: &[Lack] = &[];
 const VIRTUAL_THREADS_SINCE: u32 = 21;
 const MAVEN_COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies";
-
-const fn row(
-    name: &'static str,
-    needs: &'static [&'static str],
-    command: fn() -> Result<Command>,
-) -> Runtime {
-    Runtime {
-        name,
-        needs,
-        command,
-        lacks: NOTHING,
-        is_proxy: false,
-    }
-}
 
 /// The newest installed Java that has virtual threads.
 pub fn with_virtual_threads() -> Option<PathBuf> {

@@ -73,6 +73,21 @@ pub fn named(name: &str) -> Result<&'static Runtime> {
 }
 
 impl Runtime {
+    /// A row that can show every case and calls by itself.
+    const fn new(
+        name: &'static str,
+        needs: &'static [&'static str],
+        command: fn() -> Result<Command>,
+    ) -> Self {
+        Self {
+            name,
+            needs,
+            command,
+            lacks: &[],
+            is_proxy: false,
+        }
+    }
+
     /// Starts its function, and waits until it serves.
     pub fn start(&self, options: &Options) -> Result<Function> {
         Function::start_as(self.name, (self.command)()?, options)

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::build::{once, run, source};
-use super::{Lack, Runtime};
+use super::Runtime;
 
 pub const ROWS: &[Runtime] = &[
     row("node-express", || command("express_function.js", "axios")),
@@ -14,16 +14,8 @@ pub const ROWS: &[Runtime] = &[
     row("node-fetch", || command("express_function.js", "fetch")),
 ];
 
-const NOTHING: &[Lack] = &[];
-
 const fn row(name: &'static str, command: fn() -> Result<Command>) -> Runtime {
-    Runtime {
-        name,
-        needs: &["node", "npm"],
-        command,
-        lacks: NOTHING,
-        is_proxy: false,
-    }
+    Runtime::new(name, &["node", "npm"], command)
 }
 
 fn command(script: &str, client: &str) -> Result<Command> {

@@ -5,14 +5,8 @@ use std::process::Command;
 use super::build::source;
 use super::Runtime;
 
-pub const ROWS: &[Runtime] = &[Runtime {
-    name: "ruby-puma",
-    needs: &["ruby", "puma"],
-    command: || {
-        let mut command = Command::new("ruby");
-        command.arg(source("ruby/function.rb"));
-        Ok(command)
-    },
-    lacks: &[],
-    is_proxy: false,
-}];
+pub const ROWS: &[Runtime] = &[Runtime::new("ruby-puma", &["ruby", "puma"], || {
+    let mut command = Command::new("ruby");
+    command.arg(source("ruby/function.rb"));
+    Ok(command)
+})];

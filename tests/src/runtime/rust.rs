@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::build::{run, source};
-use super::{Lack, Runtime};
+use super::Runtime;
 use crate::system::target;
 
 pub const ROWS: &[Runtime] = &[
@@ -13,16 +13,8 @@ pub const ROWS: &[Runtime] = &[
     row("rust-tokio-current-thread", || command("current-thread")),
 ];
 
-const NOTHING: &[Lack] = &[];
-
 const fn row(name: &'static str, command: fn() -> Result<Command>) -> Runtime {
-    Runtime {
-        name,
-        needs: &["cargo"],
-        command,
-        lacks: NOTHING,
-        is_proxy: false,
-    }
+    Runtime::new(name, &["cargo"], command)
 }
 
 /// Cargo itself knows what is up to date, and lets one build go on at a time.
