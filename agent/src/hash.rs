@@ -48,11 +48,14 @@ fn fold(word: u64) -> u64 {
 
 impl Hasher for Words {
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.word(u64::from_le_bytes(word));
-        }
+        let (words, rest) = bytes.as_chunks();
+        words
+            .iter()
+            .for_each(|word| self.word(u64::from_le_bytes(*word)));
+        let rest = rest
+            .iter()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte));
+        self.word(rest);
     }
 
     fn write_u8(&mut self, word: u8) {

@@ -2,6 +2,7 @@
 //! conversations report. Out: [`Counts`], and whether a thread served one exchange alone.
 
 use super::exchange::ExchangeId;
+use super::http1::head::Known;
 use super::limits::PROCESSES_MAX;
 use crate::capture::event::{HostPid, HostTid};
 use crate::hash::WordMap;
@@ -42,6 +43,7 @@ pub struct Counts {
 pub struct Books {
     pub counts: Counts,
     pub threads: Threads,
+    pub heads: Known,
     losses: WordMap<HostPid, u32>,
 }
 

@@ -6,12 +6,14 @@ use super::exchange::{Link, Side, Step};
 use super::http1::{Conversation, Fate, Scene};
 use crate::capture::event::{Closed, ConnectionId, Endpoint, HostPid, Initiator, Io, Opened};
 use crate::clock::Monotonic;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// See the file.
 #[derive(Debug)]
 pub struct Connection {
-    pub link: Link,
+    pub id: ConnectionId,
+    pub link: Arc<Link>,
     /// The process that last used it.
     pub process: HostPid,
     /// When it was last used.
@@ -37,7 +39,8 @@ impl Connection {
     /// A connection of which nothing is known.
     pub fn new(id: ConnectionId, process: HostPid, time: Monotonic) -> Self {
         Self {
-            link: Link {
+            id,
+            link: Arc::new(Link {
                 id,
                 local: Endpoint::Unknown,
                 remote: Endpoint::Unknown,
@@ -46,7 +49,7 @@ impl Connection {
                 dialer: None,
                 established: None,
                 accept_wait: None,
-            },
+            }),
             process,
             last_used: time,
             initiator: Initiator::Unknown,
@@ -60,7 +63,7 @@ impl Connection {
     pub fn opened(&mut self, opened: &Opened) {
         self.process = opened.origin.process;
         self.initiator = opened.initiator;
-        self.link = Link {
+        self.link = Arc::new(Link {
             id: opened.connection,
             local: opened.local.clone(),
             remote: opened.remote.clone(),
@@ -72,7 +75,7 @@ impl Connection {
                 .accepted
                 .zip(opened.established)
                 .map(|(accepted, established)| accepted.since(established)),
-        };
+        });
     }
 
     pub fn apply(&mut self, io: &Io<'_>, books: &mut Books, out: &mut Vec<Step>) {
@@ -261,7 +264,7 @@ impl Connection {
         self.carries = Carries::Opaque { for_good };
         out.push(Step::Opaque {
             process: self.process,
-            connection: self.link.id,
+            connection: self.id,
             time: io.origin.time,
             inbound: self.initiator != Initiator::Here,
         });
@@ -272,7 +275,7 @@ impl Connection {
             self.carries = Carries::Nothing;
             out.push(Step::OpaqueEnded {
                 process: self.process,
-                connection: self.link.id,
+                connection: self.id,
                 time,
             });
         }

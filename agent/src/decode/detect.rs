@@ -3,8 +3,9 @@
 /// Bytes of the longest method: what begins with a longer word is no request.
 pub const METHOD_BYTES_MAX: usize = 32;
 
-const METHODS: [&[u8]; 9] = [
-    b"GET", b"POST", b"PUT", b"DELETE", b"HEAD", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT",
+/// Methods that everybody knows (RFC 9110 §9.3, RFC 5789).
+pub const METHODS: [&str; 9] = [
+    "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT",
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +49,16 @@ pub fn request_line_likely(bytes: &[u8]) -> bool {
         words.next().unwrap_or_default(),
         words.next().unwrap_or_default(),
     );
-    METHODS.contains(&method) && (target.starts_with(b"/") || target.starts_with(b"http"))
+    METHODS.iter().any(|known| known.as_bytes() == method)
+        && (target.starts_with(b"/") || target.starts_with(b"http"))
 }
 
 /// Whether the bytes may well be the start of a request line: one is there, or a method everybody knows begins.
 pub fn request_line_begins(bytes: &[u8]) -> bool {
     let some = !bytes.is_empty();
     let bytes = &bytes[blank(bytes)..];
-    let begins = |method: &&[u8]| {
-        let word = method.iter().chain(b" ");
+    let begins = |method: &&str| {
+        let word = method.as_bytes().iter().chain(b" ");
         bytes.iter().zip(word).all(|(byte, other)| byte == other)
     };
     match request_line(bytes) {

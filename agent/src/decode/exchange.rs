@@ -3,6 +3,7 @@
 use crate::capture::event::{ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin};
 use crate::clock::Monotonic;
 use smol_str::SmolStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Names an exchange for the agent's life.
@@ -64,6 +65,17 @@ pub struct Request {
     pub head_incomplete: bool,
 }
 
+impl Request {
+    /// Bytes of its texts.
+    pub fn held(&self) -> usize {
+        let texts = [&self.method, &self.target, &self.host, &self.user_agent];
+        let texts = texts.into_iter().flatten().map(|text| text.len());
+        let context = self.context.iter();
+        let context = context.map(|(_, value)| value.len() + size_of::<(String, String)>());
+        texts.sum::<usize>() + context.sum::<usize>()
+    }
+}
+
 /// The answer as far as it was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
@@ -122,7 +134,7 @@ pub struct Serving {
 pub struct Started {
     pub id: ExchangeId,
     pub side: Side,
-    pub link: Link,
+    pub link: Arc<Link>,
     /// Who read (server) or wrote (client) the first byte, and when.
     pub origin: Origin,
     pub goroutine: Option<Goroutine>,
@@ -145,7 +157,7 @@ pub struct Exchange {
     pub process: HostPid,
     /// The thread that read (server) or wrote (client) the first byte.
     pub thread: HostTid,
-    pub link: Link,
+    pub link: Arc<Link>,
     /// Server: the first byte of the request was read. Client: it was written.
     pub started: Monotonic,
     /// Server: the first byte of the answer was written. Client: it was read. 1xx answers do not count.

@@ -123,19 +123,21 @@ impl Decoder {
 
     fn io(&mut self, io: &Io<'_>, out: &mut Vec<Step>) {
         self.settle(io.origin.time, out);
-        if !self.make_current(io.connection, io.origin, out) {
-            return;
+        if let Some(connection) = self.connections.get_mut(&io.connection.socket) {
+            if connection.id == io.connection {
+                connection.apply(io, &mut self.books, out);
+                self.footprint = connection.weigh(self.footprint);
+                if let Some(due) = connection.watch(self.config.silence) {
+                    self.quiet.push_back((due, io.connection));
+                }
+                while self.footprint > limits::MEMORY_BYTES_MAX {
+                    self.evict(out);
+                }
+                return;
+            }
         }
-        let Some(connection) = self.connections.get_mut(&io.connection.socket) else {
-            return;
-        };
-        connection.apply(io, &mut self.books, out);
-        self.footprint = connection.weigh(self.footprint);
-        if let Some(due) = connection.watch(self.config.silence) {
-            self.quiet.push_back((due, io.connection));
-        }
-        while self.footprint > limits::MEMORY_BYTES_MAX {
-            self.evict(out);
+        if self.make_current(io.connection, io.origin, out) {
+            self.io(io, out);
         }
     }
 
@@ -150,7 +152,7 @@ impl Decoder {
     fn closed(&mut self, closed: Closed, out: &mut Vec<Step>) {
         self.settle(closed.time, out);
         let known = self.connections.get(&closed.connection.socket);
-        if known.is_some_and(|connection| connection.link.id == closed.connection) {
+        if known.is_some_and(|connection| connection.id == closed.connection) {
             if let Some(mut connection) = self.remove(closed.connection.socket) {
                 connection.closed(closed, &mut self.books, out);
             }
@@ -177,7 +179,7 @@ impl Decoder {
         let holder = self
             .connections
             .get(&id.socket)
-            .map(|connection| connection.link.id);
+            .map(|connection| connection.id);
         match holder {
             Some(holder) if holder.generation >= id.generation => return holder == id,
             Some(holder) => self.closed(
@@ -204,7 +206,7 @@ impl Decoder {
     fn settle(&mut self, now: Monotonic, out: &mut Vec<Step>) {
         while let Some((_, id)) = self.quiet.pop_front_if(|(due, _)| *due <= now) {
             let connection = self.connections.get_mut(&id.socket);
-            let Some(connection) = connection.filter(|connection| connection.link.id == id) else {
+            let Some(connection) = connection.filter(|connection| connection.id == id) else {
                 continue;
             };
             connection.settle(now, self.config.silence, &mut self.books, out);

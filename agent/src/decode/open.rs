@@ -6,6 +6,7 @@ use super::http1::head::{AnswerHead, RequestHead};
 use crate::capture::event::{Direction, Goroutine, Io, Origin, ThreadClock};
 use crate::clock::Monotonic;
 use crate::decode::exchange::Link;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How far the estimate of a thread's CPU time may be too long before it is left out.
@@ -42,6 +43,7 @@ pub struct OpenExchange {
     alone: Option<Alone>,
     one_thread: bool,
     last_clock: Option<ThreadClock>,
+    footprint: usize,
 }
 
 /// How and when an exchange ended.
@@ -96,7 +98,7 @@ impl OpenExchange {
     /// Starts an exchange and tells so.
     pub fn start(
         side: Side,
-        link: &Link,
+        link: &Arc<Link>,
         mark: Mark,
         head: RequestHead,
         first_on_connection: bool,
@@ -104,7 +106,7 @@ impl OpenExchange {
         out: &mut Vec<Step>,
     ) -> Self {
         let id = books.next_exchange();
-        let thread = mark.origin.thread;
+        let (thread, held) = (mark.origin.thread, head.request.held());
         books.counts.malformed += u64::from(head.malformed);
         books.counts.incomplete_heads += u64::from(head.request.head_incomplete);
         out.push(Step::Started(Started {
@@ -149,6 +151,7 @@ impl OpenExchange {
             alone: (side == Side::Server).then(|| books.threads.begin(thread)),
             one_thread: mark.goroutine.is_none(),
             last_clock: None,
+            footprint: size_of::<Self>() + size_of::<Exchange>() + held,
         }
     }
 
@@ -211,21 +214,7 @@ impl OpenExchange {
 
     /// Bytes it holds.
     pub fn footprint(&self) -> usize {
-        let request = &self.exchange.request;
-        let texts = [
-            &request.method,
-            &request.target,
-            &request.host,
-            &request.user_agent,
-        ];
-        let texts = texts
-            .into_iter()
-            .flatten()
-            .map(|text| text.len())
-            .sum::<usize>();
-        let context = request.context.iter();
-        let context = context.map(|(_, value)| value.len() + size_of::<(String, String)>());
-        size_of::<Self>() + size_of::<Exchange>() + texts + context.sum::<usize>()
+        self.footprint
     }
 
     /// Ends it and tells so.

@@ -1,5 +1,7 @@
 //! A wrong parent is worse than none: what must be refused.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use crate::steps::{client, ms, server, Start, World};
@@ -204,7 +206,7 @@ fn a_dialled_connection_that_may_have_changed_hands_proves_nothing() {
     reused.0.first_on_connection = false;
     dialled(nothing, reused).assert_root(9);
     let mut unknown = dial(9, 2006, 2005);
-    unknown.0.link.established = None;
+    Arc::make_mut(&mut unknown.0.link).established = None;
     dialled(nothing, unknown).assert_root(9);
 }
 

@@ -1,5 +1,7 @@
 //! The semantic conventions: representative exchanges and their exact names, statuses and attributes.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use crate::steps::{client, ms, server, tcp, World};
@@ -81,8 +83,8 @@ fn a_server_span() {
 #[test]
 fn a_client_span() {
     let mut exchange = client(1, 0).on_connection(5, 7).exchange(50);
-    exchange.link.remote = tcp("2001:db8::7", 9000);
-    exchange.link.local = tcp("2001:db8::1", 5);
+    Arc::make_mut(&mut exchange.link).remote = tcp("2001:db8::7", 9000);
+    Arc::make_mut(&mut exchange.link).local = tcp("2001:db8::1", 5);
     exchange.protocol = Protocol::Http10;
     exchange.request.user_agent = None;
     exchange.response.status = Some(404);
@@ -118,8 +120,8 @@ fn a_client_span() {
 fn what_was_not_seen_is_left_out() {
     let mut exchange = server(1, 0).exchange(50);
     exchange.protocol = Protocol::Http1;
-    exchange.link.local = Endpoint::Unix;
-    exchange.link.remote = Endpoint::Unix;
+    Arc::make_mut(&mut exchange.link).local = Endpoint::Unix;
+    Arc::make_mut(&mut exchange.link).remote = Endpoint::Unix;
     exchange.request = Default::default();
     exchange.request.head_incomplete = true;
     exchange.response = Default::default();

@@ -2,6 +2,8 @@
 //!
 //! Exchanges are numbered by the test; a span is found again by its user agent, which is that number.
 
+use std::sync::Arc;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -42,7 +44,7 @@ fn start(id: u64, side: Side, at: u64) -> Start {
     Start(Started {
         id: ExchangeId(id),
         side,
-        link: Link {
+        link: Arc::new(Link {
             id: ConnectionId::default(),
             local: Endpoint::Unknown,
             remote: Endpoint::Unknown,
@@ -51,7 +53,7 @@ fn start(id: u64, side: Side, at: u64) -> Start {
             dialer: None,
             established: None,
             accept_wait: None,
-        },
+        }),
         origin: Origin {
             time: ms(at),
             process: HostPid(1),
@@ -91,9 +93,9 @@ impl Start {
         let (near, far) = (tcp("10.0.0.1", number as u16), tcp("10.0.0.2", 80));
         let is_client = self.0.side == Side::Client;
         let (local, remote) = if is_client { (near, far) } else { (far, near) };
-        self.0.link.local = local;
-        self.0.link.remote = remote;
-        self.0.link.id.socket = number * 2 + u64::from(is_client);
+        Arc::make_mut(&mut self.0.link).local = local;
+        Arc::make_mut(&mut self.0.link).remote = remote;
+        Arc::make_mut(&mut self.0.link).id.socket = number * 2 + u64::from(is_client);
         self.0.position = position;
         self
     }
@@ -106,22 +108,22 @@ impl Start {
 
     /// A Unix socket whose other end is that socket.
     pub fn on_unix(mut self, socket: u64, peer: u64) -> Self {
-        self.0.link.local = Endpoint::Unix;
-        self.0.link.remote = Endpoint::Unix;
-        self.0.link.id.socket = socket;
-        self.0.link.peer_socket = Some(peer);
+        Arc::make_mut(&mut self.0.link).local = Endpoint::Unix;
+        Arc::make_mut(&mut self.0.link).remote = Endpoint::Unix;
+        Arc::make_mut(&mut self.0.link).id.socket = socket;
+        Arc::make_mut(&mut self.0.link).peer_socket = Some(peer);
         self
     }
 
     pub fn to(mut self, address: &str) -> Self {
-        self.0.link.remote = tcp(address, 80);
+        Arc::make_mut(&mut self.0.link).remote = tcp(address, 80);
         self
     }
 
     /// The first exchange on a connection dialled by that goroutine and established then.
     pub fn dialled(mut self, id: u64, parent: u64, established: u64) -> Self {
-        self.0.link.dialer = Some(Goroutine { id, parent });
-        self.0.link.established = Some(ms(established));
+        Arc::make_mut(&mut self.0.link).dialer = Some(Goroutine { id, parent });
+        Arc::make_mut(&mut self.0.link).established = Some(ms(established));
         self.0.first_on_connection = true;
         self
     }

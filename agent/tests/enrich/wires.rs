@@ -1,5 +1,7 @@
 //! Both ends of a connection on this node, in either order.
 
+use std::sync::Arc;
+
 use crate::steps::{client, server, tcp, World};
 
 const CAME: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -39,8 +41,8 @@ fn addresses_may_be_translated_at_the_far_end() {
     let mut world = World::new();
     world.start(client(1, 0).process(1).on_connection(5, 77).to("10.96.0.1"));
     let mut to = server(2, 1).process(2).on_connection(5, 77);
-    to.0.link.local = tcp("10.0.7.7", 8080);
-    to.0.link.network_namespace = 2;
+    Arc::make_mut(&mut to.0.link).local = tcp("10.0.7.7", 8080);
+    Arc::make_mut(&mut to.0.link).network_namespace = 2;
     world.start(to);
     world.end(10);
     world.assert_parent(2, 1, "connection");

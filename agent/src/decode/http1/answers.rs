@@ -155,7 +155,8 @@ impl Conversation {
             .mark
             .get_or_insert_with(|| Mark::new(scene.io, position, 0));
         let first_byte = Some(mark.origin.time);
-        match head.read(bytes, head::answer, detect::status_line) {
+        let parse = |bytes: &[u8]| scene.books.heads.answer(bytes);
+        match head.read(bytes, parse, detect::status_line) {
             Read::Whole(parsed, used) => {
                 self.answered(scene, parsed, first_byte);
                 let rest = bytes.get(used..).filter(|rest| !rest.is_empty())?;

@@ -18,7 +18,7 @@ const CONTEXT: [&str; 9] = [
 ];
 
 /// What was found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Fields {
     pub length: Length,
     pub host: Option<SmolStr>,
@@ -96,7 +96,11 @@ impl Length {
 
 /// Text of foreign bytes, at most `bytes_max` of them.
 pub fn text(bytes: &[u8], bytes_max: usize) -> SmolStr {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(bytes_max)]).into()
+    let bytes = &bytes[..bytes.len().min(bytes_max)];
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => String::from_utf8_lossy(bytes).into(),
+    }
 }
 
 /// Digits only (RFC 9110 §8.6): `+5` and `-5` are none.

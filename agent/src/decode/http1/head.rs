@@ -4,6 +4,8 @@ use std::mem::MaybeUninit;
 
 use super::body::Framing;
 use super::fields::{text, Fields, Length, Transfer};
+use super::line::{self, RequestLine};
+use super::memo::Memo;
 use crate::decode::detect;
 use crate::decode::exchange::{Protocol, Request};
 use crate::decode::limits::{FIELDS_USUAL, HEAD_BYTES_MAX, TARGET_BYTES_MAX, TEXT_BYTES_MAX};
@@ -35,8 +37,61 @@ pub enum Parsed<T> {
     Broken,
 }
 
-/// Parses a request's head.
-pub fn request(bytes: &[u8]) -> Parsed<RequestHead> {
+/// The fields of heads that were parsed lately.
+#[derive(Debug, Default)]
+pub struct Known {
+    requests: Memo<Fields>,
+    answers: Memo<Length>,
+}
+
+impl Known {
+    /// Parses a request's head.
+    pub fn request(&mut self, bytes: &[u8]) -> Parsed<RequestHead> {
+        let Some((line, begin)) = line::request(bytes) else {
+            return request(bytes);
+        };
+        let place = match self.requests.find(&bytes[begin..]) {
+            Ok((fields, length)) => {
+                return Parsed::Complete(RequestHead::new(line, fields.clone()), begin + length);
+            }
+            Err(place) => place,
+        };
+        let parsed = request_line_and_fields(bytes);
+        if let (Some(place), Parsed::Complete((_, fields), length)) = (place, &parsed) {
+            // Trace context is another one each time.
+            if begin + place.length() == *length && fields.context.is_empty() {
+                self.requests.keep(place, &bytes[begin..], fields.clone());
+            }
+        }
+        parsed.map(|(line, fields)| RequestHead::new(line, fields))
+    }
+
+    /// Parses an answer's head.
+    pub fn answer(&mut self, bytes: &[u8]) -> Parsed<AnswerHead> {
+        let Some((status, begin)) = line::status(bytes) else {
+            return answer(bytes);
+        };
+        let place = match self.answers.find(&bytes[begin..]) {
+            Ok((length, end)) => {
+                return Parsed::Complete(AnswerHead::new(Some(status), *length), begin + end);
+            }
+            Err(place) => place,
+        };
+        let parsed = answer(bytes);
+        if let (Some(place), Parsed::Complete(head, length)) = (place, &parsed) {
+            if begin + place.length() == *length {
+                self.answers.keep(place, &bytes[begin..], head.length);
+            }
+        }
+        parsed
+    }
+}
+
+fn request(bytes: &[u8]) -> Parsed<RequestHead> {
+    request_line_and_fields(bytes).map(|(line, fields)| RequestHead::new(line, fields))
+}
+
+fn request_line_and_fields(bytes: &[u8]) -> Parsed<(RequestLine<'_>, Fields)> {
     let mut usual = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
     match request_in(bytes, &mut usual) {
         Err(httparse::Error::TooManyHeaders) => parsed(request_in(bytes, &mut all_fields(bytes))),
@@ -44,8 +99,7 @@ pub fn request(bytes: &[u8]) -> Parsed<RequestHead> {
     }
 }
 
-/// Parses an answer's head.
-pub fn answer(bytes: &[u8]) -> Parsed<AnswerHead> {
+fn answer(bytes: &[u8]) -> Parsed<AnswerHead> {
     let mut usual = [const { MaybeUninit::uninit() }; FIELDS_USUAL];
     match answer_in(bytes, &mut usual) {
         Err(httparse::Error::TooManyHeaders) => parsed(answer_in(bytes, &mut all_fields(bytes))),
@@ -125,44 +179,31 @@ fn all_fields<'b>(bytes: &[u8]) -> Vec<MaybeUninit<httparse::Header<'b>>> {
     (0..count).map(|_| MaybeUninit::uninit()).collect()
 }
 
-fn request_in<'b>(bytes: &'b [u8], room: &mut Room<'b>) -> httparse::Result<(RequestHead, usize)> {
+fn request_in<'b>(
+    bytes: &'b [u8],
+    room: &mut Room<'b>,
+) -> httparse::Result<((RequestLine<'b>, Fields), usize)> {
     let mut head = httparse::Request::new(&mut []);
     let httparse::Status::Complete(length) = head.parse_with_uninit_headers(bytes, room)? else {
         return Ok(httparse::Status::Partial);
     };
-    if head
-        .method
-        .is_some_and(|method| method.len() > detect::METHOD_BYTES_MAX)
-    {
+    let (method, target) = (
+        head.method.unwrap_or_default(),
+        head.path.unwrap_or_default(),
+    );
+    if method.len() > detect::METHOD_BYTES_MAX {
         return Err(httparse::Error::Token);
     }
     let mut fields = Fields::default();
     for header in head.headers.iter() {
         fields.request(header.name.as_bytes(), header.value);
     }
-    let (framing, malformed) = request_framing(fields.length);
-    let request = Request {
-        method: head
-            .method
-            .map(|method| text(method.as_bytes(), TEXT_BYTES_MAX)),
-        target: head
-            .path
-            .map(|target| text(target.as_bytes(), TARGET_BYTES_MAX)),
-        content_length: fields.length.valid(),
-        host: fields.host,
-        user_agent: fields.user_agent,
-        context: fields.context,
-        body_bytes: (framing != Framing::Unknown).then_some(0),
-        head_incomplete: false,
+    let line = RequestLine {
+        method,
+        target,
+        protocol: protocol(head.version.map(|version| version + b'0')),
     };
-    let protocol = protocol(head.version.map(|version| version + b'0'));
-    let head = RequestHead {
-        request,
-        protocol,
-        framing,
-        malformed,
-    };
-    Ok(httparse::Status::Complete((head, length)))
+    Ok(httparse::Status::Complete(((line, fields), length)))
 }
 
 fn answer_in<'b>(bytes: &'b [u8], room: &mut Room<'b>) -> httparse::Result<(AnswerHead, usize)> {
@@ -179,12 +220,7 @@ fn answer_in<'b>(bytes: &'b [u8], room: &mut Room<'b>) -> httparse::Result<(Answ
     for header in head.headers.iter() {
         fields.answer(header.name.as_bytes(), header.value);
     }
-    let head = AnswerHead {
-        status: head.code,
-        length: fields.length,
-        malformed: fields.length.conflicts(),
-        incomplete: false,
-    };
+    let head = AnswerHead::new(head.code, fields.length);
     Ok(httparse::Status::Complete((head, length)))
 }
 
@@ -207,7 +243,48 @@ fn request_framing(length: Length) -> (Framing, bool) {
     }
 }
 
+impl<T> Parsed<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Parsed<U> {
+        match self {
+            Self::Complete(head, length) => Parsed::Complete(change(head), length),
+            Self::Partial => Parsed::Partial,
+            Self::Broken => Parsed::Broken,
+        }
+    }
+}
+
+impl RequestHead {
+    fn new(line: RequestLine<'_>, fields: Fields) -> Self {
+        let (framing, malformed) = request_framing(fields.length);
+        let request = Request {
+            method: Some(line.method.into()),
+            target: Some(clipped(line.target, TARGET_BYTES_MAX).into()),
+            content_length: fields.length.valid(),
+            host: fields.host,
+            user_agent: fields.user_agent,
+            context: fields.context,
+            body_bytes: (framing != Framing::Unknown).then_some(0),
+            head_incomplete: false,
+        };
+        Self {
+            request,
+            protocol: line.protocol,
+            framing,
+            malformed,
+        }
+    }
+}
+
 impl AnswerHead {
+    fn new(status: Option<u16>, length: Length) -> Self {
+        Self {
+            status,
+            length,
+            malformed: length.conflicts(),
+            incomplete: false,
+        }
+    }
+
     /// RFC 9112 §6.3, for the answer to a request with this method.
     pub fn framing(&self, method: Option<&str>) -> Framing {
         match (self.status, self.length.transfer, self.length.content) {
@@ -220,6 +297,11 @@ impl AnswerHead {
             (_, _, Some(Err(()))) => Framing::Unknown,
         }
     }
+}
+
+/// The first whole characters of a text that fit.
+fn clipped(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 fn protocol(minor: Option<u8>) -> Protocol {
@@ -250,4 +332,90 @@ fn salvage_fields(mut lines: &[u8]) -> Fields {
 fn line_length(bytes: &[u8]) -> usize {
     let end = bytes.iter().position(|byte| *byte == b'\n');
     end.map_or(bytes.len(), |end| end + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a parser makes of bytes, to be compared.
+    fn told<T: std::fmt::Debug>(parsed: &Parsed<T>) -> String {
+        format!("{parsed:?}")
+    }
+
+    /// Of the words that heads are made of, and those that break them.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let words = prop::sample::select(vec![
+            "GET ",
+            "POST ",
+            "BREW ",
+            "/",
+            "/a?b=c",
+            "\u{e9}",
+            "*",
+            " HTTP/1.1",
+            " HTTP/1.0",
+            " HTTP/1.2",
+            "HTTP/1.1 ",
+            "HTTP/1.0 ",
+            "200",
+            "099",
+            "1000",
+            " OK",
+            " ",
+            "\r\n",
+            "\n",
+            "\r",
+            "Host: a",
+            "Content-Length: 3",
+            "content-length: x",
+            "Transfer-Encoding: chunked",
+            "traceparent: 00",
+            " folded",
+            "abc",
+            "\0",
+            "\t",
+            ":",
+        ]);
+        prop::collection::vec(words, 0..12).prop_map(|words| words.concat().into_bytes())
+    }
+
+    proptest! {
+        #[test]
+        fn a_known_head_says_what_it_said_when_it_was_read(heads in prop::collection::vec(bytes(), 1..4)) {
+            let mut known = Known::default();
+            for head in heads.iter().chain(&heads) {
+                prop_assert_eq!(told(&known.request(head)), told(&request(head)));
+                prop_assert_eq!(told(&known.answer(head)), told(&answer(head)));
+            }
+        }
+    }
+
+    #[test]
+    fn fields_that_come_again_are_not_read_again() {
+        let mut known = Known::default();
+        let (first, next) = (
+            b"GET /a HTTP/1.1\r\nHost: b\r\n\r\n",
+            b"POST /other HTTP/1.0\r\nHost: b\r\n\r\nbody",
+        );
+        assert!(known.requests.find(&first[17..]).is_err());
+        known.request(first);
+        assert!(known.requests.find(&next[22..]).is_ok());
+        let Parsed::Complete(head, length) = known.request(next) else {
+            panic!("not read");
+        };
+        assert_eq!(head.request.target.as_deref(), Some("/other"));
+        assert_eq!(head.request.host.as_deref(), Some("b"));
+        assert_eq!(&next[length..], b"body");
+    }
+
+    #[test]
+    fn trace_context_is_not_kept() {
+        let mut known = Known::default();
+        let head = b"GET / HTTP/1.1\r\ntraceparent: 00\r\n\r\n";
+        known.request(head);
+        assert!(known.requests.find(&head[16..]).is_err());
+    }
 }

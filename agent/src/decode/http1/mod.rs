@@ -12,10 +12,13 @@ mod ends;
 mod fields;
 pub mod head;
 mod held;
+mod line;
+mod memo;
 mod recent;
 mod requests;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use self::answers::Answers;
 use self::requests::Requests;
@@ -29,7 +32,7 @@ use crate::clock::Monotonic;
 /// What is at hand while one call is looked at.
 pub struct Scene<'a> {
     pub io: &'a Io<'a>,
-    pub link: &'a Link,
+    pub link: &'a Arc<Link>,
     pub books: &'a mut Books,
     pub out: &'a mut Vec<Step>,
 }

@@ -167,7 +167,8 @@ impl Conversation {
             .get_or_insert_with(|| Mark::new(scene.io, position, blank));
         mark.turn_start |= begins_turn;
         let mark = *mark;
-        match head.read(bytes, head::request, detect::request_line) {
+        let parse = |bytes: &[u8]| scene.books.heads.request(bytes);
+        match head.read(bytes, parse, detect::request_line) {
             Read::Whole(parsed, used) => {
                 self.begin(scene, mark, parsed);
                 let rest = bytes.get(used..).filter(|rest| !rest.is_empty())?;
@@ -316,7 +317,7 @@ impl Head {
     pub(super) fn read<T>(
         &mut self,
         bytes: &[u8],
-        parse: impl Fn(&[u8]) -> Parsed<T>,
+        mut parse: impl FnMut(&[u8]) -> Parsed<T>,
         detect: impl Fn(&[u8]) -> Verdict,
     ) -> Read<T> {
         let before = self.bytes.len();
