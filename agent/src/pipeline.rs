@@ -136,11 +136,7 @@ pub async fn run(config: Config, trial: Trial) -> anyhow::Result<()> {
     memory::give_back();
     loop {
         match inputs.next().await {
-            Input::Records => {
-                rooms.records(&mut inputs.reader);
-                // After a long turn the next is due at once: without this, nothing would be delivered meanwhile.
-                tokio::task::yield_now().await;
-            }
+            Input::Records => rooms.records(&mut inputs.reader),
             Input::Question(question) => inputs.measure(question, &rooms.probes),
             Input::Measured => inputs.answer(&rooms),
             Input::Report => {
@@ -252,6 +248,9 @@ impl Rooms {
         }
         for facts in self.census.look(&mut self.probes, LOOK) {
             self.enricher.process(facts);
+        }
+        if self.census.has_looks() {
+            reader.again_in(LOOK);
         }
     }
 

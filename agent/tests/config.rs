@@ -67,7 +67,7 @@ fn defaults_hold_without_file_and_environment() {
     assert_eq!(config.query, Query::Redact);
     assert!(config.thread_clocks && config.read_wait && config.select.all);
     assert_eq!(config.socket, Path::new("/run/spanlet.sock"));
-    assert_eq!(config.drain_interval.as_millis(), 5);
+    assert_eq!(config.drain_interval.as_millis(), 50);
     assert_eq!(config.export.queue_spans, 16384);
     assert_eq!(config.export.batch_spans, 512);
     assert_eq!(config.export.retry, Default::default());

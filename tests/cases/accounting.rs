@@ -37,7 +37,7 @@ on_each_back_end!(
 );
 
 const MARK: &str = "sent";
-/// Records are drained every 5 ms; on a busy machine later.
+/// Records are drained every 50 ms; on a busy machine later.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// The room where requests are lost, and how many must be, for the case to say anything.

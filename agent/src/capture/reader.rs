@@ -1,9 +1,10 @@
-//! Touches the kernel: drains the ring buffer, by a timer or when the kernel says that it is filling.
+//! Touches the kernel: drains the ring buffer, by a timer or when the kernel says that it is filling, or that
+//! something cannot wait.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Duration, Interval, MissedTickBehavior};
+use tokio::time::{sleep_until, Duration, Instant};
 
 use super::convert::{convert, Skipped};
 use super::recording::Recorder;
@@ -21,17 +22,23 @@ pub struct Counts {
     pub recording_failed: u64,
 }
 
+/// How often the ring is looked at where nothing is going on: what has to be known at once wakes the agent.
+const QUIET: Duration = Duration::from_millis(100);
+
 /// The reading end of the ring buffer.
 pub struct Reader {
     ring: Ring,
     ready: AsyncFd<OwnedFd>,
-    timer: Interval,
+    interval: Duration,
+    /// How long it rests after a look: longer each time that there was nothing.
+    pause: Duration,
+    due: Instant,
     recorder: Option<Recorder>,
     counts: Counts,
 }
 
 impl Reader {
-    /// Reads `ring` every `interval`. Records go to `recorder` too, if there is one.
+    /// Reads `ring` every `interval` while there are records. They go to `recorder` too, if there is one.
     ///
     /// Errors: the descriptor cannot be waited on.
     pub fn new(
@@ -41,12 +48,12 @@ impl Reader {
     ) -> std::io::Result<Self> {
         // SAFETY: an `OwnedFd` gives the same open descriptor for as long as it lives.
         let ready = unsafe { AsyncFd::register(ring.as_fd().try_clone_to_owned()?) }?;
-        let mut timer = tokio::time::interval(interval);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             ring,
             ready,
-            timer,
+            interval,
+            pause: interval,
+            due: Instant::now(),
             recorder,
             counts: Counts::default(),
         })
@@ -55,7 +62,7 @@ impl Reader {
     /// Waits until it is time to drain.
     pub async fn wait(&mut self) {
         tokio::select! {
-            _ = self.timer.tick() => {}
+            () = sleep_until(self.due) => {}
             guard = self.ready.readable() => if let Ok(mut guard) = guard {
                 guard.clear_ready();
             }
@@ -70,7 +77,7 @@ impl Reader {
             counts,
             ..
         } = self;
-        ring.drain(limit, |record| {
+        let taken = ring.drain(limit, |record| {
             counts.records += 1;
             counts.bytes += record.len() as u64;
             if let Some(recorder) = recorder {
@@ -81,7 +88,18 @@ impl Reader {
                 Err(Skipped::Short) => counts.skipped_short += 1,
                 Err(Skipped::UnknownKind(_)) => counts.skipped_unknown_kind += 1,
             }
-        })
+        });
+        self.pause = match taken {
+            0 => (self.pause * 2).min(QUIET.max(self.interval)),
+            _ => self.interval,
+        };
+        self.due = Instant::now() + self.pause;
+        taken
+    }
+
+    /// The next look is due after this time, or sooner.
+    pub fn again_in(&mut self, pause: Duration) {
+        self.due = self.due.min(Instant::now() + pause);
     }
 
     /// What was read and skipped so far.

@@ -45,6 +45,11 @@ impl Census {
         facts
     }
 
+    /// Whether there is still something to be looked at.
+    pub fn has_looks(&self) -> bool {
+        !self.looks.now.is_empty() || !self.looks.wanted.is_empty()
+    }
+
     fn next_look(&mut self) -> Option<(HostPid, Look)> {
         if self.looks.now.is_empty() {
             self.looks.now = std::mem::take(&mut self.looks.wanted);
