@@ -10,7 +10,6 @@ use anyhow::{anyhow, ensure, Context, Result};
 use spanlet_e2e::function::Truth;
 use spanlet_e2e::message::Answer;
 use spanlet_e2e::otlp::Span;
-use spanlet_e2e::system::stands_still_ns;
 
 use crate::stage::{index, path};
 
@@ -107,7 +106,7 @@ pub fn close(served: &[Served]) -> Result<()> {
     let errors: Vec<_> = errors.collect();
     let error = median(errors.clone())?;
     ensure!(
-        error <= TOLERANCE_NS || error <= TOLERANCE_NS + stands_still_ns(),
+        error <= TOLERANCE_NS,
         "half of the durations are off by {error} ns or more: {errors:?}"
     );
     Ok(())

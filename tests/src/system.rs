@@ -105,38 +105,9 @@ pub fn workspace() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// How long is looked for it.
-const STILLNESS_NS: u64 = 1_000_000_000;
-
 /// The folder of everything built.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
-}
-
-/// For how long this machine stands still by itself, nanoseconds: the longest gap between two looks at the clock, on
-/// every core at once. A busy host takes its guests' cores away without a word; below that, times cannot be told.
-pub fn stands_still_ns() -> u64 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let longest = |_| {
-        let until = monotonic_ns() + STILLNESS_NS;
-        let (mut last, mut longest) = (monotonic_ns(), 0);
-        while last < until {
-            let now = monotonic_ns();
-            longest = longest.max(now - last);
-            last = now;
-        }
-        longest
-    };
-    std::thread::scope(|scope| {
-        let cores: Vec<_> = (0..cores)
-            .map(|core| scope.spawn(move || longest(core)))
-            .collect();
-        cores
-            .into_iter()
-            .filter_map(|core| core.join().ok())
-            .max()
-            .unwrap_or(0)
-    })
 }
 
 fn send_signal(target: i32, signal: Signal) -> io::Result<()> {
