@@ -1,9 +1,12 @@
-//! The few system calls that std lacks: the monotonic clock, signals, resetting a connection, asking for a BPF program.
+//! The few system calls that std lacks: the monotonic clock, signals, resetting a connection, asking for a BPF program,
+//! ending with whoever started a process.
 //! In: plain values. Out: plain values and errors.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A signal that the harness sends.
@@ -79,6 +82,27 @@ pub fn signal_group(group: u32, signal: Signal) -> io::Result<()> {
 /// Sends a signal to one process.
 pub fn signal_process(pid: u32, signal: Signal) -> io::Result<()> {
     send_signal(pid as i32, signal)
+}
+
+/// The command's process gets SIGTERM, so that it ends its own children too, when the thread that starts it ends: killed
+/// with its process, at the latest.
+pub fn end_with_starter(command: &mut Command) {
+    let starter = std::process::id();
+    let arrange = move || {
+        // SAFETY: prctl takes no pointers here, nor does getppid.
+        let (set, parent) = unsafe {
+            let set = libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            (set, libc::getppid())
+        };
+        check(set)?;
+        // It may have ended before.
+        match parent as u32 == starter {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+        }
+    };
+    // SAFETY: between fork and exec it makes two system calls, and takes neither memory nor locks.
+    unsafe { command.pre_exec(arrange) };
 }
 
 /// Makes the next close of a TCP socket a reset.
