@@ -40,12 +40,11 @@ pub fn all() -> Command {
 
 fn command(options: &Options) -> Command {
     let mut command = machine::command("cargo");
+    // Of the whole workspace, so that dependencies are those that the unit tests were built with.
     command.args([
         "test",
-        "--package",
-        "spanlet-e2e",
         "--features",
-        "e2e",
+        "spanlet-e2e/e2e",
         "--test",
         "e2e",
         "--",
