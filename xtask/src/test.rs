@@ -113,7 +113,16 @@ fn check(times: &mut Times) -> Vec<String> {
         ("format", &["fmt", "--all", "--check"]),
         (
             "lints",
-            &["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"],
+            &[
+                "clippy",
+                "--quiet",
+                "--all-targets",
+                "--features",
+                "spanlet-e2e/e2e",
+                "--",
+                "-D",
+                "warnings",
+            ],
         ),
     ];
     let run = |(step, arguments)| {
