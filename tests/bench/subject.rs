@@ -9,7 +9,7 @@ use spanlet_e2e::bench_options::{Route, Runtime};
 use spanlet_e2e::client::Address;
 use spanlet_e2e::function::{self, Function};
 use spanlet_e2e::generator::{Pace, Plan};
-use spanlet_e2e::language::Language;
+use spanlet_e2e::runtime;
 use spanlet_e2e::statistics::percentile;
 use spanlet_e2e::usage::process_cpu_ns;
 
@@ -55,10 +55,10 @@ impl Subject {
         };
         let mut functions = Vec::new();
         if route == Route::Call {
-            functions.push(Function::start(language(runtime), &options)?);
+            functions.push(start(runtime, &options)?);
             options.next = functions.first().map(|next| next.address.clone());
         }
-        functions.insert(0, Function::start(language(runtime), &options)?);
+        functions.insert(0, start(runtime, &options)?);
         Ok(Self { functions, route })
     }
 
@@ -138,10 +138,12 @@ fn target(route: Route) -> &'static str {
     }
 }
 
-fn language(runtime: Runtime) -> Language {
-    match runtime {
-        Runtime::Go => Language::Go,
-        Runtime::Node => Language::Node,
-        Runtime::Python => Language::Python,
-    }
+/// Each as it is used where requests are many: Python under uvicorn.
+fn start(kind: Runtime, options: &function::Options) -> Result<Function> {
+    let row = match kind {
+        Runtime::Go => "go",
+        Runtime::Node => "node",
+        Runtime::Python => "python-uvicorn",
+    };
+    runtime::named(row)?.start(options)
 }

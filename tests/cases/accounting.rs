@@ -198,7 +198,7 @@ fn records_of_every_language_thrown_away(backend: Backend) -> Result<()> {
 
 /// The record that tells of a child is lost like any other: the child is traced all the same, as the kernel side does.
 fn births_thrown_away(backend: Backend) -> Result<()> {
-    (0..4).try_for_each(|_| {
+    (0..2).try_for_each(|_| {
         let scratch = Scratch::new()?;
         let go = scratch.join("go");
         let mut command = Command::new("sh");
@@ -213,7 +213,7 @@ fn births_thrown_away(backend: Backend) -> Result<()> {
             .args(function.get_args());
         command.env("PORT", "0");
         let mut parent = Process::start("parent", &mut command)?;
-        let options = Options::json(backend, &[parent.pid()]).with(&["--lose-per-mille", "500"]);
+        let options = Options::json(backend, &[parent.pid()]).with(&["--lose-per-mille", "800"]);
         let agent = Agent::start(&options)?;
         fs::write(&go, "")?;
         let port = parent.wait_for_line(Stream::Stdout, QUIET, |line| {

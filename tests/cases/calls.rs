@@ -49,7 +49,7 @@ pub fn chain(
     }))
 }
 
-/// The client's duration is that of the function it called, and a little more.
+/// The client's span is around the work of the function that it called, and within that of its caller.
 pub fn chain_delay(stage: &Stage, case: &'static str) -> Result<Check> {
     Load::serial(20).run(&stage.main.address, |index| {
         chain_request(case, index, "delay%3Fms=20")
@@ -58,26 +58,20 @@ pub fn chain_delay(stage: &Stage, case: &'static str) -> Result<Check> {
     let least = least(next_of(stage.language), 20);
     Ok(Box::new(move |seen| {
         let chain = Chain::of(seen, case, main, next, 20, 1)?;
+        chain.times(case, seen)?;
         let mut served = Vec::new();
-        let mut called = Vec::new();
         let clients = by_id(&chain.clients);
         for span in &chain.callees {
             let client = parent(span, &clients)?.context("no client")?;
             let truth = timing::truth_of(span, case, &seen.next_truth)?;
-            let times = timing::client_of(client, seen.ahead_ns)?;
+            timing::around(client, truth, least, seen.ahead_ns)?;
             served.push(Served {
                 span,
                 truth,
-                client: times,
-            });
-            called.push(Served {
-                span: client,
-                truth,
-                client: times,
+                client: timing::client_of(client, seen.ahead_ns)?,
             });
         }
-        timing::check(&served, Route::of(least), seen.ahead_ns)?;
-        timing::close(&called)
+        timing::check(&served, Route::of(least), seen.ahead_ns)
     }))
 }
 

@@ -29,7 +29,7 @@ pub fn delay(
 ) -> Result<Check> {
     let load = Load {
         in_flight,
-        requests: if ms < 50 { 40 } else { 8 * in_flight },
+        requests: (2 * in_flight).max(if ms < 50 { 20 } else { 8 }),
         keep_alive,
     };
     let route = Route::of(least(stage.language, ms));
@@ -39,7 +39,7 @@ pub fn delay(
 pub fn stream(stage: &Stage, case: &'static str, in_flight: usize) -> Result<Check> {
     let load = Load {
         in_flight,
-        requests: 16,
+        requests: 8.max(2 * in_flight),
         keep_alive: true,
     };
     let route = Route {
@@ -58,14 +58,14 @@ pub fn big(stage: &Stage, case: &'static str, in_flight: usize) -> Result<Check>
     answered(stage, case, load, "big", MIB)
 }
 
-/// Thrice: one alone may be held up.
+/// Twice: one alone may be held up.
 pub fn big_gibibyte(stage: &Stage, case: &'static str) -> Result<Check> {
-    answered(stage, case, Load::serial(3), "big", GIB)
+    answered(stage, case, Load::serial(2), "big", GIB)
 }
 
 /// Large enough that a head alone, with its body not seen, is no match for the truth.
 pub fn file(stage: &Stage, case: &'static str) -> Result<Check> {
-    answered(stage, case, Load::serial(9), "file", 32 * MIB)
+    answered(stage, case, Load::serial(5), "file", 32 * MIB)
 }
 
 pub fn upload(stage: &Stage, case: &'static str) -> Result<Check> {
@@ -94,7 +94,7 @@ pub fn upload_chunked(stage: &Stage, case: &'static str) -> Result<Check> {
 
 /// The handler begins with the head, as the span does: the body's time is in both.
 pub fn upload_gibibyte(stage: &Stage, case: &'static str) -> Result<Check> {
-    let answers = upload_all(stage, case, &[GIB; 3], Framing::ContentLength)?;
+    let answers = upload_all(stage, case, &[GIB; 2], Framing::ContentLength)?;
     let size = Some(("http.request.body.size", GIB));
     let route = Route::of(Duration::ZERO);
     Ok(timed(stage, case, answers, route, size))

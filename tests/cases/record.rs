@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
@@ -19,7 +18,6 @@ use spanlet_e2e::scratch::Scratch;
 use spanlet_e2e::system::workspace;
 
 use crate::stage::{named, next_of};
-use crate::traces::RUNNING;
 
 /// Set to 1: the recordings of the repository are replaced.
 const REPLACE: &str = "SPANLET_RECORD";
@@ -44,7 +42,6 @@ macro_rules! on_both_back_ends {
 on_both_back_ends!(go: Go, python: Python, node: Node, java: Java, c: C);
 
 fn record(language: Language, backend: Backend) -> Result<()> {
-    let _alone = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = Scratch::new()?;
     let name = format!("{}-{backend}", language.name());
     let recording = scratch.join(&format!("{name}.recording"));

@@ -1,14 +1,10 @@
 //! The table of runtimes, as tests: `cargo xtask runtimes` prints the same. A runtime that is not on this machine is
 //! skipped, and says why.
 
-use std::sync::PoisonError;
-
 use anyhow::{ensure, Result};
 use spanlet_e2e::agent::Backend;
 use spanlet_e2e::runtime::named;
 use spanlet_e2e::table::{self, Outcome};
-
-use crate::traces::RUNNING;
 
 macro_rules! runtimes {
     ($($test:ident: $name:literal),* $(,)?) => {
@@ -67,7 +63,6 @@ runtimes! {
 }
 
 fn run(name: &str, backend: Backend) -> Result<()> {
-    let _alone = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = named(name)?;
     if let Some(why) = runtime.missing() {
         println!("skipped: runtime {name}: {why}");

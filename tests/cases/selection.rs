@@ -91,23 +91,25 @@ fn all_sees_everything_but_the_agent(backend: Backend) -> Result<()> {
     let endpoint = (Protocol::HttpProtobuf, collector.http_endpoint());
     let options = Options {
         otlp: Some(endpoint),
+        environment: vec![("OTEL_BSP_SCHEDULE_DELAY".to_owned(), "100".to_owned())],
         ..Options::json(backend, &[]).with(&["--all"])
     };
     let agent = Agent::start(&options)?;
-    for function in &functions {
-        send(&function.address, "all", 3)?;
-    }
     let own = [agent.pid(), collector.pid()];
-    let arrived = || -> Result<_> {
-        let spans = collector.spans().unwrap_or_default();
-        let each = functions
-            .iter()
-            .map(|function| each_seen(&spans, "all", Kind::Server, function.pid(), 3));
-        Ok(each.collect::<Result<()>>().ok())
-    };
-    wait_until(Duration::from_secs(10), "spans at the collector", arrived)?;
-    // Time for more deliveries, one a second, each of which a loop would turn into a span.
-    std::thread::sleep(Duration::from_secs(3));
+    // When a round has arrived, its deliveries are over, each of which a loop would turn into spans of the next ones.
+    for round in ["first", "second", "third"] {
+        for function in &functions {
+            send(&function.address, round, 3)?;
+        }
+        let arrived = || -> Result<_> {
+            let spans = collector.spans().unwrap_or_default();
+            let each = functions
+                .iter()
+                .map(|function| each_seen(&spans, round, Kind::Server, function.pid(), 3));
+            Ok(each.collect::<Result<()>>().ok())
+        };
+        wait_until(Duration::from_secs(10), "spans at the collector", arrived)?;
+    }
     let spans = agent.finish()?.spans;
     let loops: Vec<_> = spans
         .iter()

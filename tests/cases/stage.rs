@@ -4,7 +4,7 @@
 use anyhow::{ensure, Result};
 use spanlet_e2e::agent::{Agent, Backend, Options as AgentOptions, Protocol};
 use spanlet_e2e::collector::Collector;
-use spanlet_e2e::function::{Function, Options, Truth};
+use spanlet_e2e::function::{Function, Options, Starting, Truth};
 use spanlet_e2e::language::Language;
 use spanlet_e2e::load::Load;
 use spanlet_e2e::message::Request;
@@ -56,19 +56,22 @@ const CLOCK_STEP_NS_MAX: u64 = 100_000;
 impl Stage {
     pub fn start(language: Language, backend: Backend) -> Result<Self> {
         let next_language = next_of(language);
-        let next = Function::start(next_language, &named("next", Options::default()))?;
+        let next = Function::launch(next_language, &named("next", Options::default()))?;
+        let dying = Function::launch(language, &Options::default())?;
+        let ipv6 = Function::launch(language, &on_host("::1"))?;
+        let mapped = Function::launch(language, &on_host("::"))?;
+        let unix = match language.has_unix_sockets() {
+            true => Some(Function::launch(language, &on_unix())?),
+            false => None,
+        };
+        let next = next.serving()?;
         let calls_next = Options {
             next: Some(next.address.clone()),
             ..Options::default()
         };
         let main = Function::start(language, &named("main", calls_next))?;
-        let dying = Function::start(language, &Options::default())?;
-        let ipv6 = Function::start(language, &on_host("::1"))?;
-        let mapped = Function::start(language, &on_host("::"))?;
-        let unix = match language.has_unix_sockets() {
-            true => Some(Function::start(language, &on_unix())?),
-            false => None,
-        };
+        let (dying, ipv6, mapped) = (dying.serving()?, ipv6.serving()?, mapped.serving()?);
+        let unix = unix.map(Starting::serving).transpose()?;
         let collector = Collector::start()?;
         let functions = [&main, &next, &dying, &ipv6, &mapped];
         let agent = Agent::start(&AgentOptions {

@@ -2,7 +2,7 @@
 //! with what both ends wrote down. Out: what does not agree.
 //!
 //! For every span: the order in which things happened, which holds however busy the machine is. For the spans together:
-//! the median, which one thread that has to wait for a core does not move.
+//! how close they are, by those that the fewest threads that have to wait for a core have moved.
 
 use std::time::Duration;
 
@@ -10,11 +10,10 @@ use anyhow::{anyhow, ensure, Context, Result};
 use spanlet_e2e::function::Truth;
 use spanlet_e2e::message::Answer;
 use spanlet_e2e::otlp::Span;
-use spanlet_e2e::system::stands_still_ns;
 
 use crate::stage::{index, path};
 
-/// How far a duration may be from the truth, for half of the spans.
+/// How far a duration may be from the truth, for a quarter of the spans.
 const TOLERANCE_NS: u64 = 1_000_000;
 /// How far apart two readings of clocks may be that are the same: spans come with wall-clock times.
 pub const SLACK_NS: u64 = 300_000;
@@ -70,7 +69,7 @@ pub fn check(served: &[Served], route: Route, ahead_ns: u64) -> Result<()> {
         let ended = request.span.ended_ns - ahead_ns;
         ended.saturating_sub(request.client.last_byte_ns)
     });
-    let late = median(late.collect())?;
+    let late = ranked(late.collect(), 2)?;
     ensure!(
         late <= SLACK_NS,
         "half of the spans end {late} ns after the client had all"
@@ -96,19 +95,35 @@ pub fn within(client: &Span, caller: &Truth, ahead_ns: u64) -> Result<()> {
     .map_err(|error| anyhow!("{error:#}: {client:?}"))
 }
 
-/// Whether durations are within the tolerance of the truth, in the median. The last byte was written before the handler
-/// said so, and before the client had it: whichever said so first was less held up.
-pub fn close(served: &[Served]) -> Result<()> {
+/// Whether a client span is around the work of the handler that it called, which takes at least that long.
+pub fn around(client: &Span, called: &Truth, least: Duration, ahead_ns: u64) -> Result<()> {
+    in_order(&[
+        ("the client span starts", client.started_ns - ahead_ns),
+        ("the handler that it calls begins", called.started_ns),
+    ])?;
+    in_order(&[
+        ("the handler could be done", soonest(called, least)),
+        ("the client span ends", client.ended_ns - ahead_ns),
+    ])
+    .map_err(|error| anyhow!("{error:#}: {client:?}"))
+}
+
+/// Whether durations are within the tolerance of the truth. The last byte was written before the handler said so, and
+/// before the client had it: whichever said so first was less held up.
+///
+/// The lower quartile: a fault of the agent is in all spans, while on a machine with as many other threads as cores the
+/// median itself is a thread that had to wait. What is wrong with a few spans alone, their order shows.
+fn close(served: &[Served]) -> Result<()> {
     let errors = served.iter().map(|request| {
         let ended_ns = request.truth.ended_ns.min(request.client.last_byte_ns);
         let truth = ended_ns.saturating_sub(request.truth.started_ns);
         request.span.duration_ns().abs_diff(truth)
     });
     let errors: Vec<_> = errors.collect();
-    let error = median(errors.clone())?;
+    let error = ranked(errors.clone(), 4)?;
     ensure!(
-        error <= TOLERANCE_NS || error <= TOLERANCE_NS + stands_still_ns(),
-        "half of the durations are off by {error} ns or more: {errors:?}"
+        error <= TOLERANCE_NS,
+        "three in four durations are off by {error} ns or more: {errors:?}"
     );
     Ok(())
 }
@@ -141,9 +156,8 @@ fn ordered(request: &Served, route: Route, ahead_ns: u64) -> Result<()> {
             ("the handler ends", truth.ended_ns),
         ])?;
     }
-    let soonest = truth.started_ns + route.least.as_nanos() as u64;
     in_order(&[
-        ("the handler could be done", soonest),
+        ("the handler could be done", soonest(truth, route.least)),
         ("the span ends", ended),
     ])
 }
@@ -162,10 +176,16 @@ fn in_order(steps: &[(&str, u64)]) -> Result<()> {
     Ok(())
 }
 
-fn median(mut values: Vec<u64>) -> Result<u64> {
+/// When a handler can be done that works at least that long.
+fn soonest(truth: &Truth, least: Duration) -> u64 {
+    truth.started_ns + least.as_nanos() as u64
+}
+
+/// The value that one in `parts` does not exceed: of 2, the median.
+fn ranked(mut values: Vec<u64>, parts: usize) -> Result<u64> {
     values.sort_unstable();
-    let middle = values.len().saturating_sub(1) / 2;
-    values.get(middle).copied().context("no spans")
+    let rank = values.len().saturating_sub(1) / parts;
+    values.get(rank).copied().context("no spans")
 }
 
 impl From<&Answer> for Client {
@@ -201,9 +221,8 @@ mod tests {
     /// Of the spans' clock.
     const AHEAD: u64 = 1_000_000 * MS;
 
-    /// A request sent at 100 ms and read at 101, whose handler works from 101 to 161 ms and writes from 111 on.
-    fn check_span(started: u64, first_byte: u64, ended: u64) -> Result<()> {
-        let span = Span {
+    fn span(started: u64, first_byte: u64, ended: u64) -> Span {
+        Span {
             resource: Default::default(),
             scope: Default::default(),
             trace_id: String::new(),
@@ -221,24 +240,36 @@ mod tests {
             )]
             .into(),
             status: Status::Unset,
-        };
-        let truth = Truth {
+        }
+    }
+
+    /// A handler that works from 101 to 161 ms, and writes from 111 on.
+    fn handler() -> Truth {
+        Truth {
             path: String::new(),
             pid: 1,
             started_ns: 101 * MS,
             ended_ns: 161 * MS,
-        };
-        let client = Client {
-            sent_ns: 100 * MS,
-            first_byte_ns: 112 * MS,
-            last_byte_ns: 162 * MS,
-        };
-        let served = [Served {
-            span: &span,
-            truth: &truth,
-            client,
-        }];
-        check(&served, Route::of(Duration::from_millis(50)), AHEAD)
+        }
+    }
+
+    /// Its request, sent at 100 ms and read at 101.
+    fn served<'a>(span: &'a Span, truth: &'a Truth) -> Served<'a> {
+        Served {
+            span,
+            truth,
+            client: Client {
+                sent_ns: 100 * MS,
+                first_byte_ns: 112 * MS,
+                last_byte_ns: 162 * MS,
+            },
+        }
+    }
+
+    fn check_span(started: u64, first_byte: u64, ended: u64) -> Result<()> {
+        let (span, truth) = (span(started, first_byte, ended), handler());
+        let route = Route::of(Duration::from_millis(50));
+        check(&[served(&span, &truth)], route, AHEAD)
     }
 
     #[test]
@@ -292,6 +323,29 @@ mod tests {
     fn a_shifted_clock_is_found() {
         assert!(check_span(103 * MS, 113 * MS, 163 * MS).is_err());
         assert!(check_span(98 * MS, 108 * MS, 158 * MS).is_err());
+    }
+
+    #[test]
+    fn threads_that_wait_are_no_fault_and_early_ends_of_all_are() {
+        let truth = handler();
+        let (right, early) = (
+            span(101 * MS, 111 * MS, 161 * MS),
+            span(101 * MS, 111 * MS, 159 * MS),
+        );
+        let of = |spans: [&Span; 5]| close(&spans.map(|span| served(span, &truth)));
+        assert!(of([&right, &right, &early, &early, &early]).is_ok());
+        assert!(of([&early; 5]).is_err());
+    }
+
+    #[test]
+    fn a_call_is_around_what_it_calls() {
+        let called = |started, ended| {
+            let least = Duration::from_millis(50);
+            around(&span(started, started, ended), &handler(), least, AHEAD)
+        };
+        assert!(called(100 * MS, 162 * MS).is_ok());
+        assert!(called(102 * MS, 162 * MS).is_err(), "starts late");
+        assert!(called(100 * MS, 150 * MS).is_err(), "ends early");
     }
 
     #[test]

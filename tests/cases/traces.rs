@@ -1,7 +1,5 @@
 //! The table of cases over every language and both back ends, and how it is run.
 
-use std::sync::{Mutex, PoisonError};
-
 use anyhow::{ensure, Context, Result};
 use spanlet_e2e::agent::Backend;
 use spanlet_e2e::language::Language;
@@ -115,11 +113,7 @@ macro_rules! on_both_back_ends {
 
 on_both_back_ends!(go: Go, python: Python, node: Node, java: Java, c: C);
 
-/// One run at a time: durations are compared, and there are few cores.
-pub static RUNNING: Mutex<()> = Mutex::new(());
-
 fn run(language: Language, backend: Backend) -> Result<()> {
-    let _alone = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let stage = Stage::start(language, backend)?;
     let cases = || {
         CASES

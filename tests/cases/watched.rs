@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::{bail, ensure, Context, Result};
 use spanlet_e2e::client::Address;
-use spanlet_e2e::function::{Function, Options};
+use spanlet_e2e::function::{Function, Options, Starting};
 use spanlet_e2e::language::Language;
 use spanlet_e2e::load::Load;
 use spanlet_e2e::message::Request;
@@ -14,8 +14,10 @@ use crate::stage::{index, path};
 
 /// A function of each language.
 pub fn every_language() -> Result<Vec<Function>> {
-    let start = |language| Function::start(language, &Options::default());
-    Language::ALL.into_iter().map(start).collect()
+    let launch = |language| Function::launch(language, &Options::default());
+    let starting = Language::ALL.into_iter().map(launch);
+    let starting = starting.collect::<Result<Vec<_>>>()?;
+    starting.into_iter().map(Starting::serving).collect()
 }
 
 /// A function that calls `next`.

@@ -56,6 +56,7 @@ pub enum Part {
 pub enum Runtime {
     Go,
     Node,
+    /// FastAPI under uvicorn
     Python,
 }
 

@@ -42,6 +42,16 @@ pub struct Function {
     scratch: Scratch,
 }
 
+/// A function that need not serve yet: others can start meanwhile. Ended with the value.
+#[derive(Debug)]
+pub struct Starting {
+    name: &'static str,
+    host: Option<&'static str>,
+    unix: bool,
+    process: Process,
+    scratch: Scratch,
+}
+
 /// What a function itself says of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,40 +71,17 @@ const START: Duration = Duration::from_secs(30);
 impl Function {
     /// Builds and starts a function, and waits until it serves.
     pub fn start(language: Language, options: &Options) -> Result<Self> {
-        Self::start_as(language.name(), language.command()?, options)
+        Self::launch(language, options)?.serving()
+    }
+
+    /// Builds a function and starts it.
+    pub fn launch(language: Language, options: &Options) -> Result<Starting> {
+        Starting::new(language.name(), language.command()?, options)
     }
 
     /// Starts a function by a command of one's own: that of a runtime, a copy of an executable, a script around it.
     pub fn start_as(name: &'static str, command: Command, options: &Options) -> Result<Self> {
-        let scratch = Scratch::new()?;
-        let mut command = on_cpu(command, options.cpu);
-        for name in ["PORT", "HOST", "UNIX", "NEXT", "TRUTH"] {
-            command.env_remove(name);
-        }
-        if !options.without_truth {
-            command.env("TRUTH", scratch.join("truth"));
-        }
-        if let Some(host) = options.host {
-            command.env("HOST", host);
-        }
-        if let Some(port) = options.port {
-            command.env("PORT", port.to_string());
-        }
-        if options.unix {
-            command.env("UNIX", scratch.join("socket"));
-        }
-        if let Some(next) = &options.next {
-            command.env("NEXT", format!("http://{}", next.authority()));
-        }
-        command.envs(options.environment.iter().cloned());
-        let mut process = Process::start(name, &mut command)?;
-        let place = process.wait_for_line(Stream::Stdout, START, listening)?;
-        Ok(Self {
-            name,
-            address: Address::of(options.host, options.unix, &place)?,
-            process,
-            scratch,
-        })
+        Starting::new(name, command, options)?.serving()
     }
 
     pub fn pid(&self) -> u32 {
@@ -126,6 +113,52 @@ impl Function {
 
     fn truth_path(&self) -> PathBuf {
         self.scratch.join("truth")
+    }
+}
+
+impl Starting {
+    fn new(name: &'static str, command: Command, options: &Options) -> Result<Self> {
+        let scratch = Scratch::new()?;
+        let mut command = on_cpu(command, options.cpu);
+        for name in ["PORT", "HOST", "UNIX", "NEXT", "TRUTH"] {
+            command.env_remove(name);
+        }
+        if !options.without_truth {
+            command.env("TRUTH", scratch.join("truth"));
+        }
+        if let Some(host) = options.host {
+            command.env("HOST", host);
+        }
+        if let Some(port) = options.port {
+            command.env("PORT", port.to_string());
+        }
+        if options.unix {
+            command.env("UNIX", scratch.join("socket"));
+        }
+        if let Some(next) = &options.next {
+            command.env("NEXT", format!("http://{}", next.authority()));
+        }
+        command.envs(options.environment.iter().cloned());
+        Ok(Self {
+            name,
+            host: options.host,
+            unix: options.unix,
+            process: Process::start(name, &mut command)?,
+            scratch,
+        })
+    }
+
+    /// Waits until it serves.
+    pub fn serving(mut self) -> Result<Function> {
+        let place = self
+            .process
+            .wait_for_line(Stream::Stdout, START, listening)?;
+        Ok(Function {
+            name: self.name,
+            address: Address::of(self.host, self.unix, &place)?,
+            process: self.process,
+            scratch: self.scratch,
+        })
     }
 }
 

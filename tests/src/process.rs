@@ -1,5 +1,5 @@
-//! A child process in a group of its own, its output captured, killed with the value. In: a command. Out: its
-//! lines and how it ended.
+//! A child process in a group of its own, its output captured, killed with the value, and ended with this process however
+//! that ends. In: a command. Out: its lines and how it ended.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 
-use crate::system::{signal_group, signal_process, Signal};
+use crate::system::{end_with_starter, signal_group, signal_process, Signal};
 use crate::wait::wait_until;
 
 /// One output stream of a child.
@@ -34,7 +34,7 @@ pub struct Process {
 type Captured = Arc<Mutex<Vec<String>>>;
 
 impl Process {
-    /// Starts a command in its own process group. `name` is for messages.
+    /// Starts a command in its own process group; it ends with the thread that starts it. `name` is for messages.
     pub fn start(name: &str, command: &mut Command) -> Result<Self> {
         Self::spawn(name, command.stdout(Stdio::piped()))
     }
@@ -45,6 +45,7 @@ impl Process {
     }
 
     fn spawn(name: &str, command: &mut Command) -> Result<Self> {
+        end_with_starter(command);
         let mut child = command
             .process_group(0)
             .stdin(Stdio::null())
@@ -188,4 +189,36 @@ fn capture(stream: Option<impl Read + Send + 'static>) -> (Captured, JoinHandle<
 
 fn lock(lines: &Captured) -> std::sync::MutexGuard<'_, Vec<String>> {
     lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Set for the one that is killed.
+    const VICTIM: &str = "SPANLET_TEST_VICTIM";
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_child_ends_with_a_killed_parent() -> Result<()> {
+        if std::env::var_os(VICTIM).is_some() {
+            let mut child = Process::start("child", Command::new("sleep").arg("600"))?;
+            println!("\nchild {}", child.pid());
+            return child.wait(PATIENCE).map(drop);
+        }
+        let mut this = Command::new(std::env::current_exe()?);
+        this.args(["process::tests::a_child_ends_with_a_killed_parent"])
+            .args(["--exact", "--nocapture"])
+            .env(VICTIM, "1");
+        let mut parent = Process::start("parent", &mut this)?;
+        let child: u32 = parent.wait_for_line(Stream::Stdout, PATIENCE, |line| {
+            line.strip_prefix("child ")?.parse().ok()
+        })?;
+        signal_process(parent.pid(), Signal::Kill)?;
+        // One that has ended and is not yet reaped has none either.
+        let program = format!("/proc/{child}/exe");
+        wait_until(PATIENCE, "end of the child", || {
+            Ok(fs::read_link(&program).is_err().then_some(()))
+        })
+    }
 }

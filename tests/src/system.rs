@@ -1,9 +1,12 @@
-//! The few system calls that std lacks: the monotonic clock, signals, resetting a connection, asking for a BPF program.
+//! The few system calls that std lacks: the monotonic clock, signals, resetting a connection, asking for a BPF program,
+//! ending with whoever started a process.
 //! In: plain values. Out: plain values and errors.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A signal that the harness sends.
@@ -81,6 +84,27 @@ pub fn signal_process(pid: u32, signal: Signal) -> io::Result<()> {
     send_signal(pid as i32, signal)
 }
 
+/// The command's process gets SIGTERM, so that it ends its own children too, when the thread that starts it ends: killed
+/// with its process, at the latest.
+pub fn end_with_starter(command: &mut Command) {
+    let starter = std::process::id();
+    let arrange = move || {
+        // SAFETY: prctl takes no pointers here, nor does getppid.
+        let (set, parent) = unsafe {
+            let set = libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            (set, libc::getppid())
+        };
+        check(set)?;
+        // It may have ended before.
+        match parent as u32 == starter {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+        }
+    };
+    // SAFETY: between fork and exec it makes two system calls, and takes neither memory nor locks.
+    unsafe { command.pre_exec(arrange) };
+}
+
 /// Makes the next close of a TCP socket a reset.
 pub fn reset_on_close(socket: &impl AsRawFd) -> io::Result<()> {
     let at_once = libc::linger {
@@ -105,38 +129,9 @@ pub fn workspace() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// How long is looked for it.
-const STILLNESS_NS: u64 = 1_000_000_000;
-
 /// The folder of everything built.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
-}
-
-/// For how long this machine stands still by itself, nanoseconds: the longest gap between two looks at the clock, on
-/// every core at once. A busy host takes its guests' cores away without a word; below that, times cannot be told.
-pub fn stands_still_ns() -> u64 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let longest = |_| {
-        let until = monotonic_ns() + STILLNESS_NS;
-        let (mut last, mut longest) = (monotonic_ns(), 0);
-        while last < until {
-            let now = monotonic_ns();
-            longest = longest.max(now - last);
-            last = now;
-        }
-        longest
-    };
-    std::thread::scope(|scope| {
-        let cores: Vec<_> = (0..cores)
-            .map(|core| scope.spawn(move || longest(core)))
-            .collect();
-        cores
-            .into_iter()
-            .filter_map(|core| core.join().ok())
-            .max()
-            .unwrap_or(0)
-    })
 }
 
 fn send_signal(target: i32, signal: Signal) -> io::Result<()> {

@@ -40,19 +40,19 @@ pub fn all() -> Command {
 
 fn command(options: &Options) -> Command {
     let mut command = machine::command("cargo");
+    // Of the whole workspace, so that dependencies are those that the unit tests were built with.
     command.args([
         "test",
-        "--package",
-        "spanlet-e2e",
         "--features",
-        "e2e",
+        "spanlet-e2e/e2e",
         "--test",
         "e2e",
         "--",
     ]);
     let recorders = options.record.then(|| "record::".to_owned());
-    // The output of tests that pass holds what they cannot do here.
-    command.arg("--show-output");
+    // The output of tests that pass holds what they cannot do here. One at a time: times are compared, and each test runs
+    // functions, a client and an agent, which have few cores as it is.
+    command.args(["--show-output", "--test-threads=1"]);
     command.args(options.filter.clone().or(recorders));
     command.env("SPANLET_OTELCOL", paths::collector());
     // A test says what was wrong; where in the test is of no use.

@@ -6,8 +6,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::thread;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{anyhow, bail, Context, Result};
 use clap::builder::PossibleValuesParser;
 
 use crate::machine::{self, Machine, ThisMachine};
@@ -71,13 +72,18 @@ pub fn missing(machine: &impl Machine) -> Option<&'static str> {
         .then_some("no C++ compiler, which libFuzzer is built with (Debian: g++)")
 }
 
-/// A smoke run of each target, the same on every machine: its name, and what was found.
+/// A smoke run of each target, the same on every machine: its name, and what was found. All at once: each has one thread.
 pub fn smoke() -> Result<Vec<(&'static str, Result<()>)>> {
     prepare()?;
     let run = |target| Run::new(format!("fuzz {target}"), smoke_command(target)?).captured();
-    Ok(TARGETS
-        .map(|target| (target, run(target).map(|_| ())))
-        .into())
+    thread::scope(|scope| {
+        let runs = TARGETS.map(|target| (target, scope.spawn(move || run(target).map(drop))));
+        let ended = runs.map(|(target, run)| {
+            let panicked = |_| Err(anyhow!("fuzz {target}: a thread panicked"));
+            (target, run.join().unwrap_or_else(panicked))
+        });
+        Ok(ended.into())
+    })
 }
 
 fn prepare() -> Result<()> {

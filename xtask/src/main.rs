@@ -18,6 +18,7 @@ mod sanitize;
 mod setup;
 mod step;
 mod test;
+mod times;
 mod toolchain;
 mod version;
 

@@ -1,5 +1,5 @@
 //! `cargo xtask test`: everything that can run here. In: the checkout and this machine. Out: each tool's own lines, one
-//! line for what cannot run here and why, and last of all `N passed, N failed, N skipped`.
+//! line for what cannot run here and why, how long each step took, and last of all `N passed, N failed, N skipped`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -10,26 +10,31 @@ use crate::libtest::Tally;
 use crate::machine::ThisMachine;
 use crate::run::{command_line, Run};
 use crate::setup::Purpose;
+use crate::times::Times;
 use crate::{build, doctor, e2e, fuzz, machine, profile, setup};
 
 /// Sets up, builds, checks and tests. A fault does not stop what comes after it, as far as that can still be done.
 pub fn test() -> Result<ExitCode> {
     let blocked = doctor::end_to_end_blocked();
-    let ready = if blocked.is_none() { prepare() } else { Ok(()) };
+    let mut times = Times::default();
+    let ready = match blocked {
+        None => prepare(&mut times),
+        Some(_) => Ok(()),
+    };
     let mut faults: Vec<String> = ready
         .as_ref()
         .err()
         .map(|fault| format!("{fault:#}"))
         .into_iter()
         .collect();
-    faults.extend(check());
+    faults.extend(check(&mut times));
     let mut tally = Tally::default();
-    let mut succeeded = stream(unit(), &mut tally)?;
-    faults.extend(fuzz(&mut tally));
+    let mut succeeded = times.of("unit tests", || stream(unit(), &mut tally))?;
+    faults.extend(times.of("fuzz targets", || fuzz(&mut tally)));
     match blocked {
         None if ready.is_ok() => {
-            succeeded &= stream(e2e::all(), &mut tally)?;
-            let grown = profile::compare();
+            succeeded &= times.of("end-to-end ring", || stream(e2e::all(), &mut tally))?;
+            let grown = times.of("profile", profile::compare);
             faults.extend(grown.unwrap_or_else(|fault| vec![format!("{fault:#}")]));
         }
         None => faults.push("the end-to-end ring did not run: setup or build failed".into()),
@@ -40,6 +45,7 @@ pub fn test() -> Result<ExitCode> {
             }
         }
     }
+    print!("{times}");
     Ok(verdict(&tally, succeeded, faults))
 }
 
@@ -96,26 +102,36 @@ fn unjust_skips(tally: &Tally, bears_out: impl Fn(&str) -> bool) -> Vec<String> 
     ignored.chain(unproven).collect()
 }
 
-fn prepare() -> Result<()> {
-    setup::setup(Purpose::Test)?;
-    build::compile(build::Options::release())
+fn prepare(times: &mut Times) -> Result<()> {
+    times.of("setup", || setup::setup(Purpose::Test))?;
+    times.of("build", || build::compile(build::Options::release()))
 }
 
 /// Format and lints.
-fn check() -> Vec<String> {
-    let checks: [&[&str]; 2] = [
-        &["fmt", "--all", "--check"],
-        &["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"],
+fn check(times: &mut Times) -> Vec<String> {
+    let checks: [(&'static str, &[&str]); 2] = [
+        ("format", &["fmt", "--all", "--check"]),
+        (
+            "lints",
+            &[
+                "clippy",
+                "--quiet",
+                "--all-targets",
+                "--features",
+                "spanlet-e2e/e2e",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
     ];
-    let run = |arguments: &&[&str]| {
+    let run = |(step, arguments)| {
         let mut command = machine::command("cargo");
-        command.args(*arguments);
-        Run::new("check", command)
-            .shown()
-            .err()
-            .map(|fault| format!("{fault:#}"))
+        command.args(arguments);
+        let result = times.of(step, || Run::new("check", command).shown());
+        result.err().map(|fault| format!("{fault:#}"))
     };
-    checks.iter().filter_map(run).collect()
+    checks.into_iter().filter_map(run).collect()
 }
 
 /// Some seconds of random bytes for each parser of foreign ones; each target counts as a test.

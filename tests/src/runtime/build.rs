@@ -1,9 +1,12 @@
 //! Building and installing fixtures below `target/`, once for what they are made of. In: sources, how, and the work.
 //! Out: a folder that is up to date.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{ensure, Context, Result};
 
@@ -44,6 +47,34 @@ pub fn once(
     Ok(folder)
 }
 
+/// What has been built, and when it changed: the same again after builds that had nothing to do.
+pub fn built() -> io::Result<BTreeMap<PathBuf, SystemTime>> {
+    let mut found = BTreeMap::new();
+    for folder in ["functions", "runtimes"] {
+        changed_below(&target().join(folder), 2, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn changed_below(
+    folder: &Path,
+    depth: usize,
+    found: &mut BTreeMap<PathBuf, SystemTime>,
+) -> io::Result<()> {
+    if depth == 0 || !folder.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        // Taken for every look.
+        if path.extension().is_none_or(|extension| extension != "lock") {
+            found.insert(path.clone(), fs::metadata(&path)?.modified()?);
+            changed_below(&path, depth - 1, found)?;
+        }
+    }
+    Ok(())
+}
+
 /// Runs one command of a build.
 pub fn run(build: &mut Command) -> Result<()> {
     let output = build.output().with_context(|| format!("run {build:?}"))?;
@@ -60,4 +91,29 @@ fn made_of(sources: &[PathBuf], how: &str) -> Result<String> {
         made_of += &text.with_context(|| format!("read {}", source.display()))?;
     }
     Ok(made_of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn a_build_is_seen_and_a_look_is_not() -> Result<()> {
+        let scratch = Scratch::new()?;
+        let look = || -> Result<_> {
+            let mut found = BTreeMap::new();
+            changed_below(scratch.path(), 2, &mut found)?;
+            Ok(found)
+        };
+        let none = look()?;
+        File::create(scratch.join("function.lock"))?;
+        assert_eq!(look()?, none);
+        fs::create_dir(scratch.join("function"))?;
+        let folder = look()?;
+        assert_eq!(folder.len(), 1);
+        fs::write(scratch.join("function/program"), "")?;
+        assert_eq!(look()?.len(), 2);
+        Ok(())
+    }
 }

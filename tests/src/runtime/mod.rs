@@ -23,6 +23,8 @@ use anyhow::{Context, Result};
 
 use crate::function::{Function, Options};
 
+pub use build::built;
+
 /// A row.
 pub struct Runtime {
     /// As a user of it reads it.

@@ -130,7 +130,7 @@ fn load(scene: &Scene, in_flight: usize, keep_alive: bool) -> Result<Vec<Sent>> 
     let ms = LOAD_MS;
     let load = Load {
         in_flight,
-        requests: 40.max(3 * in_flight),
+        requests: 20.max(3 * in_flight),
         keep_alive,
     };
     let request = |index| Request::get(scene.target(index, &format!("delay?ms={ms}")));

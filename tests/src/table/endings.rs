@@ -18,7 +18,7 @@ pub fn abort(scene: &Scene) -> Result<Vec<Sent>> {
     Ok(sent_all(&requests, &answers))
 }
 
-/// By a close, and by a reset. A third request, longer than the function needs to notice, shows that it goes on.
+/// By a close, and by a reset. A third request shows that the function goes on; it may notice while the next cases run.
 pub fn leave(scene: &Scene) -> Result<Vec<Sent>> {
     let stream = |index| Request::get(scene.target(index, "stream?n=100&ms=5"));
     let mut sent = Vec::new();
@@ -35,7 +35,7 @@ pub fn leave(scene: &Scene) -> Result<Vec<Sent>> {
         }
         sent.push(left(&request, sent_ns));
     }
-    let request = Request::get(scene.target(2, "delay?ms=300"));
+    let request = Request::get(scene.target(2, "delay?ms=100"));
     let answers = scene.exchange(std::slice::from_ref(&request))?;
     sent.extend(sent_all(&[request], &answers));
     Ok(sent)

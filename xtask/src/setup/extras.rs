@@ -119,6 +119,7 @@ pub fn extras<M: Machine>(machine: &M, apt: &Apt<M>) -> Result<Outcome> {
 pub fn functions() -> Result<Outcome> {
     let (missing, there): (Vec<_>, Vec<_>) =
         runtime::all().partition(|runtime| runtime.missing().is_some());
+    let before = runtime::built()?;
     let mut faults = Vec::new();
     for runtime in &there {
         if let Err(fault) = (runtime.command)() {
@@ -133,7 +134,11 @@ pub fn functions() -> Result<Outcome> {
         0 => String::new(),
         _ => format!(", without {}", names.join(", ")),
     };
-    Ok(Outcome::Done(format!("{} runtimes{without}", there.len())))
+    let said = format!("{} runtimes{without}", there.len());
+    Ok(match runtime::built()? == before {
+        true => Outcome::AlreadyThere(said),
+        false => Outcome::Done(said),
+    })
 }
 
 #[cfg(test)]
