@@ -347,20 +347,32 @@ impl Enricher {
     }
 
     fn emit(&mut self, waiting: Waiting, offset: WallOffset) -> Span {
-        let exchange = &waiting.exchange;
+        let exchange = waiting.exchange;
         self.over(exchange.process, exchange.id);
         let place = match self.take(exchange.id) {
             Some(node) => Place::of(node),
-            None => self.unannounced(exchange),
+            None => self.unannounced(&exchange),
         };
         self.counts.by_context += u64::from(place.is_by_context());
         self.counts.spans += 1;
-        let name = self.name(exchange);
+        let name = self.name(&exchange);
         let resource = match waiting.resource {
             Some(resource) => resource,
             None => self.resource(exchange.process),
         };
-        semantic::span(exchange, place, name, resource, self.config.query, offset)
+        Span {
+            trace_id: place.trace,
+            span_id: place.span,
+            parent_span_id: place.parent,
+            parent_is_remote: place.parent_is_remote,
+            evidence: place.evidence,
+            query: self.config.query,
+            trace_state: place.trace_state,
+            name,
+            exchange,
+            offset,
+            resource,
+        }
     }
 
     /// Nothing more will come of an exchange.

@@ -14,7 +14,7 @@ pub struct Place {
     pub span: SpanId,
     pub parent: Option<SpanId>,
     pub parent_is_remote: bool,
-    pub trace_state: Option<String>,
+    pub trace_state: Option<Box<str>>,
     /// What the parent is known by.
     pub evidence: Option<Evidence>,
 }

@@ -6,7 +6,6 @@ use reqwest::header::{HeaderMap, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{redirect, Certificate, Identity, Response};
 use tonic::codegen::Bytes;
 
-use super::compress::compress;
 use super::status::{retry_after, status_message};
 use super::{header_map, with_causes, Compression, Target, USER_AGENT};
 use crate::export::retry::{Failure, Retry};
@@ -43,11 +42,6 @@ impl Http {
             headers: header_map(target),
             compression: target.compression,
         })
-    }
-
-    /// The body as it is sent.
-    pub fn compress(&self, plain: Vec<u8>) -> Vec<u8> {
-        compress(plain, self.compression)
     }
 
     pub async fn send(&self, body: Bytes) -> Result<Bytes, Failure> {
