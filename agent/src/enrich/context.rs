@@ -45,6 +45,9 @@ type Ids = Result<Option<(TraceId, SpanId)>, Malformed>;
 /// Reads the headers, strongest first: `traceparent`, `b3`, `x-b3-*`, `uber-trace-id`, `x-amzn-trace-id`.
 pub fn read(headers: &[(String, String)]) -> Reading {
     let mut reading = Reading::default();
+    if headers.is_empty() {
+        return reading;
+    }
     for (evidence, read) in READERS {
         match read(headers) {
             Ok(Some((trace, parent))) => {

@@ -36,7 +36,7 @@ impl Place {
     }
 
     /// By the trace context alone; `trace` is that of a span without one.
-    pub fn by_context(context: Option<Context>, span: SpanId, trace: TraceId) -> Self {
+    pub fn by_context(context: Option<Box<Context>>, span: SpanId, trace: TraceId) -> Self {
         let (trace, parent, trace_state, evidence) = match context {
             Some(context) => (
                 context.trace,
