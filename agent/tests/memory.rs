@@ -179,6 +179,35 @@ fn exchanges_that_nobody_takes() {
     assert!(most <= bound, "{most} bytes, not {bound}");
 }
 
+/// What a usual request costs from its end until its span is sent: with all that refers to it, and room to grow.
+#[test]
+fn spans_that_wait() {
+    let _alone = alone();
+    const SPANS: u64 = 10_000;
+    const SPAN_BYTES: usize = 1100;
+    let mut decoder = Decoder::new(Config::default());
+    let mut enricher = Enricher::new(enrich::Config::default(), 1);
+    let mut spans = Vec::new();
+    let most = most(|| {
+        let mut steps = Vec::new();
+        for number in 0..SPANS {
+            let mut talk = Talk::new(Side::Server);
+            // Connections stay open.
+            talk.id.socket = number % 64;
+            talk.request("GET /orders/17 HTTP/1.1\r\nHost: shop.example:8080\r\n\r\n");
+            talk.answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            for record in &talk.records {
+                record.apply(&mut decoder, &mut steps);
+            }
+            steps.drain(..).for_each(|step: Step| enricher.apply(step));
+        }
+        enricher.flush(WallOffset(0), &mut spans);
+    });
+    assert_eq!(spans.len() as u64, SPANS);
+    let each = most / SPANS as usize;
+    assert!(each <= SPAN_BYTES, "{each} bytes, not {SPAN_BYTES}");
+}
+
 /// A record says how long things are; nothing is set aside for what it says.
 #[test]
 fn records_that_boast_cost_nothing() {

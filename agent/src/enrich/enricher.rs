@@ -307,6 +307,7 @@ impl Enricher {
 
     fn birth(&mut self, started: &Started, context: Option<Context>) -> Birth {
         let trace = context.as_ref().map(|context| context.trace);
+        let span = self.ids.span();
         Birth {
             process: started.origin.process,
             thread: started.origin.thread,
@@ -314,8 +315,8 @@ impl Enricher {
             remote: started.link.remote.clone(),
             first_on_connection: started.first_on_connection,
             started: started.origin.time,
-            span: self.ids.span(),
-            trace: trace.unwrap_or_else(|| self.ids.trace()),
+            span,
+            trace: trace.unwrap_or_else(|| self.ids.trace(span)),
             context: context.map(Box::new),
         }
     }
@@ -409,7 +410,8 @@ impl Enricher {
         let context = context::read(&exchange.request.context)
             .context
             .map(Box::new);
-        Place::by_context(context, self.ids.span(), self.ids.trace())
+        let span = self.ids.span();
+        Place::by_context(context, span, self.ids.trace(span))
     }
 
     /// Forgets a process that ended then, unless its pid names another one now.

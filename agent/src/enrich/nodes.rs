@@ -7,18 +7,17 @@
 //! has more children and none has younger children than [`Limits`](super::Limits) allow. Once the span of a node is
 //! emitted, its ancestors are sealed: their trace has been told and can no longer change.
 
-use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::context::Context;
 use super::span::{SpanId, TraceId};
+use super::table::Table;
 use super::wire::Name;
 use super::{Evidence, Limits, Refusal};
 use crate::capture::event::{Endpoint, HostPid, HostTid};
 use crate::clock::Monotonic;
 use crate::decode::exchange::ExchangeId;
 use crate::few::Few;
-use crate::hash::WordMap;
 
 /// Calls are seen when they end, so a server's read may be dated before the client's write that it answers to. Both
 /// are of the same bytes; this is how far their times may be reversed.
@@ -127,7 +126,7 @@ impl Node {
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Nodes {
-    nodes: WordMap<ExchangeId, Node>,
+    nodes: Table<Node>,
 }
 
 impl Nodes {
@@ -141,13 +140,7 @@ impl Nodes {
 
     /// Adds an exchange; false if it is there already.
     pub fn insert(&mut self, id: ExchangeId, birth: Birth) -> bool {
-        match self.nodes.entry(id) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(place) => {
-                place.insert(Node::born(birth));
-                true
-            }
-        }
+        self.nodes.insert(id, Node::born(birth))
     }
 
     /// Says what an exchange is called, or that its name is no longer needed; gives what it was called.
@@ -248,10 +241,11 @@ impl Nodes {
     /// Calls by these threads, which outlived `parent`, are known by their thread no longer: at most by the process.
     /// The number of links undone is returned.
     pub fn undo_by_threads(&mut self, parent: ExchangeId, threads: &[HostTid]) -> u64 {
-        let children = match self.nodes.get(&parent) {
-            Some(node) if !threads.is_empty() => node.waiting.clone(),
-            _ => return 0,
-        };
+        if threads.is_empty() {
+            return 0;
+        }
+        let children = self.nodes.get(&parent).map(|node| node.waiting.clone());
+        let children = children.unwrap_or_default();
         let mut undone = 0;
         for child in children.as_slice().iter().copied() {
             let Some(node) = self.nodes.get_mut(&child) else {

@@ -240,7 +240,7 @@ fn is_on_another(
     thread: HostTid,
     connection: ConnectionId,
 ) -> bool {
-    on(open, thread).any(|id| open.get(&(thread, id)) != Some(&connection))
+    !open.is_empty() && on(open, thread).any(|id| open.get(&(thread, id)) != Some(&connection))
 }
 
 fn on<Key: Copy + Ord, Value>(

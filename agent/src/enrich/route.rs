@@ -52,18 +52,30 @@ impl Names {
 
 /// Adds the path by the rule above.
 fn add_target(path: &str, name: &mut String) {
-    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     let before = name.len();
-    for segment in segments.by_ref().take(SEGMENTS_MAX) {
+    let mut rest = path;
+    for _ in 0..SEGMENTS_MAX {
+        let Some((segment, after)) = first_segment(rest) else {
+            break;
+        };
         name.push('/');
         name.push_str(if is_word(segment) { segment } else { "{id}" });
+        rest = after;
     }
-    if segments.next().is_some() {
+    if first_segment(rest).is_some() {
         name.push_str("/*");
     }
     if name.len() == before {
         name.push('/');
     }
+}
+
+/// The first segment that is not empty, and what follows it.
+fn first_segment(path: &str) -> Option<(&str, &str)> {
+    let start = path.bytes().position(|byte| byte != b'/')?;
+    let path = path.get(start..)?;
+    let end = path.bytes().position(|byte| byte == b'/');
+    Some(path.split_at(end.unwrap_or(path.len())))
 }
 
 fn is_word(segment: &str) -> bool {

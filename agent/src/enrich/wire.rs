@@ -4,6 +4,7 @@
 //! same request. TCP: the client's address and port and the sequence number of the request's first byte are the
 //! same at both ends, through destination NAT and network namespaces. Unix sockets: one's peer is the other's own.
 
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
 use crate::capture::event::Endpoint;
@@ -54,11 +55,12 @@ impl Wire {
 
     /// Takes an exchange out: its other end is found, or its span is emitted.
     pub fn remove(&mut self, id: ExchangeId, name: Name) {
-        if let Some(ends) = self.ends.get_mut(&name) {
+        if let Entry::Occupied(mut entry) = self.ends.entry(name) {
+            let ends = entry.get_mut();
             ends.clients.remove(id);
             ends.servers.remove(id);
             if ends.clients.is_empty() && ends.servers.is_empty() {
-                self.ends.remove(&name);
+                entry.remove();
             }
         }
     }

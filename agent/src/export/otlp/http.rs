@@ -25,6 +25,7 @@ impl Http {
     pub fn new(target: &Target) -> Result<Self, String> {
         let mut builder = reqwest::Client::builder()
             .use_rustls_tls()
+            .tls_built_in_webpki_certs(target.endpoint.starts_with("https:"))
             .user_agent(USER_AGENT)
             .redirect(redirect::Policy::none());
         let describe = |error: reqwest::Error| with_causes(&error);
