@@ -17,7 +17,7 @@ use super::process::Process;
 use super::semantic;
 use super::span::{Resource, Span};
 use super::trust::Verdict;
-use super::wire::Wire;
+use super::wire::{Name, Wire};
 use super::{parents, resource, Config, Evidence};
 use crate::attach::ProcessFacts;
 use crate::capture::event::{Endpoint, HostPid, HostTid, Origin};
@@ -313,6 +313,7 @@ impl Enricher {
             thread: started.origin.thread,
             goroutine: started.goroutine.map(|goroutine| goroutine.id),
             remote: started.link.remote.clone(),
+            name: Name::of(started.side, &started.link, started.position),
             first_on_connection: started.first_on_connection,
             started: started.origin.time,
             span,

@@ -35,7 +35,7 @@ pub struct Node {
     pub ended: Option<Monotonic>,
     pub span: SpanId,
     pub trace: TraceId,
-    /// What it is called at both ends of its connection, until the other end is found.
+    /// What it is called at both ends of its connection.
     pub name: Option<Name>,
     /// The trace context of its request.
     pub context: Option<Box<Context>>,
@@ -79,6 +79,8 @@ pub struct Birth {
     pub thread: HostTid,
     pub goroutine: Option<u64>,
     pub remote: Endpoint,
+    /// What it is called at both ends of its connection.
+    pub name: Option<Name>,
     pub first_on_connection: bool,
     pub started: Monotonic,
     pub span: SpanId,
@@ -99,7 +101,7 @@ impl Node {
             ended: None,
             span: birth.span,
             trace: birth.trace,
-            name: None,
+            name: birth.name,
             context: birth.context,
             parent: None,
             is_only: false,
@@ -141,12 +143,6 @@ impl Nodes {
     /// Adds an exchange; false if it is there already.
     pub fn insert(&mut self, id: ExchangeId, birth: Birth) -> bool {
         self.nodes.insert(id, Node::born(birth))
-    }
-
-    /// Says what an exchange is called, or that its name is no longer needed; gives what it was called.
-    pub fn rename(&mut self, id: ExchangeId, name: Option<Name>) -> Option<Name> {
-        let node = self.nodes.get_mut(&id)?;
-        std::mem::replace(&mut node.name, name)
     }
 
     pub fn only(&mut self, id: ExchangeId) {

@@ -23,7 +23,7 @@ use super::counts::Counts;
 use super::nodes::{Node, Nodes};
 use super::process::Process;
 use super::threads::Purpose;
-use super::wire::{Ends, Name, Wire};
+use super::wire::{Ends, Wire};
 use super::{Evidence, Limits, Refusal};
 use crate::capture::event::Goroutine;
 use crate::clock::Monotonic;
@@ -77,10 +77,9 @@ pub fn meet(
     limits: &Limits,
     counts: &mut Counts,
 ) {
-    let Some(name) = Name::of(started.side, &started.link, started.position) else {
+    let Some(name) = nodes.get(started.id).and_then(|node| node.name) else {
         return;
     };
-    nodes.rename(started.id, Some(name));
     let ends = wire.insert(started.id, started.side, name);
     let pair = match started.side {
         Side::Server => {
@@ -95,10 +94,8 @@ pub fn meet(
     };
     let linked = same_context(nodes, client, server)
         .and_then(|()| nodes.link(server, client, Evidence::Connection, limits));
-    for end in [server, client] {
-        nodes.rename(end, None);
-        wire.remove(end, name);
-    }
+    wire.remove(server, name);
+    wire.remove(client, name);
     counts.judged(linked.map(|()| Evidence::Connection));
 }
 
