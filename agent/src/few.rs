@@ -23,6 +23,7 @@ impl<T: Copy + PartialEq> Few<T> {
     }
 
     /// Adds it at the end.
+    #[inline]
     pub fn push(&mut self, element: T) {
         match self {
             Self::None => *self = Self::One(element),

@@ -38,12 +38,11 @@ const SAMPLED: u32 = 1;
 /// Writes one `ExportTraceServiceRequest`: spans by resource, in the order they came.
 pub fn traces<'a>(spans: impl IntoIterator<Item = &'a Span>, request: &mut Vec<u8>) {
     let mut left: Vec<&Span> = spans.into_iter().collect();
-    let mut told = Told([const { None }; TOLD_PLACES]);
     while let Some(first) = left.first() {
         let resource = &first.resource;
         let is_of_it = |span: &&Span| Arc::ptr_eq(&span.resource, resource);
         let spans = left.iter().copied().filter(is_of_it);
-        resource_spans(resource, spans, &mut told, &mut Message(request));
+        resource_spans(resource, spans, &mut Message(request));
         left.retain(|span| !is_of_it(span));
     }
 }
@@ -52,7 +51,6 @@ pub fn traces<'a>(spans: impl IntoIterator<Item = &'a Span>, request: &mut Vec<u
 fn resource_spans<'a>(
     resource: &Resource,
     spans: impl Iterator<Item = &'a Span>,
-    told: &mut Told,
     request: &mut Message<'_>,
 ) {
     request.message(1, Room::Long, |resource_spans| {
@@ -60,8 +58,9 @@ fn resource_spans<'a>(
         resource_spans.bytes(1, &otlp.encode_to_vec());
         resource_spans.message(2, Room::Long, |scope_spans| {
             scope_spans.bytes(1, &scope().encode_to_vec());
+            let mut told = Told([const { None }; TOLD_PLACES]);
             for span in spans {
-                scope_spans.message(2, Room::Middle, |message| write(span, told, message));
+                scope_spans.message(2, Room::Middle, |message| write(span, &mut told, message));
             }
             scope_spans.text(3, SCHEMA_URL);
         });
@@ -123,7 +122,7 @@ struct Attributes<'a, 'b> {
     told: &'a mut Told,
 }
 
-/// What this message tells of connections, and where. Most are told more than once, and to copy takes a tenth of the
+/// What was told of the connections of a process, and where in the message. Most are told more than once, and to copy takes a tenth of the
 /// time. Connections share places; the last one has it.
 struct Told([Option<(Connection, Range<usize>)>; TOLD_PLACES]);
 

@@ -120,7 +120,7 @@ impl Message<'_> {
     fn number(&mut self, value: u64) {
         match value {
             ..0x80 => self.0.push(value as u8),
-            ..0x4000 => {
+            0x80..0x4000 => {
                 let bytes = [value as u8 | 0x80, (value >> 7) as u8];
                 self.0.extend_from_slice(&bytes);
             }
@@ -142,7 +142,7 @@ impl Message<'_> {
 pub(super) fn number_bytes(value: usize) -> usize {
     match value {
         ..0x80 => 1,
-        ..0x4000 => 2,
+        0x80..0x4000 => 2,
         _ => (70 - value.leading_zeros() as usize) / 7,
     }
 }
