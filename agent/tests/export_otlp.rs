@@ -134,6 +134,15 @@ async fn the_shutdown_flushes_what_is_queued() {
 }
 
 #[tokio::test]
+async fn no_spans_are_no_request() {
+    let collector = Collector::grpc(vec![]).await;
+    let exporter = Exporter::start(config(target(&collector, Protocol::Grpc))).unwrap();
+    exporter.offer(vec![]);
+    assert_eq!(exporter.shutdown(LONG).await.otlp.unwrap().delivered, 0);
+    assert_eq!(collector.look(|seen| seen.headers.len()), 0);
+}
+
+#[tokio::test]
 async fn batches_are_full_or_due() {
     let collector = Collector::grpc(vec![]).await;
     let mut config = config(target(&collector, Protocol::Grpc));

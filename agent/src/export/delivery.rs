@@ -47,6 +47,9 @@ impl Delivery {
 
     pub fn offer(&self, mut spans: Vec<Span>) {
         self.tally.admit(&mut spans);
+        if spans.is_empty() {
+            return;
+        }
         if let Err(refused) = self.queue.send(spans) {
             self.tally.lose(Reason::QueueFull, refused.0.len());
         }

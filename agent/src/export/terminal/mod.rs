@@ -64,6 +64,9 @@ impl Terminal {
 
     pub fn offer(&self, mut spans: Vec<Span>) {
         self.tally.admit(&mut spans);
+        if spans.is_empty() {
+            return;
+        }
         if let Err(refused) = self.queue.send(spans) {
             self.tally.lose(Reason::QueueFull, refused.0.len());
         }
