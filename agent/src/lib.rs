@@ -15,6 +15,7 @@ pub mod decode;
 pub mod doctor;
 pub mod enrich;
 pub mod export;
+mod few;
 mod hash;
 pub mod memory;
 pub mod pipeline;

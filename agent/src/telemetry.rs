@@ -268,7 +268,7 @@ impl Reporter {
 }
 
 async fn run(
-    client: Client,
+    mut client: Client,
     endpoint: String,
     mut snapshots: watch::Receiver<Option<(Snapshot, WallClock)>>,
     started: WallClock,
@@ -282,7 +282,7 @@ async fn run(
             continue;
         };
         let message = otlp(&snapshot, &resource, started, now);
-        let body = client.pack(message.encode_to_vec());
+        let body = client.pack(&mut message.encode_to_vec());
         match client.send(body).await {
             Ok(_) if failing => {
                 tracing::info!("sending the agent's own metrics to {endpoint} again");

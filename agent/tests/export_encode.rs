@@ -1,5 +1,7 @@
 //! The bytes that the OTLP output writes, read by `opentelemetry-proto`: any span in, the same span out.
 
+mod export_support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +13,12 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use prost::Message;
-use spanlet::clock::WallClock;
+use spanlet::capture::event::Endpoint;
+use spanlet::clock::{Monotonic, WallOffset};
+use spanlet::decode::exchange::{Exchange, Link, Outcome, Protocol, Side};
 use spanlet::enrich::span::{Attribute, Kind, Resource, Span, SpanId, Status, TraceId, Value};
-use spanlet::export::otlp::compress::compress;
+use spanlet::enrich::{Evidence, Query};
+use spanlet::export::otlp::compress::Packer;
 use spanlet::export::otlp::encode::{seconds, traces};
 use spanlet::export::otlp::Compression;
 
@@ -32,8 +37,9 @@ proptest! {
 
     #[test]
     fn what_is_written_is_what_is_read(spans in vec(span(), 0..8)) {
-        let spans: Vec<Arc<Span>> = spans.into_iter().map(Arc::new).collect();
-        let request = ExportTraceServiceRequest::decode(&traces(&spans)[..]).unwrap();
+        let mut written = Vec::new();
+        traces(&spans, &mut written);
+        let request = ExportTraceServiceRequest::decode(&written[..]).unwrap();
         let mut read = Vec::new();
         for of_process in &request.resource_spans {
             let resource = of_process.resource.as_ref().unwrap();
@@ -43,7 +49,7 @@ proptest! {
             prop_assert_eq!(&scope_spans.scope.as_ref().unwrap().name, "spanlet");
             read.extend(scope_spans.spans.iter().map(|span| (resource.attributes.clone(), span.clone())));
         }
-        let told = |span: &Arc<Span>| (pairs(&span.resource.attributes), expected(span));
+        let told = |span: &Span| (pairs(&span.resource.attributes), expected(span));
         let mut told: Vec<_> = spans.iter().map(told).collect();
         // Spans of a process stay in order; processes come as they are met.
         let first = |resource: &Vec<KeyValue>| {
@@ -60,14 +66,16 @@ proptest! {
     }
 
     #[test]
-    fn what_is_compressed_can_be_read(plain in vec(any::<u8>(), 0..5000)) {
-        let packed = compress(plain.clone(), Compression::Zstd);
-        prop_assert_eq!(&zstd::stream::decode_all(&packed[..]).unwrap(), &plain);
-        let packed = compress(plain.clone(), Compression::Gzip);
-        let mut read = Vec::new();
-        std::io::copy(&mut flate2::read::GzDecoder::new(&packed[..]), &mut read).unwrap();
-        prop_assert_eq!(&read, &plain);
-        prop_assert_eq!(&compress(plain.clone(), Compression::None), &plain);
+    fn what_is_compressed_can_be_read(messages in vec(vec(any::<u8>(), 0..5000), 1..4)) {
+        let mut packers = Compression::ALL.map(|how| Packer::new(how).unwrap());
+        for plain in messages {
+            let [whole, gzip, zstd] = packers.each_mut().map(|packer| packer.pack(&mut plain.clone()));
+            prop_assert_eq!(&whole, &plain);
+            let mut read = Vec::new();
+            std::io::copy(&mut flate2::read::GzDecoder::new(&gzip[..]), &mut read).unwrap();
+            prop_assert_eq!(&read, &plain);
+            prop_assert_eq!(&zstd::stream::decode_all(&zstd[..]).unwrap(), &plain);
+        }
     }
 }
 
@@ -96,23 +104,60 @@ fn span() -> impl Strategy<Value = Span> {
         any::<[u8; 8]>(),
         option::of(any::<[u8; 8]>()),
     );
-    let texts = (text(), option::of(text()), option::of(option::of(text())));
-    let times = (any::<u64>(), any::<u64>());
-    let marks = (any::<bool>(), any::<bool>(), 0..3usize);
-    (ids, texts, times, marks, vec(attribute(), 0..8)).prop_map(
-        |((trace, span, parent), (name, state, error), times, marks, attributes)| Span {
+    let texts = (text(), option::of(text()));
+    let marks = (any::<bool>(), 0..3usize, any::<u64>());
+    (ids, texts, marks, exchange()).prop_map(
+        |((trace, span, parent), (name, state), (remote, place, offset), exchange)| Span {
             trace_id: TraceId(trace),
             span_id: SpanId(span),
             parent_span_id: parent.map(SpanId),
-            parent_is_remote: marks.0,
-            trace_state: state,
-            kind: if marks.1 { Kind::Server } else { Kind::Client },
+            parent_is_remote: remote,
+            evidence: parent.map(|_| Evidence::Connection),
+            query: Query::Keep,
+            trace_state: state.map(String::into_boxed_str),
             name: name.into(),
-            started: WallClock(times.0),
-            ended: WallClock(times.1),
-            status: error.map_or(Status::Unset, Status::Error),
-            attributes,
-            resource: resource(marks.2),
+            exchange: Box::new(exchange),
+            offset: WallOffset(offset),
+            resource: resource(place),
+        },
+    )
+}
+
+/// Of few connections, so that some come again.
+fn exchange() -> impl Strategy<Value = Exchange> {
+    let texts = (
+        option::of(text()),
+        option::of(text()),
+        option::of(text()),
+        option::of(text()),
+    );
+    let numbers = (any::<Option<u64>>(), any::<Option<u64>>(), 0..700u16);
+    let times = (any::<u64>(), any::<u64>(), any::<Option<u64>>());
+    let wait = option::of((0..u64::from(u32::MAX)).prop_map(Duration::from_nanos));
+    let marks = (any::<bool>(), any::<bool>(), any::<bool>(), 0..4usize);
+    (texts, numbers, times, wait, marks).prop_map(
+        |((method, path, host, agent), (sent, came, status), times, wait, marks)| {
+            let side = if marks.0 { Side::Server } else { Side::Client };
+            let mut exchange = export_support::exchange(side);
+            exchange.protocol = [Protocol::Http1, Protocol::Http11][usize::from(marks.1)];
+            exchange.link = LINKS.with(|links| links[marks.3].clone());
+            exchange.request.method = method.map(Into::into);
+            exchange.request.target = path.map(|path| format!("/{path}?{path}=1").into());
+            exchange.request.host = host.map(Into::into);
+            exchange.request.user_agent = agent.map(Into::into);
+            exchange.request.body_bytes = sent;
+            exchange.response.body_bytes = came;
+            exchange.response.status = (status >= 100).then_some(status);
+            exchange.outcome = match marks.2 {
+                true => Outcome::Complete,
+                false => Outcome::ConnectionReset,
+            };
+            exchange.upgraded = status == 101;
+            exchange.started = Monotonic(times.0);
+            exchange.ended = Monotonic(times.1);
+            exchange.first_byte = times.2.map(Monotonic);
+            exchange.read_wait = wait;
+            exchange
         },
     )
 }
@@ -121,43 +166,35 @@ thread_local! {
     static RESOURCES: [Arc<Resource>; 3] = ["one", "two", "three"].map(|name| {
         Arc::new(Resource { attributes: vec![Attribute::text("service.name", name)] })
     });
+    static LINKS: [Arc<Link>; 4] = ["10.0.0.1", "100.200.100.200", "::1", "2001:db8::1"].map(|address| {
+        let mut link = Link::clone(&export_support::exchange(Side::Server).link);
+        let end = |port| Endpoint::Tcp { address: address.parse().unwrap(), port };
+        (link.local, link.remote) = (end(80), end(50_000));
+        Arc::new(link)
+    });
 }
 
 fn resource(index: usize) -> Arc<Resource> {
     RESOURCES.with(|resources| resources[index].clone())
 }
 
-fn attribute() -> impl Strategy<Value = Attribute> {
-    let value = prop_oneof![
-        text().prop_map(|text| Value::Text(text.into())),
-        any::<i64>().prop_map(Value::Integer),
-        any::<u32>().prop_map(|time| Value::Seconds(Duration::from_nanos(time.into()))),
-        any::<bool>().prop_map(Value::Boolean),
-        vec(text(), 0..3).prop_map(Value::Texts),
-    ];
-    (text(), value).prop_map(|(key, value)| Attribute {
-        key: key.into(),
-        value,
-    })
-}
-
 fn expected(span: &Span) -> OtlpSpan {
     OtlpSpan {
         trace_id: span.trace_id.0.to_vec(),
         span_id: span.span_id.0.to_vec(),
-        trace_state: span.trace_state.clone().unwrap_or_default(),
+        trace_state: span.trace_state.clone().unwrap_or_default().into(),
         parent_span_id: span.parent_span_id.map_or(Vec::new(), |id| id.0.to_vec()),
         // Sampled; it is known whether the parent is remote, and whether it is (opentelemetry-proto, SpanFlags).
         flags: if span.parent_is_remote { 0x301 } else { 0x101 },
         name: span.name.to_string(),
-        kind: if span.kind == Kind::Server { 2 } else { 3 },
-        start_time_unix_nano: span.started.0,
-        end_time_unix_nano: span.ended.0,
-        attributes: pairs(&span.attributes),
-        status: match &span.status {
+        kind: if span.kind() == Kind::Server { 2 } else { 3 },
+        start_time_unix_nano: span.started().0,
+        end_time_unix_nano: span.ended().0,
+        attributes: pairs(&span.attributes()),
+        status: match span.status() {
             Status::Unset => None,
             Status::Error(message) => Some(OtlpStatus {
-                message: message.clone().unwrap_or_default(),
+                message: message.unwrap_or_default().to_owned(),
                 code: 2,
             }),
         },

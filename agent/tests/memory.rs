@@ -148,7 +148,7 @@ fn exchanges_that_nobody_takes() {
     let _alone = alone();
     const EXCHANGES: u64 = 200_000;
     // A node, an exchange that waits and its names.
-    const EXCHANGE_BYTES: usize = 4096;
+    const EXCHANGE_BYTES: usize = 1792;
     let mut counts = enrich::Counts::default();
     let most = most(|| {
         let mut decoder = Decoder::new(Config::default());
@@ -177,6 +177,40 @@ fn exchanges_that_nobody_takes() {
     assert_eq!(counts.spans, limits.waiting as u64);
     let bound = limits.waiting * EXCHANGE_BYTES;
     assert!(most <= bound, "{most} bytes, not {bound}");
+}
+
+/// What a usual request takes from its end until its span is sent, with all that refers to it, where tables are nearly
+/// full.
+#[test]
+fn spans_that_wait() {
+    let _alone = alone();
+    const SPANS: usize = 16_000;
+    const SPAN_BYTES: usize = 640;
+    let mut talks: Vec<Talk> = (0..64).map(talk_of).collect();
+    let mut decoder = Decoder::new(Config::default());
+    let mut enricher = Enricher::new(enrich::Config::default(), 1);
+    let (mut steps, mut spans) = (Vec::new(), Vec::new());
+    let mut say = |talk: &mut Talk, steps: &mut Vec<Step>| {
+        let talk = talk.request("GET /orders/17 HTTP/1.1\r\nHost: shop.example:8080\r\n\r\n");
+        talk.answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let records = talk.records.drain(..);
+        records.for_each(|record| record.apply(&mut decoder, steps));
+    };
+    let before = NOW.load(Relaxed);
+    for number in 0..SPANS {
+        say(&mut talks[number % 64], &mut steps);
+        steps.drain(..).for_each(|step: Step| enricher.apply(step));
+    }
+    let waiting = (NOW.load(Relaxed) - before) / SPANS;
+    enricher.flush(WallOffset(0), &mut spans);
+    assert_eq!(spans.len(), SPANS);
+    assert!(waiting <= SPAN_BYTES, "{waiting} bytes, not {SPAN_BYTES}");
+}
+
+fn talk_of(socket: u64) -> Talk {
+    let mut talk = Talk::new(Side::Server);
+    talk.id.socket = socket;
+    talk
 }
 
 /// A record says how long things are; nothing is set aside for what it says.

@@ -31,10 +31,10 @@ pub struct Limits {
     pub children: u32,
     /// How long after a loss the process's threads and goroutines prove nothing. Meanwhile no parents by them.
     pub loss_shadow: Duration,
-    /// Exchanges open or waiting at once (about 400 bytes each). Reached: a new one has only the parent its headers
+    /// Exchanges open or waiting at once (about 300 bytes each). Reached: a new one has only the parent its headers
     /// name, and is no parent.
     pub exchanges: usize,
-    /// Finished exchanges waiting for their grace (about 1 KiB each). Reached: the newest gets no span.
+    /// Finished exchanges waiting for their grace (about 500 bytes each). Reached: the newest gets no span.
     pub waiting: usize,
     /// Processes known at once. Reached: a new one has no facts and no parents by thread or process.
     pub processes: usize,

@@ -17,7 +17,7 @@ pub struct Context {
     pub trace: TraceId,
     pub parent: SpanId,
     /// W3C `tracestate`.
-    pub state: Option<String>,
+    pub state: Option<Box<str>>,
     /// Which header said it.
     pub evidence: Evidence,
 }
@@ -45,6 +45,9 @@ type Ids = Result<Option<(TraceId, SpanId)>, Malformed>;
 /// Reads the headers, strongest first: `traceparent`, `b3`, `x-b3-*`, `uber-trace-id`, `x-amzn-trace-id`.
 pub fn read(headers: &[(String, String)]) -> Reading {
     let mut reading = Reading::default();
+    if headers.is_empty() {
+        return reading;
+    }
     for (evidence, read) in READERS {
         match read(headers) {
             Ok(Some((trace, parent))) => {
@@ -176,7 +179,7 @@ fn amazon(headers: &[(String, String)]) -> Ids {
 }
 
 /// W3C Trace Context §3.3: the lists of all headers of that name, joined in order.
-fn trace_state(headers: &[(String, String)]) -> Option<String> {
+fn trace_state(headers: &[(String, String)]) -> Option<Box<str>> {
     let values: Vec<&str> = headers
         .iter()
         .filter(|(name, _)| name == "tracestate")
@@ -193,7 +196,7 @@ fn trace_state(headers: &[(String, String)]) -> Option<String> {
     let valid = state.len() <= TRACE_STATE_BYTES_MAX
         && members().count() <= TRACE_STATE_MEMBERS_MAX
         && members().all(is_state_member);
-    (valid && !state.is_empty()).then_some(state)
+    (valid && !state.is_empty()).then(|| state.into_boxed_str())
 }
 
 /// W3C Trace Context §3.3.1.3: `key=value`.

@@ -2,6 +2,7 @@
 //!
 //! In: processes and [`Step`]s. Out: [`Span`]s whose grace has passed, and [`Counts`].
 
+use std::collections::hash_map::Entry;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::process::Process;
 use super::semantic;
 use super::span::{Resource, Span};
 use super::trust::Verdict;
-use super::wire::Wire;
+use super::wire::{Name, Wire};
 use super::{parents, resource, Config, Evidence};
 use crate::attach::ProcessFacts;
 use crate::capture::event::{Endpoint, HostPid, HostTid, Origin};
@@ -78,7 +79,7 @@ impl Enricher {
     pub fn process(&mut self, facts: ProcessFacts) {
         let pid = facts.pid;
         let resource = Arc::new(resource::of(&facts, &self.config));
-        let Some(process) = self.known(pid) else {
+        let Some(process) = known(&mut self.processes, pid, &self.config, &mut self.counts) else {
             return;
         };
         let before = &process.facts;
@@ -87,11 +88,9 @@ impl Enricher {
         let is_exec = !before.executable_path.is_empty()
             && (&before.executable_path, &before.command_args)
                 != (&facts.executable_path, &facts.command_args);
-        let unsure = if is_exec || is_other {
-            process.serving()
-        } else {
-            Vec::new()
-        };
+        if is_exec || is_other {
+            process.serving().for_each(|open| self.nodes.unsure(open));
+        }
         if is_other {
             *process = Process::default();
         } else if is_exec {
@@ -100,7 +99,6 @@ impl Enricher {
         }
         process.facts = facts;
         process.resource = resource;
-        self.doubt(&unsure);
     }
 
     /// A process was forked: the child is taken for the same program until its own facts come.
@@ -152,8 +150,7 @@ impl Enricher {
             return;
         };
         process.shadow(until);
-        let unsure = process.serving();
-        self.doubt(&unsure);
+        process.serving().for_each(|open| self.nodes.unsure(open));
     }
 
     /// Takes in what the decoder tells.
@@ -168,7 +165,8 @@ impl Enricher {
                 inbound,
             } => {
                 self.latest = self.latest.max(time);
-                if let Some(process) = self.known(process).filter(|_| inbound) {
+                let process = known(&mut self.processes, process, &self.config, &mut self.counts);
+                if let Some(process) = process.filter(|_| inbound) {
                     process.hide(connection);
                 }
             }
@@ -256,12 +254,6 @@ impl Enricher {
         if !self.nodes.insert(started.id, birth) {
             return;
         }
-        let has_lost = self
-            .known(origin.process)
-            .is_some_and(|process| process.has_lost(started.process_losses));
-        if has_lost {
-            self.lost(origin.process, origin.time);
-        }
         let in_shadow = self.in_process(started);
         // Requests on a Unix socket have no numbers: if one was missed, the ends of another would be taken for it.
         if started.link.local != Endpoint::Unix || !in_shadow {
@@ -278,15 +270,23 @@ impl Enricher {
     /// What the start of an exchange means in its process; true in the shadow of a loss.
     fn in_process(&mut self, started: &Started) -> bool {
         let (origin, goroutine) = (started.origin, started.goroutine);
-        let Some(process) = self.processes.get_mut(&origin.process) else {
+        let (config, counts) = (&self.config, &mut self.counts);
+        let Some(process) = known(&mut self.processes, origin.process, config, counts) else {
             return false;
         };
+        if process.has_lost(started.process_losses) {
+            process.shadow(origin.time.after(config.limits.loss_shadow));
+            process.serving().for_each(|open| self.nodes.unsure(open));
+        }
         let goroutines = goroutine.into_iter().chain(started.link.dialer);
         goroutines.for_each(|goroutine| process.goroutines.learn(goroutine, origin.time));
         match started.side {
             Side::Server => {
-                let open = process.serving();
-                self.counts.undone += self.nodes.undo_by_process(&open, origin.time);
+                // Nearly always this is the latest.
+                if process.last_call >= Some(origin.time) {
+                    let open = process.serving();
+                    self.counts.undone += self.nodes.undo_by_process(open, origin.time);
+                }
                 let goroutine = goroutine.map(|goroutine| goroutine.id);
                 process.serve(
                     started.id,
@@ -296,29 +296,29 @@ impl Enricher {
                     origin.time,
                 );
             }
-            Side::Client => parents::ask(
-                started,
-                process,
-                &mut self.nodes,
-                &self.config.limits,
-                &mut self.counts,
-            ),
+            Side::Client => {
+                process.last_call = process.last_call.max(Some(origin.time));
+                let (nodes, limits) = (&mut self.nodes, &self.config.limits);
+                parents::ask(started, process, nodes, limits, &mut self.counts);
+            }
         }
         process.in_shadow(origin.time)
     }
 
     fn birth(&mut self, started: &Started, context: Option<Context>) -> Birth {
         let trace = context.as_ref().map(|context| context.trace);
+        let span = self.ids.span();
         Birth {
             process: started.origin.process,
             thread: started.origin.thread,
             goroutine: started.goroutine.map(|goroutine| goroutine.id),
             remote: started.link.remote.clone(),
+            name: Name::of(started.side, &started.link, started.position),
             first_on_connection: started.first_on_connection,
             started: started.origin.time,
-            span: self.ids.span(),
-            trace: trace.unwrap_or_else(|| self.ids.trace()),
-            context,
+            span,
+            trace: trace.unwrap_or_else(|| self.ids.trace(span)),
+            context: context.map(Box::new),
         }
     }
 
@@ -329,8 +329,7 @@ impl Enricher {
         let resource = process.as_ref().map(|process| process.resource.clone());
         if let (Some(node), Some(process)) = (self.nodes.get(exchange.id), process) {
             process.ended(exchange.id, node.thread, node.goroutine, exchange.ended);
-            let outliving = self.nodes.outliving(exchange.id, exchange.ended);
-            let calls = outliving.into_iter().filter_map(|id| self.nodes.get(id));
+            let calls = self.nodes.outliving(node, exchange.ended);
             calls.for_each(|call| process.outlived(call, node.thread, exchange.ended));
         }
         self.counts.undone += self.nodes.end(exchange.id, exchange.ended);
@@ -347,20 +346,32 @@ impl Enricher {
     }
 
     fn emit(&mut self, waiting: Waiting, offset: WallOffset) -> Span {
-        let exchange = &waiting.exchange;
+        let exchange = waiting.exchange;
         self.over(exchange.process, exchange.id);
         let place = match self.take(exchange.id) {
             Some(node) => Place::of(node),
-            None => self.unannounced(exchange),
+            None => self.unannounced(&exchange),
         };
         self.counts.by_context += u64::from(place.is_by_context());
         self.counts.spans += 1;
-        let name = self.name(exchange);
+        let name = self.name(&exchange);
         let resource = match waiting.resource {
             Some(resource) => resource,
             None => self.resource(exchange.process),
         };
-        semantic::span(exchange, place, name, resource, self.config.query, offset)
+        Span {
+            trace_id: place.trace,
+            span_id: place.span,
+            parent_span_id: place.parent,
+            parent_is_remote: place.parent_is_remote,
+            evidence: place.evidence,
+            query: self.config.query,
+            trace_state: place.trace_state,
+            name,
+            exchange,
+            offset,
+            resource,
+        }
     }
 
     /// Nothing more will come of an exchange.
@@ -387,35 +398,21 @@ impl Enricher {
     }
 
     fn take(&mut self, id: ExchangeId) -> Option<Node> {
-        self.wire.remove(id);
-        self.nodes.emit(id)
+        let node = self.nodes.emit(id)?;
+        if let Some(name) = node.name {
+            self.wire.remove(id, name);
+        }
+        Some(node)
     }
 
     /// The place of an exchange whose start is not known here: only its headers can name its parent.
     fn unannounced(&mut self, exchange: &Exchange) -> Place {
         self.counts.unannounced += 1;
-        let context = context::read(&exchange.request.context).context;
-        Place::by_context(context, self.ids.span(), self.ids.trace())
-    }
-
-    /// The process of that pid; a new one is added where there is room.
-    fn known(&mut self, pid: HostPid) -> Option<&mut Process> {
-        if !self.processes.contains_key(&pid) {
-            if self.processes.len() >= self.config.limits.processes {
-                self.counts.processes_full += 1;
-                return None;
-            }
-            let facts = unknown(pid);
-            let resource = Arc::new(resource::of(&facts, &self.config));
-            self.processes.insert(pid, Process::new(facts, resource));
-        }
-        self.processes.get_mut(&pid)
-    }
-
-    fn doubt(&mut self, exchanges: &[ExchangeId]) {
-        for exchange in exchanges {
-            self.nodes.unsure(*exchange);
-        }
+        let context = context::read(&exchange.request.context)
+            .context
+            .map(Box::new);
+        let span = self.ids.span();
+        Place::by_context(context, span, self.ids.trace(span))
     }
 
     /// Forgets a process that ended then, unless its pid names another one now.
@@ -428,6 +425,28 @@ impl Enricher {
         for id in self.nodes.unfinished_of(pid) {
             self.counts.abandoned += 1;
             self.take(id);
+        }
+    }
+}
+
+/// The process of that pid; a new one is added where there is room.
+fn known<'a>(
+    processes: &'a mut WordMap<HostPid, Process>,
+    pid: HostPid,
+    config: &Config,
+    counts: &mut Counts,
+) -> Option<&'a mut Process> {
+    let is_full = processes.len() >= config.limits.processes;
+    match processes.entry(pid) {
+        Entry::Occupied(process) => Some(process.into_mut()),
+        Entry::Vacant(_) if is_full => {
+            counts.processes_full += 1;
+            None
+        }
+        Entry::Vacant(place) => {
+            let facts = unknown(pid);
+            let resource = Arc::new(resource::of(&facts, config));
+            Some(place.insert(Process::new(facts, resource)))
         }
     }
 }

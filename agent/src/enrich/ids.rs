@@ -1,9 +1,9 @@
 //! Trace and span ids from a seeded generator (SplitMix64): the same seed gives the same ids, so that a recording
 //! replays to the same spans.
 //!
-//! A trace id is 8 bytes that name this run of the agent, and 8 that come once in its life: so no two runs with
-//! different seeds give the same one, the last 7 bytes are spread evenly, as W3C Trace Context level 2 asks of random
-//! ids, and half of each compresses to nothing.
+//! A trace id is 8 bytes that name this run of the agent, and the id of the span that begins it, which comes once in the
+//! agent's life: so no two runs with different seeds give the same one, the last 7 bytes are spread evenly, as W3C Trace
+//! Context level 2 asks of random ids, and all of it is in the message already, so that it compresses to nothing.
 //!
 //! In: a seed. Out: [`TraceId`] and [`SpanId`], never all zero.
 
@@ -27,8 +27,9 @@ impl Ids {
         ids
     }
 
-    pub fn trace(&mut self) -> TraceId {
-        let id = (u128::from(self.run) << 64) | u128::from(self.nonzero());
+    /// Of the trace that this span begins.
+    pub fn trace(&self, begin: SpanId) -> TraceId {
+        let id = (u128::from(self.run) << 64) | u128::from(u64::from_be_bytes(begin.0));
         TraceId(id.to_be_bytes())
     }
 

@@ -22,6 +22,7 @@ mod route;
 mod semantic;
 mod service;
 pub mod span;
+mod table;
 mod target;
 mod threads;
 mod trust;

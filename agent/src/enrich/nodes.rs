@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::span::{SpanId, TraceId};
+use super::table::Table;
+use super::wire::Name;
 use super::{Evidence, Limits, Refusal};
 use crate::capture::event::{Endpoint, HostPid, HostTid};
 use crate::clock::Monotonic;
 use crate::decode::exchange::ExchangeId;
-use crate::hash::WordMap;
+use crate::few::Few;
 
 /// Calls are seen when they end, so a server's read may be dated before the client's write that it answers to. Both
 /// are of the same bytes; this is how far their times may be reversed.
@@ -33,8 +35,10 @@ pub struct Node {
     pub ended: Option<Monotonic>,
     pub span: SpanId,
     pub trace: TraceId,
+    /// What it is called at both ends of its connection.
+    pub name: Option<Name>,
     /// The trace context of its request.
-    pub context: Option<Context>,
+    pub context: Option<Box<Context>>,
     /// The parent that the agent found.
     pub parent: Option<Parent>,
     /// That parent is the only one that its process served then.
@@ -49,7 +53,7 @@ pub struct Node {
     /// How many children it has had.
     children: u32,
     /// Those of them whose spans are not emitted.
-    waiting: Vec<ExchangeId>,
+    waiting: Few<ExchangeId>,
     sealed: bool,
 }
 
@@ -75,12 +79,14 @@ pub struct Birth {
     pub thread: HostTid,
     pub goroutine: Option<u64>,
     pub remote: Endpoint,
+    /// What it is called at both ends of its connection.
+    pub name: Option<Name>,
     pub first_on_connection: bool,
     pub started: Monotonic,
     pub span: SpanId,
     /// The trace it has until a parent is found.
     pub trace: TraceId,
-    pub context: Option<Context>,
+    pub context: Option<Box<Context>>,
 }
 
 impl Node {
@@ -95,6 +101,7 @@ impl Node {
             ended: None,
             span: birth.span,
             trace: birth.trace,
+            name: birth.name,
             context: birth.context,
             parent: None,
             is_only: false,
@@ -103,7 +110,7 @@ impl Node {
             own_trace: birth.trace,
             depth: 1,
             children: 0,
-            waiting: Vec::new(),
+            waiting: Few::None,
             sealed: false,
         }
     }
@@ -121,7 +128,7 @@ impl Node {
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Nodes {
-    nodes: WordMap<ExchangeId, Node>,
+    nodes: Table<Node>,
 }
 
 impl Nodes {
@@ -135,11 +142,7 @@ impl Nodes {
 
     /// Adds an exchange; false if it is there already.
     pub fn insert(&mut self, id: ExchangeId, birth: Birth) -> bool {
-        let is_new = !self.nodes.contains_key(&id);
-        if is_new {
-            self.nodes.insert(id, Node::born(birth));
-        }
-        is_new
+        self.nodes.insert(id, Node::born(birth))
     }
 
     pub fn only(&mut self, id: ExchangeId) {
@@ -182,12 +185,15 @@ impl Nodes {
 
     /// The children that an exchange has by thread or process, and that are not over at its end: it did not wait for
     /// them, so they are not its work.
-    pub fn outliving(&self, id: ExchangeId, ended: Monotonic) -> Vec<ExchangeId> {
-        let children = self.nodes.get(&id).map(|node| node.waiting.iter());
-        let children = children.into_iter().flatten().copied();
+    pub fn outliving<'a>(
+        &'a self,
+        node: &'a Node,
+        ended: Monotonic,
+    ) -> impl Iterator<Item = &'a Node> {
+        let children = node.waiting.as_slice().iter();
         children
-            .filter(|child| self.outlives(*child, ended))
-            .collect()
+            .filter_map(|child| self.nodes.get(child))
+            .filter(move |child| outlives(child, ended))
     }
 
     /// Ends an exchange. Children that turn out to have started after its end, or that outlive it, lose it as their
@@ -197,40 +203,47 @@ impl Nodes {
             return 0;
         };
         node.ended = Some(ended);
-        let children = node.waiting.clone();
-        children
-            .into_iter()
-            .filter(|child| {
-                (self.started_after(*child, ended) || self.outlives(*child, ended))
-                    && self.unlink(*child, id)
-            })
-            .count() as u64
+        let is_not_of_it = |child: &Node| child.started > ended || outlives(child, ended);
+        self.unlink_children(id, is_not_of_it)
+    }
+
+    /// Undoes the links to a parent of those children; their number is returned.
+    fn unlink_children(&mut self, parent: ExchangeId, which: impl Fn(&Node) -> bool) -> u64 {
+        let children = match self.nodes.get(&parent) {
+            Some(node) if !node.waiting.is_empty() => node.waiting.clone(),
+            _ => return 0,
+        };
+        let is_one = |child: &&ExchangeId| self.nodes.get(child).is_some_and(&which);
+        let chosen: Few<ExchangeId> = children.as_slice().iter().filter(is_one).copied().collect();
+        let undone = chosen.as_slice().iter();
+        undone.filter(|child| self.unlink(**child, parent)).count() as u64
     }
 
     /// Undoes the links by process to `parents` of what started at that time or later: records may come out of order,
     /// and another server exchange turned out to be open by then. Their number is returned.
-    pub fn undo_by_process(&mut self, parents: &[ExchangeId], since: Monotonic) -> u64 {
-        let mut undone = 0;
-        for parent in parents {
-            let children = self.nodes.get(parent).map(|node| node.waiting.clone());
-            for child in children.into_iter().flatten() {
-                let is_of_it = self.nodes.get(&child).is_some_and(|child| {
-                    let link = child.parent.as_ref();
-                    child.started >= since
-                        && link.is_some_and(|link| link.evidence == Evidence::Process)
-                });
-                undone += u64::from(is_of_it && self.unlink(child, *parent));
-            }
-        }
-        undone
+    pub fn undo_by_process(
+        &mut self,
+        parents: impl Iterator<Item = ExchangeId>,
+        since: Monotonic,
+    ) -> u64 {
+        let is_by_process = |child: &Node| {
+            let link = child.parent.as_ref();
+            child.started >= since && link.is_some_and(|link| link.evidence == Evidence::Process)
+        };
+        let undone = parents.map(|parent| self.unlink_children(parent, is_by_process));
+        undone.sum()
     }
 
     /// Calls by these threads, which outlived `parent`, are known by their thread no longer: at most by the process.
     /// The number of links undone is returned.
     pub fn undo_by_threads(&mut self, parent: ExchangeId, threads: &[HostTid]) -> u64 {
+        if threads.is_empty() {
+            return 0;
+        }
         let children = self.nodes.get(&parent).map(|node| node.waiting.clone());
+        let children = children.unwrap_or_default();
         let mut undone = 0;
-        for child in children.into_iter().flatten() {
+        for child in children.as_slice().iter().copied() {
             let Some(node) = self.nodes.get_mut(&child) else {
                 continue;
             };
@@ -251,28 +264,28 @@ impl Nodes {
     }
 
     /// The links from an exchange upwards that may still be taken back: child, parent.
-    pub fn loose(&self, id: ExchangeId) -> Vec<Loose<'_>> {
-        let mut loose = Vec::new();
-        let mut next = self.nodes.get_key_value(&id);
-        while let Some((id, node)) = next {
-            let Some(link) = &node.parent else { break };
-            next = self.nodes.get_key_value(&link.exchange);
-            let is_of_other_thread = || next.is_some_and(|(_, above)| above.thread != node.thread);
+    pub fn loose(&self, id: ExchangeId) -> impl Iterator<Item = Loose<'_>> {
+        let first = self.nodes.get(&id).map(|node| (id, node));
+        let up = move |(_, node): &(ExchangeId, &Node)| {
+            let above = node.parent.as_ref()?.exchange;
+            self.nodes.get(&above).map(|node| (above, node))
+        };
+        std::iter::successors(first, up).filter_map(move |(child, node)| {
+            let link = node.parent.as_ref()?;
+            let above = self.nodes.get(&link.exchange);
+            let is_of_other_thread = || above.is_some_and(|above| above.thread != node.thread);
             let is_loose = match link.evidence {
                 Evidence::Process => !node.sealed,
                 Evidence::Thread => !node.sealed && is_of_other_thread(),
                 _ => false,
             };
-            if is_loose {
-                let (child, evidence) = (*id, link.evidence);
-                loose.push(Loose {
-                    child,
-                    node,
-                    evidence,
-                });
-            }
-        }
-        loose
+            let evidence = link.evidence;
+            is_loose.then_some(Loose {
+                child,
+                node,
+                evidence,
+            })
+        })
     }
 
     /// The exchanges of a process that have not ended.
@@ -287,7 +300,7 @@ impl Nodes {
         let node = self.nodes.remove(&id)?;
         let parent = node.parent.as_ref().map(|parent| parent.exchange);
         if let Some(parent) = parent.and_then(|parent| self.nodes.get_mut(&parent)) {
-            parent.waiting.retain(|child| *child != id);
+            parent.waiting.remove(id);
         }
         self.seal(parent);
         Some(node)
@@ -327,19 +340,6 @@ impl Nodes {
         Ok((above.trace, above.depth + 1, link))
     }
 
-    fn started_after(&self, id: ExchangeId, time: Monotonic) -> bool {
-        self.nodes.get(&id).is_some_and(|node| node.started > time)
-    }
-
-    fn outlives(&self, child: ExchangeId, time: Monotonic) -> bool {
-        self.nodes.get(&child).is_some_and(|child| {
-            let evidence = child.parent.as_ref().map(|parent| parent.evidence);
-            matches!(evidence, Some(Evidence::Thread | Evidence::Process))
-                && child.started <= time
-                && child.ended.is_none_or(|ended| ended > time)
-        })
-    }
-
     /// Takes its parent from an exchange, unless a span below it has been emitted.
     pub fn orphan(&mut self, child: ExchangeId) -> bool {
         let parent = self.parent_of(child);
@@ -356,7 +356,7 @@ impl Nodes {
             _ => return false,
         };
         if let Some(node) = self.nodes.get_mut(&parent) {
-            node.waiting.retain(|waiting| *waiting != child);
+            node.waiting.remove(child);
         }
         self.settle(child, trace, 1);
         true
@@ -369,7 +369,12 @@ impl Nodes {
             if let Some(node) = self.nodes.get_mut(&id) {
                 node.trace = trace;
                 node.depth = depth;
-                next.extend(node.waiting.iter().map(|child| (*child, depth + 1)));
+                next.extend(
+                    node.waiting
+                        .as_slice()
+                        .iter()
+                        .map(|child| (*child, depth + 1)),
+                );
             }
         }
     }
@@ -381,7 +386,12 @@ impl Nodes {
         while let Some((id, level)) = next.pop() {
             highest = highest.max(level);
             if let Some(node) = self.nodes.get(&id) {
-                next.extend(node.waiting.iter().map(|child| (*child, level + 1)));
+                next.extend(
+                    node.waiting
+                        .as_slice()
+                        .iter()
+                        .map(|child| (*child, level + 1)),
+                );
             }
         }
         highest
@@ -413,4 +423,11 @@ impl Nodes {
         let parent = self.nodes.get(&id)?.parent.as_ref()?;
         Some(parent.exchange)
     }
+}
+
+fn outlives(child: &Node, time: Monotonic) -> bool {
+    let evidence = child.parent.as_ref().map(|parent| parent.evidence);
+    matches!(evidence, Some(Evidence::Thread | Evidence::Process))
+        && child.started <= time
+        && child.ended.is_none_or(|ended| ended > time)
 }

@@ -23,7 +23,7 @@ use super::counts::Counts;
 use super::nodes::{Node, Nodes};
 use super::process::Process;
 use super::threads::Purpose;
-use super::wire::Wire;
+use super::wire::{Ends, Wire};
 use super::{Evidence, Limits, Refusal};
 use crate::capture::event::Goroutine;
 use crate::clock::Monotonic;
@@ -77,10 +77,15 @@ pub fn meet(
     limits: &Limits,
     counts: &mut Counts,
 ) {
-    let others = wire.insert(started.id, started.side, &started.link, started.position);
+    let Some(name) = nodes.get(started.id).and_then(|node| node.name) else {
+        return;
+    };
+    let ends = wire.insert(started.id, started.side, name);
     let pair = match started.side {
-        Side::Server => the_client(nodes, &others, started.id).map(|client| (started.id, client)),
-        Side::Client => the_server(wire, nodes, &others, started.id),
+        Side::Server => {
+            the_client(nodes, ends.clients(), started.id).map(|client| (started.id, client))
+        }
+        Side::Client => the_server(nodes, ends, started.id),
     };
     let (server, client) = match pair {
         Ok(pair) => pair,
@@ -89,8 +94,8 @@ pub fn meet(
     };
     let linked = same_context(nodes, client, server)
         .and_then(|()| nodes.link(server, client, Evidence::Connection, limits));
-    wire.remove(server);
-    wire.remove(client);
+    wire.remove(server, name);
+    wire.remove(client, name);
     counts.judged(linked.map(|()| Evidence::Connection));
 }
 
@@ -163,7 +168,7 @@ fn by_goroutine(
         Lineage::Known(since) if started.link.dialer.is_some() => {
             let began = |id| nodes.get(id).map(|node| node.started);
             let is_older = |id| began(id).is_some_and(|began| since < began);
-            match process.serving().into_iter().all(is_older) {
+            match process.serving().all(is_older) {
                 true => Err(Refusal::Lineage),
                 false => Ok(None),
             }
@@ -295,22 +300,21 @@ fn the_client(
 
 /// The one server exchange that is open and started while this client exchange, and no other, was open.
 fn the_server(
-    wire: &Wire,
     nodes: &Nodes,
-    servers: &[ExchangeId],
+    ends: &Ends,
     client: ExchangeId,
 ) -> Result<(ExchangeId, ExchangeId), Option<Refusal>> {
     let Some(node) = nodes.get(client) else {
         return Err(None);
     };
-    let mut open = servers.iter().filter(|server| {
+    let mut open = ends.servers().iter().filter(|server| {
         nodes
             .get(**server)
             .is_some_and(|server| server.ended.is_none() && can_be_ends(node, server))
     });
     match (open.next(), open.next()) {
         (Some(server), None) => {
-            the_client(nodes, wire.clients_of(*server), *server).map(|client| (*server, client))
+            the_client(nodes, ends.clients(), *server).map(|client| (*server, client))
         }
         (None, _) => Err(None),
         _ => Err(Some(Refusal::Ambiguous)),

@@ -14,7 +14,7 @@ pub struct Place {
     pub span: SpanId,
     pub parent: Option<SpanId>,
     pub parent_is_remote: bool,
-    pub trace_state: Option<String>,
+    pub trace_state: Option<Box<str>>,
     /// What the parent is known by.
     pub evidence: Option<Evidence>,
 }
@@ -36,7 +36,7 @@ impl Place {
     }
 
     /// By the trace context alone; `trace` is that of a span without one.
-    pub fn by_context(context: Option<Context>, span: SpanId, trace: TraceId) -> Self {
+    pub fn by_context(context: Option<Box<Context>>, span: SpanId, trace: TraceId) -> Self {
         let (trace, parent, trace_state, evidence) = match context {
             Some(context) => (
                 context.trace,

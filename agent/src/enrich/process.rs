@@ -3,6 +3,7 @@
 //! In: facts, exchanges as they start and end, opaque connections, losses. Out: which server exchange a thread or a
 //! goroutine or the whole process is working for, if that is certain; whether its threads tell at all.
 
+use std::collections::hash_map::Entry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,8 @@ use crate::attach::{Language, ProcessFacts};
 use crate::capture::event::{ConnectionId, HostTid};
 use crate::clock::Monotonic;
 use crate::decode::exchange::ExchangeId;
-use crate::hash::WordSet;
+use crate::few::Few;
+use crate::hash::{WordMap, WordSet};
 
 /// Opaque inbound connections of a process that are told apart. More of them: the process counts as having hidden
 /// work for good.
@@ -35,13 +37,15 @@ pub struct Process {
     pub threads: Threads,
     /// It ended then.
     pub gone: Option<Monotonic>,
+    /// When it made the call that started last.
+    pub last_call: Option<Monotonic>,
     /// Requests served so far.
     pub served: u64,
     /// How long it served nothing, since the first request that was seen; and since when it does again.
     idle: Duration,
     idle_since: Option<Monotonic>,
     by_thread: BTreeMap<(HostTid, ExchangeId), ConnectionId>,
-    by_goroutine: BTreeMap<(u64, ExchangeId), ()>,
+    by_goroutine: WordMap<u64, Few<ExchangeId>>,
     /// The client exchanges that are open.
     calling: BTreeMap<(HostTid, ExchangeId), ConnectionId>,
     /// A thread that serves was seen to serve two connections at once, to call over two at once, or not to wait for a
@@ -78,8 +82,8 @@ impl Process {
     }
 
     /// The server exchanges that are open.
-    pub fn serving(&self) -> Vec<ExchangeId> {
-        self.by_thread.keys().map(|(_, id)| *id).collect()
+    pub fn serving(&self) -> impl Iterator<Item = ExchangeId> + '_ {
+        self.by_thread.keys().map(|(_, id)| *id)
     }
 
     pub fn serves_nothing(&self) -> bool {
@@ -100,7 +104,7 @@ impl Process {
         self.multiplexes |= is_on_another(&self.by_thread, thread, connection);
         self.by_thread.insert((thread, id), connection);
         if let Some(goroutine) = goroutine {
-            self.by_goroutine.insert((goroutine, id), ());
+            self.by_goroutine.entry(goroutine).or_default().push(id);
         }
     }
 
@@ -143,8 +147,13 @@ impl Process {
             self.idle_since = self.serves_nothing().then_some(time);
         }
         self.calling.remove(&(thread, id));
-        if let Some(goroutine) = goroutine {
-            self.by_goroutine.remove(&(goroutine, id));
+        if let Some(Entry::Occupied(mut served)) =
+            goroutine.map(|goroutine| self.by_goroutine.entry(goroutine))
+        {
+            served.get_mut().remove(id);
+            if served.get().is_empty() {
+                served.remove();
+            }
         }
     }
 
@@ -184,7 +193,8 @@ impl Process {
 
     /// The one server exchange whose goroutine this is.
     pub fn on_goroutine(&self, goroutine: u64) -> Result<Option<ExchangeId>, Refusal> {
-        only(on(&self.by_goroutine, goroutine))
+        let served = self.by_goroutine.get(&goroutine);
+        only(served.into_iter().flat_map(Few::as_slice).copied())
     }
 
     /// The one server exchange of the process, if nothing it serves is hidden.
@@ -230,7 +240,7 @@ fn is_on_another(
     thread: HostTid,
     connection: ConnectionId,
 ) -> bool {
-    on(open, thread).any(|id| open.get(&(thread, id)) != Some(&connection))
+    !open.is_empty() && on(open, thread).any(|id| open.get(&(thread, id)) != Some(&connection))
 }
 
 fn on<Key: Copy + Ord, Value>(

@@ -44,16 +44,15 @@ pub fn query(query: &str, allowed: Query) -> Option<String> {
     Some(redacted.join("&"))
 }
 
-/// The authority of a URL without the credentials in front of it.
-pub fn host(authority: &str) -> &str {
-    authority.rsplit('@').next().unwrap_or_default()
-}
-
-/// The authority with its credentials redacted.
-pub fn authority(authority: &str) -> String {
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{REDACTED}:{REDACTED}@{host}"),
-        None => authority.to_owned(),
+/// The authority of a URL without the credentials in front of it, and what stands in their place.
+pub fn authority(authority: &str) -> (&'static str, &str) {
+    let mut bytes = authority.bytes();
+    match bytes.rposition(|byte| byte == b'@') {
+        Some(at) => (
+            "REDACTED:REDACTED@",
+            authority.get(at + 1..).unwrap_or_default(),
+        ),
+        None => ("", authority),
     }
 }
 

@@ -7,8 +7,6 @@
 //!   end (`v1`, `oauth2`), and is not eight or more hexadecimal digits (`deadbeef`).
 //! - A process has at most 100 names; a name after those is the method alone ([`Names`]).
 
-use std::collections::HashSet;
-
 use smol_str::SmolStr;
 
 /// Segments of a path that are kept.
@@ -23,7 +21,8 @@ const HEX_ID_BYTES_MIN: usize = 8;
 /// The names a process has had.
 #[derive(Debug, Default)]
 pub struct Names {
-    seen: HashSet<SmolStr>,
+    /// In their order, because a peer chooses them: a hash that resists it takes longer than looking in a hundred.
+    seen: Vec<SmolStr>,
     /// The name that is being made.
     name: String,
 }
@@ -38,27 +37,32 @@ impl Names {
         self.name.push_str(method);
         self.name.push(' ');
         add_target(path, &mut self.name);
-        if let Some(name) = self.seen.get(self.name.as_str()) {
-            return name.clone();
+        let place = |name: &SmolStr| name.as_str().cmp(&self.name);
+        match self.seen.binary_search_by(place) {
+            Ok(place) => self.seen[place].clone(),
+            Err(_) if self.seen.len() >= names_max => method.into(),
+            Err(place) => {
+                let name = SmolStr::from(self.name.as_str());
+                self.seen.insert(place, name.clone());
+                name
+            }
         }
-        if self.seen.len() >= names_max {
-            return method.into();
-        }
-        let name = SmolStr::from(self.name.as_str());
-        self.seen.insert(name.clone());
-        name
     }
 }
 
 /// Adds the path by the rule above.
 fn add_target(path: &str, name: &mut String) {
-    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     let before = name.len();
-    for segment in segments.by_ref().take(SEGMENTS_MAX) {
+    let mut rest = path;
+    for _ in 0..SEGMENTS_MAX {
+        let Some((segment, after)) = first_segment(rest) else {
+            break;
+        };
         name.push('/');
         name.push_str(if is_word(segment) { segment } else { "{id}" });
+        rest = after;
     }
-    if segments.next().is_some() {
+    if first_segment(rest).is_some() {
         name.push_str("/*");
     }
     if name.len() == before {
@@ -66,16 +70,25 @@ fn add_target(path: &str, name: &mut String) {
     }
 }
 
+/// The first segment that is not empty, and what follows it.
+fn first_segment(path: &str) -> Option<(&str, &str)> {
+    let start = path.bytes().position(|byte| byte != b'/')?;
+    let path = path.get(start..)?;
+    let end = path.bytes().position(|byte| byte == b'/');
+    Some(path.split_at(end.unwrap_or(path.len())))
+}
+
 fn is_word(segment: &str) -> bool {
-    let letters = segment.trim_end_matches(|character: char| character.is_ascii_digit());
-    let digits = segment.len() - letters.len();
-    let is_hex_id =
-        segment.len() >= HEX_ID_BYTES_MIN && segment.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let digits = segment.bytes().rev();
+    let digits = digits.take_while(u8::is_ascii_digit).count();
+    let letters = || segment.bytes().take(segment.len() - digits);
+    let is_hex_id = || {
+        segment.len() >= HEX_ID_BYTES_MIN && segment.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
     segment.len() <= WORD_BYTES_MAX
         && digits <= WORD_DIGITS_MAX
-        && !is_hex_id
-        && letters.bytes().any(|byte| byte.is_ascii_alphabetic())
-        && letters
-            .bytes()
-            .all(|byte| byte.is_ascii_alphabetic() || b"-_.~".contains(&byte))
+        && letters().any(|byte| byte.is_ascii_alphabetic())
+        && letters()
+            .all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_' | b'.' | b'~'))
+        && !is_hex_id()
 }

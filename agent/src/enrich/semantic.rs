@@ -1,6 +1,7 @@
 //! A finished exchange in the words of the semantic conventions (stable HTTP spans).
 //!
-//! In: an exchange, its place in its trace, its name and resource. Out: a [`Span`]. What was not seen is left out.
+//! In: an exchange and what its parent is known by. Out: its status and, told to a [`Visitor`] one by one, its attributes.
+//! What was not seen is left out.
 //! Beside the conventions' attributes:
 //!
 //! | attribute | type | meaning |
@@ -17,18 +18,14 @@
 //! | `spanlet.upgraded` | true | the connection went on as something else (101, CONNECT) |
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
 use smol_str::{format_smolstr, SmolStr};
 
 use super::evidence::Evidence;
-use super::place::Place;
 use super::redact::{self, Query};
-use super::span::{Attribute, Kind, Resource, Span, Status};
-use super::target::{self, Target};
+use super::span::{Status, Visitor};
+use super::target::{self, Server, Target};
 use crate::capture::event::Endpoint;
-use crate::clock::WallOffset;
 use crate::decode::exchange::{EndEvidence, Exchange, Outcome, Protocol, Side};
 
 /// Bytes of a text that a peer chose; what is longer is cut.
@@ -47,187 +44,163 @@ pub fn naming(exchange: &Exchange) -> (&str, Option<&str>) {
     }
 }
 
-/// The span of an exchange.
-pub fn span(
-    exchange: &Exchange,
-    place: Place,
-    name: SmolStr,
-    resource: Arc<Resource>,
-    query: Query,
-    offset: WallOffset,
-) -> Span {
-    let error = error_type(exchange);
-    let mut attributes = Vec::with_capacity(24);
-    request(exchange, query, &mut attributes);
-    network(exchange, &mut attributes);
-    answer(exchange, error.as_deref(), &mut attributes);
-    own(exchange, place.evidence, &mut attributes);
-    Span {
-        trace_id: place.trace,
-        span_id: place.span,
-        parent_span_id: place.parent,
-        parent_is_remote: place.parent_is_remote,
-        trace_state: place.trace_state,
-        kind: match exchange.side {
-            Side::Server => Kind::Server,
-            Side::Client => Kind::Client,
-        },
-        name,
-        started: offset.wall(exchange.started),
-        ended: offset.wall(exchange.ended.max(exchange.started)),
-        status: match error {
-            Some(_) => Status::Error(message(exchange)),
-            None => Status::Unset,
-        },
-        attributes,
-        resource,
+/// An error where the answer is one for this side, or where there is none.
+pub fn status(exchange: &Exchange) -> Status {
+    match is_error_status(exchange) || is_failure(exchange.outcome) {
+        true => Status::Error(message(exchange)),
+        false => Status::Unset,
     }
 }
 
-fn request(exchange: &Exchange, query: Query, attributes: &mut Vec<Attribute>) {
-    let request = &exchange.request;
-    let target = Target::of(request);
-    match request.method.as_deref() {
-        Some(method) if METHODS.contains(&method) => {
-            attributes.push(Attribute::text("http.request.method", method));
-        }
-        Some(method) => {
-            attributes.push(Attribute::text("http.request.method", "_OTHER"));
-            attributes.push(cut("http.request.method_original", method));
-        }
-        None => {}
-    }
-    let query = target.query.and_then(|text| redact::query(text, query));
-    attributes.push(cut("url.scheme", target.scheme.unwrap_or("http")));
-    attributes.extend(target.path.map(|path| cut("url.path", path)));
-    attributes.extend(query.as_deref().map(|query| cut("url.query", query)));
+/// Tells the attributes of an exchange.
+#[inline]
+pub fn tell(
+    exchange: &Exchange,
+    evidence: Option<Evidence>,
+    query: Query,
+    visitor: &mut impl Visitor,
+) {
     let link = &exchange.link;
     let server_end = match exchange.side {
         Side::Server => &link.local,
         Side::Client => &link.remote,
     };
-    if let Some(server) = target::server(&target, request, server_end) {
+    request(exchange, query, server_end, visitor);
+    visitor.connection(exchange, |visitor| network(exchange, visitor));
+    answer(exchange, visitor);
+    own(exchange, evidence, visitor);
+}
+
+fn request(exchange: &Exchange, query: Query, server_end: &Endpoint, visitor: &mut impl Visitor) {
+    let request = &exchange.request;
+    let target = Target::of(request);
+    match request.method.as_deref() {
+        Some(method) if METHODS.contains(&method) => visitor.text("http.request.method", method),
+        Some(method) => {
+            visitor.text("http.request.method", "_OTHER");
+            visitor.text("http.request.method_original", cut(method));
+        }
+        None => {}
+    }
+    let query = target.query.and_then(|text| redact::query(text, query));
+    visitor.text("url.scheme", cut(target.scheme.unwrap_or("http")));
+    if let Some(path) = target.path {
+        visitor.text("url.path", cut(path));
+    }
+    if let Some(query) = &query {
+        visitor.text("url.query", cut(query));
+    }
+    let named = target::named_server(&target, request);
+    let end = match named {
+        Some(_) => None,
+        None => target::end(server_end),
+    };
+    let of_end = end.as_ref().map(|(address, port)| Server {
+        address: address.as_str(),
+        port: Some(*port),
+    });
+    if let Some(server) = named.or(of_end) {
         if exchange.side == Side::Client {
-            let url = target::full_url(&target, &server, query.as_deref());
-            attributes.extend(url.map(|url| cut("url.full", &url)));
+            target::full_url(&target, &server, query.as_deref(), |url| {
+                match length(url) {
+                    ..=TEXT_BYTES_MAX => visitor.pieces("url.full", url),
+                    _ => visitor.text("url.full", cut(&url.concat())),
+                }
+            });
         }
-        attributes.push(cut("server.address", &server.address));
-        attributes.extend(
-            server
-                .port
-                .map(|port| Attribute::integer("server.port", port)),
-        );
+        visitor.text("server.address", cut(server.address));
+        if let Some(port) = server.port {
+            visitor.integer("server.port", port.into());
+        }
     }
-    let agent = request.user_agent.as_deref();
-    attributes.extend(agent.map(|agent| cut("user_agent.original", agent)));
+    if let Some(agent) = &request.user_agent {
+        visitor.text("user_agent.original", cut(agent));
+    }
 }
 
-fn network(exchange: &Exchange, attributes: &mut Vec<Attribute>) {
+fn network(exchange: &Exchange, visitor: &mut impl Visitor) {
+    visitor.text("network.protocol.name", "http");
+    match exchange.protocol {
+        Protocol::Http10 => visitor.text("network.protocol.version", "1.0"),
+        Protocol::Http11 => visitor.text("network.protocol.version", "1.1"),
+        Protocol::Http1 => {}
+    }
     let link = &exchange.link;
-    attributes.push(Attribute::text("network.protocol.name", "http"));
-    let version = match exchange.protocol {
-        Protocol::Http10 => Some("1.0"),
-        Protocol::Http11 => Some("1.1"),
-        Protocol::Http1 => None,
-    };
-    attributes.extend(version.map(|version| Attribute::text("network.protocol.version", version)));
-    let peer = ("network.peer.address", "network.peer.port");
-    let names = match exchange.side {
-        Side::Server => &[("client.address", "client.port"), peer][..],
-        Side::Client => &[peer][..],
-    };
-    endpoint(&link.remote, names, attributes);
-    let local = ("network.local.address", "network.local.port");
-    endpoint(&link.local, &[local], attributes);
-    let transport = match (&link.local, &link.remote) {
-        (Endpoint::Tcp { address, .. }, _) | (_, Endpoint::Tcp { address, .. }) => {
-            let family = if matches!(address, IpAddr::V4(_)) {
-                "ipv4"
-            } else {
-                "ipv6"
-            };
-            attributes.push(Attribute::text("network.type", family));
-            Some("tcp")
+    if let Some((address, port)) = target::end(&link.remote) {
+        let address = address.as_str();
+        if exchange.side == Side::Server {
+            visitor.text("client.address", address);
+            visitor.integer("client.port", port.into());
         }
-        (Endpoint::Unix, _) | (_, Endpoint::Unix) => Some("unix"),
-        (Endpoint::Unknown, Endpoint::Unknown) => None,
-    };
-    attributes.extend(transport.map(|name| Attribute::text("network.transport", name)));
-}
-
-fn endpoint(
-    end: &Endpoint,
-    names: &[(&'static str, &'static str)],
-    attributes: &mut Vec<Attribute>,
-) {
-    let Endpoint::Tcp { address, port } = end else {
-        return;
-    };
-    let text = target::address(*address);
-    for (address, port_name) in names {
-        attributes.push(Attribute::text(*address, text.clone()));
-        attributes.push(Attribute::integer(*port_name, *port));
+        visitor.text("network.peer.address", address);
+        visitor.integer("network.peer.port", port.into());
+    }
+    if let Some((address, port)) = target::end(&link.local) {
+        visitor.text("network.local.address", address.as_str());
+        visitor.integer("network.local.port", port.into());
+    }
+    match (&exchange.link.local, &exchange.link.remote) {
+        (Endpoint::Tcp { address, .. }, _) | (_, Endpoint::Tcp { address, .. }) => {
+            match address {
+                IpAddr::V4(_) => visitor.text("network.type", "ipv4"),
+                IpAddr::V6(_) => visitor.text("network.type", "ipv6"),
+            }
+            visitor.text("network.transport", "tcp");
+        }
+        (Endpoint::Unix, _) | (_, Endpoint::Unix) => visitor.text("network.transport", "unix"),
+        (Endpoint::Unknown, Endpoint::Unknown) => {}
     }
 }
 
-fn answer(exchange: &Exchange, error: Option<&str>, attributes: &mut Vec<Attribute>) {
-    let status = exchange.response.status;
-    attributes.extend(status.map(|status| Attribute::integer("http.response.status_code", status)));
+fn answer(exchange: &Exchange, visitor: &mut impl Visitor) {
+    if let Some(status) = exchange.response.status {
+        visitor.integer("http.response.status_code", status.into());
+    }
     // What goes through a tunnel is no body.
-    if !exchange.upgraded {
-        let sizes = [
-            ("http.request.body.size", exchange.request.body_bytes),
-            ("http.response.body.size", exchange.response.body_bytes),
-        ];
-        attributes.extend(
-            sizes.into_iter().filter_map(|(key, bytes)| {
-                Some(Attribute::integer(key, i64::try_from(bytes?).ok()?))
-            }),
-        );
+    let size = |bytes: Option<u64>| i64::try_from(bytes.filter(|_| !exchange.upgraded)?).ok();
+    if let Some(bytes) = size(exchange.request.body_bytes) {
+        visitor.integer("http.request.body.size", bytes);
     }
-    attributes.extend(error.map(|error| Attribute::text("error.type", error)));
+    if let Some(bytes) = size(exchange.response.body_bytes) {
+        visitor.integer("http.response.body.size", bytes);
+    }
+    if let Some(error) = error_type(exchange) {
+        visitor.text("error.type", &error);
+    }
 }
 
-fn own(exchange: &Exchange, evidence: Option<Evidence>, attributes: &mut Vec<Attribute>) {
+fn own(exchange: &Exchange, evidence: Option<Evidence>, visitor: &mut impl Visitor) {
     let evidence = evidence.map_or(Evidence::NONE, Evidence::name);
-    attributes.push(Attribute::text("spanlet.parent.evidence", evidence));
-    let end = outcome_name(exchange.outcome);
-    attributes.extend(end.map(|end| Attribute::text("spanlet.end", end)));
-    let known_by = match exchange.end_evidence {
-        EndEvidence::Counted => Some("counted"),
-        EndEvidence::NextRequest => Some("next_request"),
-        EndEvidence::Close => Some("close"),
-        EndEvidence::None => None,
-    };
-    attributes.extend(known_by.map(|name| Attribute::text("spanlet.end.evidence", name)));
-    let first_byte = exchange
-        .first_byte
-        .map(|first| first.since(exchange.started));
-    let times = [
-        ("spanlet.time_to_first_byte", first_byte),
-        (
-            "spanlet.cpu_time",
-            exchange.serving.map(|serving| serving.cpu),
-        ),
-        (
-            "spanlet.run_queue_wait",
-            exchange.serving.map(|serving| serving.run_queue_wait),
-        ),
-        ("spanlet.read_wait", exchange.read_wait),
-        ("spanlet.accept_wait", exchange.accept_wait),
-    ];
-    let seconds =
-        |(key, time): (&'static str, Option<Duration>)| Some(Attribute::seconds(key, time?));
-    attributes.extend(times.into_iter().filter_map(seconds));
-    let marks = [
-        (
-            "spanlet.head_incomplete",
-            exchange.request.head_incomplete || exchange.response.head_incomplete,
-        ),
-        ("spanlet.upgraded", exchange.upgraded),
-    ];
-    let set = marks.into_iter().filter(|(_, is_set)| *is_set);
-    attributes.extend(set.map(|(key, is_set)| Attribute::boolean(key, is_set)));
+    visitor.text("spanlet.parent.evidence", evidence);
+    if let Some(end) = outcome_name(exchange.outcome) {
+        visitor.text("spanlet.end", end);
+    }
+    match exchange.end_evidence {
+        EndEvidence::Counted => visitor.text("spanlet.end.evidence", "counted"),
+        EndEvidence::NextRequest => visitor.text("spanlet.end.evidence", "next_request"),
+        EndEvidence::Close => visitor.text("spanlet.end.evidence", "close"),
+        EndEvidence::None => {}
+    }
+    if let Some(first) = exchange.first_byte {
+        let time = first.since(exchange.started);
+        visitor.seconds("spanlet.time_to_first_byte", time);
+    }
+    if let Some(serving) = exchange.serving {
+        visitor.seconds("spanlet.cpu_time", serving.cpu);
+        visitor.seconds("spanlet.run_queue_wait", serving.run_queue_wait);
+    }
+    if let Some(wait) = exchange.read_wait {
+        visitor.seconds("spanlet.read_wait", wait);
+    }
+    if let Some(wait) = exchange.accept_wait {
+        visitor.seconds("spanlet.accept_wait", wait);
+    }
+    if exchange.request.head_incomplete || exchange.response.head_incomplete {
+        visitor.boolean("spanlet.head_incomplete", true);
+    }
+    if exchange.upgraded {
+        visitor.boolean("spanlet.upgraded", true);
+    }
 }
 
 /// The status code where it is an error for this side, else the outcome where it is one.
@@ -277,8 +250,8 @@ fn outcome_name(outcome: Outcome) -> Option<&'static str> {
 }
 
 /// What went wrong, where the status code does not say it.
-fn message(exchange: &Exchange) -> Option<String> {
-    let message = match exchange.outcome {
+fn message(exchange: &Exchange) -> Option<&'static str> {
+    Some(match exchange.outcome {
         Outcome::Complete | Outcome::EndUnseen | Outcome::StillOpen => return None,
         Outcome::ConnectionClosed => "the connection was closed before the answer was complete",
         Outcome::ConnectionReset => "the connection was reset before the answer was complete",
@@ -286,14 +259,17 @@ fn message(exchange: &Exchange) -> Option<String> {
         Outcome::Cancelled => "the client closed the connection before the answer was complete",
         Outcome::ProcessExited => "the process ended before the answer was complete",
         Outcome::Malformed => "the request or the answer is not valid HTTP",
-    };
-    Some(message.to_owned())
+    })
 }
 
-fn cut(key: &'static str, text: &str) -> Attribute {
+fn length(pieces: &[&str]) -> usize {
+    pieces.iter().map(|piece| piece.len()).sum()
+}
+
+fn cut(text: &str) -> &str {
     let mut end = text.len().min(TEXT_BYTES_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    Attribute::text(key, text.get(..end).unwrap_or_default())
+    text.get(..end).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The output of this room: an OpenTelemetry span, in plain words that an exporter only has to write down.
+//! The output of this room: an OpenTelemetry span, which tells in plain words what an exporter only has to write down.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use crate::clock::WallClock;
+use super::evidence::Evidence;
+use super::redact::Query;
+use super::semantic;
+use crate::clock::{WallClock, WallOffset};
+use crate::decode::exchange::{Exchange, Side};
 
 /// W3C trace id: 16 bytes, never all zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,11 +29,11 @@ pub enum Kind {
 }
 
 /// OpenTelemetry span status. Unset is the normal case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     Unset,
     /// With a message for people, where the attributes do not say it.
-    Error(Option<String>),
+    Error(Option<&'static str>),
 }
 
 /// An attribute value.
@@ -56,7 +60,8 @@ pub struct Resource {
     pub attributes: Vec<Attribute>,
 }
 
-/// A finished span.
+/// A finished span: the exchange as it was seen, and its place. What it says is told when it is asked, because most
+/// spans wait longer than they are looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span {
     pub trace_id: TraceId,
@@ -64,47 +69,115 @@ pub struct Span {
     pub parent_span_id: Option<SpanId>,
     /// The parent is in another process.
     pub parent_is_remote: bool,
+    /// What the parent is known by.
+    pub evidence: Option<Evidence>,
+    /// What may be told of the request's query.
+    pub query: Query,
     /// W3C `tracestate` as it came, where the parent came from a header.
-    pub trace_state: Option<String>,
-    pub kind: Kind,
+    pub trace_state: Option<Box<str>>,
     pub name: SmolStr,
-    pub started: WallClock,
-    pub ended: WallClock,
-    pub status: Status,
-    pub attributes: Vec<Attribute>,
+    pub exchange: Box<Exchange>,
+    /// How the exchange's times become those of the wall clock.
+    pub offset: WallOffset,
     pub resource: Arc<Resource>,
+}
+
+/// Takes the attributes of a span, one after the other.
+pub trait Visitor {
+    fn text(&mut self, key: &'static str, value: &str);
+    /// A text in pieces.
+    fn pieces(&mut self, key: &'static str, value: &[&str]);
+    fn integer(&mut self, key: &'static str, value: i64);
+    /// A time, told in seconds as a floating-point number.
+    fn seconds(&mut self, key: &'static str, value: Duration);
+    fn boolean(&mut self, key: &'static str, value: bool);
+    /// What is told now is the same in all exchanges of the connection that have the side and the protocol of this one.
+    #[inline(always)]
+    fn connection(&mut self, _: &Exchange, tell: impl FnOnce(&mut Self)) {
+        tell(self);
+    }
 }
 
 impl Resource {
     /// The text value of an attribute.
     pub fn text(&self, key: &str) -> Option<&str> {
-        text_of(&self.attributes, key)
+        let mut attributes = self.attributes.iter();
+        match attributes.find(|attribute| attribute.key == key)?.value {
+            Value::Text(ref text) => Some(text),
+            _ => None,
+        }
     }
 }
 
 impl Span {
+    pub fn kind(&self) -> Kind {
+        match self.exchange.side {
+            Side::Server => Kind::Server,
+            Side::Client => Kind::Client,
+        }
+    }
+
+    pub fn started(&self) -> WallClock {
+        self.offset.wall(self.exchange.started)
+    }
+
+    pub fn ended(&self) -> WallClock {
+        let ended = self.exchange.ended.max(self.exchange.started);
+        self.offset.wall(ended)
+    }
+
+    pub fn status(&self) -> Status {
+        semantic::status(&self.exchange)
+    }
+
+    /// Tells its attributes, in the order of [`semantic`].
+    #[inline]
+    pub fn tell(&self, visitor: &mut impl Visitor) {
+        semantic::tell(&self.exchange, self.evidence, self.query, visitor);
+    }
+
+    /// Its attributes.
+    pub fn attributes(&self) -> Vec<Attribute> {
+        let mut attributes = Vec::new();
+        self.tell(&mut attributes);
+        attributes
+    }
+
     /// The text value of an attribute.
-    pub fn text(&self, key: &str) -> Option<&str> {
-        text_of(&self.attributes, key)
+    pub fn text(&self, key: &str) -> Option<SmolStr> {
+        match self.value(key) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
     }
 
     /// The value of an attribute.
-    pub fn value(&self, key: &str) -> Option<&Value> {
-        value_of(&self.attributes, key)
+    pub fn value(&self, key: &str) -> Option<Value> {
+        let mut attributes = self.attributes().into_iter();
+        let found = attributes.find(|attribute| attribute.key == key);
+        found.map(|attribute| attribute.value)
     }
 }
 
-fn value_of<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a Value> {
-    attributes
-        .iter()
-        .find(|attribute| attribute.key == key)
-        .map(|attribute| &attribute.value)
-}
+impl Visitor for Vec<Attribute> {
+    fn text(&mut self, key: &'static str, value: &str) {
+        self.push(Attribute::text(key, value));
+    }
 
-fn text_of<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a str> {
-    match value_of(attributes, key) {
-        Some(Value::Text(text)) => Some(text),
-        _ => None,
+    fn pieces(&mut self, key: &'static str, value: &[&str]) {
+        self.push(Attribute::text(key, value.concat()));
+    }
+
+    fn integer(&mut self, key: &'static str, value: i64) {
+        self.push(Attribute::integer(key, value));
+    }
+
+    fn seconds(&mut self, key: &'static str, value: Duration) {
+        self.push(Attribute::seconds(key, value));
+    }
+
+    fn boolean(&mut self, key: &'static str, value: bool) {
+        self.push(Attribute::boolean(key, value));
     }
 }
 

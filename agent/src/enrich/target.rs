@@ -2,9 +2,8 @@
 //!
 //! In: its target and `host` as sent, and the connection's far end. Out: scheme, host, port, path and query.
 
+use std::io::{Cursor, Write};
 use std::net::IpAddr;
-
-use smol_str::{format_smolstr, SmolStr};
 
 use super::redact;
 use crate::capture::event::Endpoint;
@@ -12,6 +11,8 @@ use crate::decode::exchange::Request;
 
 /// The port of `http` where none is named.
 const HTTP_PORT: u16 = 80;
+/// `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`
+const ADDRESS_BYTES_MAX: usize = 45;
 
 /// A request's target, taken apart (RFC 9112 §3.2). Parts that the form does not have are `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,10 +25,16 @@ pub struct Target<'a> {
 }
 
 /// A host and its port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    pub address: SmolStr,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server<'a> {
+    pub address: &'a str,
     pub port: Option<u16>,
+}
+
+/// A text on the stack.
+pub struct ShortText<const BYTES_MAX: usize> {
+    bytes: [u8; BYTES_MAX],
+    length: usize,
 }
 
 impl<'a> Target<'a> {
@@ -35,10 +42,10 @@ impl<'a> Target<'a> {
         let Some(target) = request.target.as_deref() else {
             return Self::default();
         };
-        let is_connect = request.method.as_deref() == Some("CONNECT");
         if target.starts_with('/') {
             return Self::default().with_path(target);
         }
+        let is_connect = request.method.as_deref() == Some("CONNECT");
         if let (false, Some((scheme, rest))) = (is_connect, target.split_once("://")) {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             let (authority, path) = rest.split_at(end);
@@ -56,11 +63,12 @@ impl<'a> Target<'a> {
     }
 
     fn with_path(self, text: &'a str) -> Self {
-        let text = text.split('#').next().unwrap_or_default();
-        let (path, query) = match text.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (text, None),
-        };
+        let mut bytes = text.bytes();
+        let end = bytes.position(|byte| matches!(byte, b'?' | b'#'));
+        let (path, rest) = text.split_at(end.unwrap_or(text.len()));
+        let query = rest
+            .strip_prefix('?')
+            .and_then(|rest| rest.split('#').next());
         Self {
             path: Some(if path.is_empty() { "/" } else { path }),
             query,
@@ -69,80 +77,119 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The server as the client named it, else its end of the connection.
-pub fn server(target: &Target, request: &Request, server_end: &Endpoint) -> Option<Server> {
-    let named = target
-        .authority
-        .or(request.host.as_deref())
-        .map(redact::host)
-        .and_then(host_and_port);
-    named.or_else(|| match server_end {
-        Endpoint::Tcp { address, port } => Some(Server {
-            address: self::address(*address),
-            port: Some(*port),
-        }),
-        Endpoint::Unix | Endpoint::Unknown => None,
-    })
+/// The server as the client named it.
+pub fn named_server<'a>(target: &Target<'a>, request: &'a Request) -> Option<Server<'a>> {
+    let authority = target.authority.or(request.host.as_deref())?;
+    let (_, host) = redact::authority(authority);
+    host_and_port(host)
 }
 
-/// The URL a client asked for, without secrets.
-pub fn full_url(target: &Target, server: &Server, query: Option<&str>) -> Option<String> {
-    let path = target.path?;
+/// The address and port of an end of a TCP connection.
+pub fn end(endpoint: &Endpoint) -> Option<(ShortText<ADDRESS_BYTES_MAX>, u16)> {
+    let Endpoint::Tcp { address, port } = endpoint else {
+        return None;
+    };
+    let text = match address {
+        IpAddr::V4(address) => ShortText::dotted(address.octets()),
+        IpAddr::V6(address) => ShortText::write(|text| write!(text, "{address}")),
+    };
+    Some((text, *port))
+}
+
+/// Gives the pieces of the URL that a client asked for, without secrets; nothing where there is none.
+pub fn full_url(
+    target: &Target<'_>,
+    server: &Server<'_>,
+    query: Option<&str>,
+    give: impl FnOnce(&[&str]),
+) {
+    let Some(path) = target.path else {
+        return;
+    };
     let scheme = target.scheme.unwrap_or("http");
-    let authority = match target.authority {
-        Some(authority) => redact::authority(authority),
-        None => authority_of(server),
-    };
-    let query = query.map_or(String::new(), |query| format!("?{query}"));
-    Some(format!("{scheme}://{authority}{path}{query}"))
-}
-
-fn authority_of(server: &Server) -> String {
-    let host = match server.address.contains(':') {
-        true => format!("[{}]", server.address),
-        false => server.address.to_string(),
-    };
-    match server.port {
-        Some(port) if port != HTTP_PORT => format!("{host}:{port}"),
-        _ => host,
+    let (mark, query) = query.map_or(("", ""), |query| ("?", query));
+    if let Some(authority) = target.authority {
+        let (credentials, host) = redact::authority(authority);
+        return give(&[scheme, "://", credentials, host, path, mark, query]);
     }
+    let (open, close) = match server.address.contains(':') {
+        true => ("[", "]"),
+        false => ("", ""),
+    };
+    let port = server.port.filter(|port| *port != HTTP_PORT);
+    let text = ShortText::<5>::write(|text| match port {
+        Some(port) => write!(text, "{port}"),
+        None => Ok(()),
+    });
+    let (colon, port) = (if port.is_some() { ":" } else { "" }, text.as_str());
+    give(&[
+        scheme,
+        "://",
+        open,
+        server.address,
+        close,
+        colon,
+        port,
+        path,
+        mark,
+        query,
+    ]);
 }
 
-/// An address as text. Spans are full of IPv4 addresses, for which the standard formatting takes ten times as long.
-pub fn address(address: IpAddr) -> SmolStr {
-    let IpAddr::V4(address) = address else {
-        return format_smolstr!("{address}");
-    };
-    let (mut text, mut length) = ([b'.'; 16], 0);
-    for octet in address.octets() {
-        for divisor in [100, 10, 1] {
-            if octet >= divisor || divisor == 1 {
-                text[length] = b'0' + octet / divisor % 10;
-                length += 1;
+impl<const BYTES_MAX: usize> ShortText<BYTES_MAX> {
+    /// What is longer than there is room is cut.
+    fn write(write: impl FnOnce(&mut Cursor<&mut [u8]>) -> std::io::Result<()>) -> Self {
+        let mut bytes = [0; BYTES_MAX];
+        let mut cursor = Cursor::new(&mut bytes[..]);
+        // Nothing that is written here is longer.
+        let _ = write(&mut cursor);
+        let length = cursor.position() as usize;
+        Self { bytes, length }
+    }
+
+    /// An IPv4 address. Spans are full of them, and the standard formatting takes ten times as long.
+    fn dotted(octets: [u8; 4]) -> Self {
+        let (mut bytes, mut length) = ([b'.'; BYTES_MAX], 0);
+        for octet in octets {
+            for divisor in [100, 10, 1] {
+                if octet >= divisor || divisor == 1 {
+                    bytes[length] = b'0' + octet / divisor % 10;
+                    length += 1;
+                }
             }
+            length += 1;
         }
-        length += 1;
+        Self {
+            bytes,
+            length: length - 1,
+        }
     }
-    String::from_utf8_lossy(&text[..length - 1]).into()
+
+    pub fn as_str(&self) -> &str {
+        let text = self.bytes.get(..self.length).unwrap_or_default();
+        std::str::from_utf8(text).unwrap_or_default()
+    }
 }
 
 /// `host[:port]`, where an IPv6 address stands in brackets (RFC 3986 §3.2.2).
-fn host_and_port(authority: &str) -> Option<Server> {
+fn host_and_port(authority: &str) -> Option<Server<'_>> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(bracketed) => {
             let (host, rest) = bracketed.split_once(']')?;
             (host, rest.strip_prefix(':'))
         }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
+        None => {
+            let mut bytes = authority.bytes();
+            let end = bytes.position(|byte| byte == b':');
+            let (host, port) = authority.split_at(end.unwrap_or(authority.len()));
+            (host, port.strip_prefix(':'))
+        }
     };
     if host.is_empty() {
         return None;
     }
     Some(Server {
-        address: host.into(),
+        address: host,
         port: match port {
             None | Some("") => Some(HTTP_PORT),
             Some(port) => port.parse().ok(),

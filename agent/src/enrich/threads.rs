@@ -3,10 +3,9 @@
 //! In: threads as they are born and end, requests as they are over. Out: the request that a thread which serves none
 //! works for. A thread that outlives its request may be one of a pool or go on by itself, so what it did is not certain.
 
-use std::collections::HashMap;
-
 use crate::capture::event::HostTid;
 use crate::decode::exchange::ExchangeId;
+use crate::hash::WordMap;
 
 /// Threads of a process that are remembered (about 32 bytes each). Full: those whose request is over are forgotten, as
 /// their end may have been lost; if there are none, a new one works for no request.
@@ -32,9 +31,9 @@ struct Thread {
 /// The threads of a process that were started for requests.
 #[derive(Debug, Default)]
 pub struct Threads {
-    threads: HashMap<HostTid, Thread>,
+    threads: WordMap<HostTid, Thread>,
     /// Those of requests that are not over.
-    of: HashMap<ExchangeId, Vec<HostTid>>,
+    of: WordMap<ExchangeId, Vec<HostTid>>,
 }
 
 impl Threads {
@@ -100,7 +99,10 @@ impl Threads {
 
     /// A request was answered: threads that have called nothing for it will not. `pooled`: they may for others.
     pub fn answered(&mut self, request: ExchangeId, pooled: bool) {
-        let all = self.of.get(&request).cloned().unwrap_or_default();
+        let all = match self.of.is_empty() {
+            true => return,
+            false => self.of.get(&request).cloned().unwrap_or_default(),
+        };
         for id in all {
             match self.threads.get_mut(&id) {
                 Some(idle) if !idle.has_called && !pooled => idle.purpose = Purpose::Past,
@@ -113,7 +115,10 @@ impl Threads {
 
     /// A request is over for good. Its threads that have not ended are no longer its own; they are returned.
     pub fn over(&mut self, request: ExchangeId, pooled: bool) -> Vec<HostTid> {
-        let mut left = self.of.remove(&request).unwrap_or_default();
+        let mut left = match self.of.is_empty() {
+            true => return Vec::new(),
+            false => self.of.remove(&request).unwrap_or_default(),
+        };
         left.retain(|id| {
             let thread = self.threads.get_mut(id);
             thread.is_some_and(|thread| {

@@ -1,6 +1,8 @@
 //! What became of spans: each output adds here; the agent's metrics and `spanlet probes` read.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use crate::enrich::Span;
 
 /// Why a span was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,16 +88,37 @@ impl OutputCounts {
 }
 
 /// The counters of one output, shared by the pipeline and the output's worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tally {
+    /// Spans that the queue has room for.
+    room: AtomicUsize,
     accepted: AtomicU64,
     delivered: AtomicU64,
     dropped: [AtomicU64; Reason::ALL.len()],
 }
 
 impl Tally {
-    pub fn accept(&self) {
-        self.accepted.fetch_add(1, Relaxed);
+    pub fn new(queue_spans: usize) -> Self {
+        Self {
+            room: queue_spans.into(),
+            accepted: 0.into(),
+            delivered: 0.into(),
+            dropped: Default::default(),
+        }
+    }
+
+    /// Spans are to be queued. Those that there is no room for are dropped, the last first.
+    pub fn admit(&self, spans: &mut Vec<Span>) {
+        self.accepted.fetch_add(spans.len() as u64, Relaxed);
+        let room = self.room.load(Relaxed);
+        self.lose(Reason::QueueFull, spans.len().saturating_sub(room));
+        spans.truncate(room);
+        self.room.fetch_sub(spans.len(), Relaxed);
+    }
+
+    /// Spans have left the queue.
+    pub fn took(&self, spans: usize) {
+        self.room.fetch_add(spans, Relaxed);
     }
 
     pub fn deliver(&self, spans: usize) {

@@ -1,9 +1,10 @@
 //! The OTLP output: spans in, batches at the collector or counted out. Touches the network through the client.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{channel, Receiver, Sender};
+use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout, timeout_at, Instant};
 use tonic::codegen::Bytes;
@@ -17,17 +18,19 @@ use crate::enrich::Span;
 
 /// The queue, and the task that empties it.
 pub(super) struct Delivery {
-    queue: Sender<Arc<Span>>,
+    queue: UnboundedSender<Vec<Span>>,
     task: JoinHandle<()>,
     pub tally: Arc<Tally>,
 }
 
 impl Delivery {
     pub fn start(config: &Config, target: &Target) -> Result<Self, Error> {
-        let (queue, spans) = channel(config.queue_spans);
-        let tally = Arc::<Tally>::default();
+        let (queue, spans) = unbounded_channel();
+        let tally = Arc::new(Tally::new(config.queue_spans));
         let worker = Worker {
-            spans,
+            queue: spans,
+            held: VecDeque::new(),
+            message: Vec::new(),
             client: Client::new(target, Signal::Traces)?,
             health: Health::new(target.endpoint.clone(), config.queue_spans),
             tally: tally.clone(),
@@ -42,10 +45,13 @@ impl Delivery {
         })
     }
 
-    pub fn offer(&self, span: Arc<Span>) {
-        self.tally.accept();
-        if self.queue.try_send(span).is_err() {
-            self.tally.lose(Reason::QueueFull, 1);
+    pub fn offer(&self, mut spans: Vec<Span>) {
+        self.tally.admit(&mut spans);
+        if spans.is_empty() {
+            return;
+        }
+        if let Err(refused) = self.queue.send(spans) {
+            self.tally.lose(Reason::QueueFull, refused.0.len());
         }
     }
 
@@ -63,7 +69,11 @@ impl Delivery {
 }
 
 struct Worker {
-    spans: Receiver<Arc<Span>>,
+    queue: UnboundedReceiver<Vec<Span>>,
+    /// Taken from the queue's channel, and not yet part of a batch.
+    held: VecDeque<Span>,
+    /// The message in the making, which keeps its memory.
+    message: Vec<u8>,
     client: Client,
     health: Health,
     tally: Arc<Tally>,
@@ -74,26 +84,29 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self) {
-        let mut batch = Vec::with_capacity(self.batch_spans);
-        while self.fill(&mut batch).await {
-            let body = self.client.pack(encode::traces(&batch));
-            let spans = batch.len();
-            batch.clear();
+        while self.fill().await {
+            let spans = self.held.len().min(self.batch_spans);
+            encode::traces(self.held.range(..spans), &mut self.message);
+            self.held.drain(..spans);
+            self.tally.took(spans);
+            let body = self.client.pack(&mut self.message);
             self.deliver(body, spans).await;
         }
     }
 
     /// Waits for a span, then for the batch to be full, old or the last. False: the queue is closed and empty.
-    async fn fill(&mut self, batch: &mut Vec<Arc<Span>>) -> bool {
-        if self.spans.recv_many(batch, self.batch_spans).await == 0 {
-            return false;
+    async fn fill(&mut self) -> bool {
+        if self.held.is_empty() {
+            match self.queue.recv().await {
+                Some(spans) => self.held = spans.into(),
+                None => return false,
+            }
         }
         let due = Instant::now() + self.batch_delay;
-        while batch.len() < self.batch_spans {
-            let room = self.batch_spans - batch.len();
-            match timeout_at(due, self.spans.recv_many(batch, room)).await {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
+        while self.held.len() < self.batch_spans {
+            match timeout_at(due, self.queue.recv()).await {
+                Ok(Some(spans)) => self.held.extend(spans),
+                Ok(None) | Err(_) => break,
             }
         }
         true

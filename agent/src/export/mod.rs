@@ -11,7 +11,6 @@ pub mod retry;
 pub mod terminal;
 
 use std::io::{stdout, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -91,13 +90,14 @@ impl Exporter {
 
     /// Hands spans to each output. Never blocks: what does not fit is dropped and counted.
     pub fn offer(&self, spans: Vec<Span>) {
-        for span in spans.into_iter().map(Arc::new) {
-            if let Some(terminal) = &self.terminal {
-                terminal.offer(span.clone());
+        match (&self.terminal, &self.otlp) {
+            (Some(terminal), Some(otlp)) => {
+                terminal.offer(spans.clone());
+                otlp.offer(spans);
             }
-            if let Some(otlp) = &self.otlp {
-                otlp.offer(span);
-            }
+            (Some(terminal), None) => terminal.offer(spans),
+            (None, Some(otlp)) => otlp.offer(spans),
+            (None, None) => {}
         }
     }
 

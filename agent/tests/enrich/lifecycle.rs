@@ -26,8 +26,8 @@ fn a_span_is_held_for_its_grace() {
     world.wait(150);
     assert_eq!(world.spans.len(), 1);
     let span = world.span(1);
-    assert_eq!(span.started, OFFSET.wall(ms(0)));
-    assert_eq!(span.ended, OFFSET.wall(ms(50)));
+    assert_eq!(span.started(), OFFSET.wall(ms(0)));
+    assert_eq!(span.ended(), OFFSET.wall(ms(50)));
 }
 
 #[test]
@@ -116,8 +116,8 @@ fn an_exchange_may_be_finished_after_its_process_ended() {
     world.enricher.apply(Step::Finished(Box::new(exchange)));
     world.wait(200);
     let span = world.span(1);
-    let expected = "the process ended before the answer was complete".to_owned();
-    assert_eq!(span.status, Status::Error(Some(expected)));
+    let expected = "the process ended before the answer was complete";
+    assert_eq!(span.status(), Status::Error(Some(expected)));
     assert_eq!(span.resource.text("service.name"), Some("program1"));
 }
 

@@ -167,7 +167,7 @@ impl Model {
             let parent = by_id[&parent];
             assert_eq!(span.trace_id, parent.trace_id);
             let evidence = span.text("spanlet.parent.evidence").expect("evidence");
-            self.judge(number(span), number(parent), evidence);
+            self.judge(number(span), number(parent), &evidence);
         }
     }
 }

@@ -15,7 +15,7 @@ use spanlet::decode::exchange::{
     EndEvidence, Exchange, ExchangeId, Link, Outcome, Protocol, Request, Response, Side, Started,
 };
 use spanlet::decode::Step;
-use spanlet::enrich::{Config, Counts, Enricher, Span};
+use spanlet::enrich::{Config, Counts, Enricher, Evidence, Span};
 
 pub const OFFSET: WallOffset = WallOffset(1_000_000_000_000);
 
@@ -269,15 +269,15 @@ impl World {
         let mut spans = self
             .spans
             .iter()
-            .filter(|span| span.text("user_agent.original") == Some(&mark));
+            .filter(|span| span.text("user_agent.original").as_deref() == Some(&mark));
         let span = spans.next().expect("the exchange has a span");
         assert!(spans.next().is_none(), "one span an exchange");
         span
     }
 
-    pub fn evidence(&self, id: u64) -> &str {
-        let evidence = self.span(id).text("spanlet.parent.evidence");
-        evidence.expect("each span says it")
+    pub fn evidence(&self, id: u64) -> &'static str {
+        let evidence = self.span(id).evidence;
+        evidence.map_or(Evidence::NONE, Evidence::name)
     }
 
     /// Asserts that one is the parent of the other, by that evidence.
@@ -285,7 +285,7 @@ impl World {
     pub fn assert_parent(&self, child: u64, parent: u64, evidence: &str) {
         let (child, parent) = (self.span(child), self.span(parent));
         let said = child.text("spanlet.parent.evidence");
-        assert_eq!(said, Some(evidence));
+        assert_eq!(said.as_deref(), Some(evidence));
         assert_eq!(child.parent_span_id, Some(parent.span_id));
         assert_eq!(child.trace_id, parent.trace_id);
     }
@@ -297,6 +297,12 @@ impl World {
         assert_eq!(self.span(id).parent_span_id, None);
         assert!(!self.span(id).parent_is_remote);
     }
+}
+
+/// All that leaves of a span in words.
+pub fn told(span: &Span) -> String {
+    let state = &span.trace_state;
+    format!("{} {state:?} {:?}", span.name, span.attributes())
 }
 
 fn origin(process: u32, thread: u32) -> Origin {

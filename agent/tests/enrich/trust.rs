@@ -89,7 +89,12 @@ fn a_poll_that_falls_into_requests_is_taken_back_when_one_falls_between() {
     });
     world.run(client(1, now + 20), now + 21);
     world.end(now + 30);
-    let polls = || world.spans.iter().filter(|span| span.kind == Kind::Client);
+    let polls = || {
+        world
+            .spans
+            .iter()
+            .filter(|span| span.kind() == Kind::Client)
+    };
     assert_eq!(polls().count(), 51);
     assert!(polls().all(|poll| poll.parent_span_id.is_none()));
 }

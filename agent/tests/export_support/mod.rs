@@ -6,8 +6,13 @@ pub mod otlp;
 
 use std::sync::Arc;
 
-use spanlet::clock::WallClock;
-use spanlet::enrich::span::{Attribute, Kind, Resource, Span, SpanId, Status, TraceId};
+use spanlet::capture::event::{ConnectionId, Endpoint, HostPid, HostTid};
+use spanlet::clock::{Monotonic, WallOffset};
+use spanlet::decode::exchange::{
+    EndEvidence, Exchange, ExchangeId, Link, Outcome, Protocol, Request, Response, Side,
+};
+use spanlet::enrich::span::{Attribute, Resource, Span, SpanId, TraceId};
+use spanlet::enrich::{Evidence, Query};
 
 /// 2026-03-01 12:04:31.218 UTC.
 pub const START: u64 = 1_772_366_671_218_000_000;
@@ -29,60 +34,77 @@ pub struct Make<'a> {
 }
 
 impl Make<'_> {
-    pub fn server(self, method: &str, path: &str, status: i64) -> Span {
-        let mut span = self.span(Kind::Server, method, path, status);
-        span.attributes.push(Attribute::text("url.path", path));
-        span.attributes.push(Attribute::text("url.scheme", "http"));
+    pub fn server(self, method: &str, path: &str, status: u16) -> Span {
+        self.span(Side::Server, method, path, status)
+    }
+
+    pub fn client(self, method: &str, host: &str, port: u16, path: &str, status: u16) -> Span {
+        let mut span = self.span(Side::Client, method, path, status);
+        span.exchange.request.host = Some(format!("{host}:{port}").into());
         span
     }
 
-    pub fn client(self, method: &str, host: &str, port: i64, path: &str, status: i64) -> Span {
-        let mut span = self.span(Kind::Client, method, path, status);
-        span.attributes.extend([
-            Attribute::text("url.full", format!("http://{host}:{port}{path}")),
-            Attribute::text("server.address", host),
-            Attribute::integer("server.port", port),
-        ]);
-        span
-    }
-
-    fn span(self, kind: Kind, method: &str, path: &str, status: i64) -> Span {
-        let mut attributes = vec![Attribute::text("http.request.method", method)];
-        if status > 0 {
-            attributes.push(Attribute::integer("http.response.status_code", status));
-        }
-        let mut parts = [0; 8];
-        parts[7] = self.id;
-        let evidence = match (self.parent, kind) {
-            (None, _) => Some("none"),
-            (_, Kind::Server) => Some("connection"),
-            (_, Kind::Client) => Some("thread"),
+    /// Status 0: there was no answer, because the connection was reset.
+    fn span(self, side: Side, method: &str, path: &str, status: u16) -> Span {
+        let id = |id| SpanId([0, 0, 0, 0, 0, 0, 0, id]);
+        let mut exchange = exchange(side);
+        exchange.request.method = Some(method.into());
+        exchange.request.target = Some(path.into());
+        exchange.response.status = (status > 0).then_some(status);
+        exchange.outcome = match status {
+            0 => Outcome::ConnectionReset,
+            _ => Outcome::Complete,
         };
-        attributes.extend(evidence.map(|name| Attribute::text("spanlet.parent.evidence", name)));
-        let failed = status >= 500 || (kind == Kind::Client && status >= 400) || status == 0;
-        if failed && status > 0 {
-            attributes.push(Attribute::text("error.type", status.to_string()));
-        }
+        exchange.started = Monotonic(self.start * 1000);
+        exchange.ended = Monotonic(self.end * 1000);
         Span {
             trace_id: TraceId([self.trace; 16]),
-            span_id: SpanId(parts),
-            parent_span_id: self
-                .parent
-                .map(|parent| SpanId([0, 0, 0, 0, 0, 0, 0, parent])),
-            parent_is_remote: self.parent.is_some() && kind == Kind::Server,
+            span_id: id(self.id),
+            parent_span_id: self.parent.map(id),
+            parent_is_remote: self.parent.is_some() && side == Side::Server,
+            evidence: self.parent.map(|_| match side {
+                Side::Server => Evidence::Connection,
+                Side::Client => Evidence::Thread,
+            }),
+            query: Query::Redact,
             trace_state: None,
-            kind,
             name: format!("{method} {path}").into(),
-            started: WallClock(START + self.start * 1000),
-            ended: WallClock(START + self.end * 1000),
-            status: if failed {
-                Status::Error(None)
-            } else {
-                Status::Unset
-            },
-            attributes,
+            exchange: Box::new(exchange),
+            offset: WallOffset(START),
             resource: self.resource.clone(),
         }
+    }
+}
+
+/// An exchange of which nothing was seen but that it took place.
+pub fn exchange(side: Side) -> Exchange {
+    Exchange {
+        id: ExchangeId(1),
+        side,
+        protocol: Protocol::Http1,
+        process: HostPid(1),
+        thread: HostTid(1),
+        link: Arc::new(Link {
+            id: ConnectionId::default(),
+            local: Endpoint::Unknown,
+            remote: Endpoint::Unknown,
+            peer_socket: None,
+            network_namespace: 1,
+            dialer: None,
+            established: None,
+            accept_wait: None,
+        }),
+        started: Monotonic(0),
+        first_byte: None,
+        ended: Monotonic(0),
+        request: Request::default(),
+        response: Response::default(),
+        outcome: Outcome::Complete,
+        end_evidence: EndEvidence::None,
+        upgraded: false,
+        serving: None,
+        read_wait: None,
+        accept_wait: None,
     }
 }
 

@@ -59,7 +59,7 @@ fn a_recording_may_end_anywhere() {
             let left = replay(&recorded.processes, &recorded.records[..end]);
             for (name, told) in &left.told {
                 let same = &whole.told[name];
-                assert_eq!(told.span.started, same.span.started);
+                assert_eq!(told.span.started(), same.span.started());
                 assert!(
                     told.parent.is_none() || told.parent == same.parent,
                     "{}: {:?}",
@@ -168,7 +168,7 @@ struct Essence<'a> {
     name: &'a str,
     started: WallClock,
     ended: WallClock,
-    attributes: Vec<&'a Attribute>,
+    attributes: Vec<Attribute>,
 }
 
 /// By whom it was asked, and whether its thread served others meanwhile, depends on the others.
@@ -180,11 +180,11 @@ const OF_OTHERS: [&str; 3] = [
 
 fn essence(told: &Told) -> Essence<'_> {
     let span = &told.span;
-    let attributes = span.attributes.iter();
+    let attributes = span.attributes().into_iter();
     Essence {
         name: &span.name,
-        started: span.started,
-        ended: span.ended,
+        started: span.started(),
+        ended: span.ended(),
         attributes: attributes
             .filter(|attribute| !OF_OTHERS.contains(&&*attribute.key))
             .collect(),

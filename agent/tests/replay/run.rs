@@ -174,7 +174,7 @@ impl Rooms {
             places.entry(key(exchange)).or_default().push_back(place);
         }
         self.spans.sort_by_cached_key(|span| {
-            let key = (span.started, span.ended, span.kind == Kind::Server);
+            let key = (span.started(), span.ended(), span.kind() == Kind::Server);
             places.get_mut(&key).and_then(VecDeque::pop_front)
         });
     }
@@ -206,7 +206,7 @@ impl Rooms {
         let spans = self.finished.into_iter().zip(self.spans);
         let told = spans.map(|(exchange, span)| {
             assert!(
-                span.started <= span.ended,
+                span.started() <= span.ended(),
                 "ends before it starts: {span:?}"
             );
             let parent = span

@@ -7,6 +7,7 @@ use spanlet::attach::ProcessFacts;
 use spanlet::capture::convert::convert;
 use spanlet::capture::event::HostPid;
 use spanlet::enrich::span::{Kind, Status, Value};
+use spanlet::enrich::Evidence;
 
 use crate::recorded::Recorded;
 use crate::run::{Name, Replay, Told};
@@ -58,7 +59,7 @@ impl Writer<'_> {
     fn children(&self, parent: Option<Name>, depth: usize, text: &mut String) {
         let all = self.replay.told.iter();
         let mut children: Vec<_> = all.filter(|(_, told)| told.parent == parent).collect();
-        children.sort_by_key(|(name, told)| (told.span.started, **name));
+        children.sort_by_key(|(name, told)| (told.span.started(), **name));
         for (name, told) in children {
             if depth == 0 {
                 text.push('\n');
@@ -71,14 +72,14 @@ impl Writer<'_> {
     fn span(&self, told: &Told, depth: usize, text: &mut String) {
         let span = &told.span;
         let indent = "    ".repeat(depth);
-        let side = match span.kind {
+        let side = match span.kind() {
             Kind::Server => "server",
             Kind::Client => "client",
         };
         let status = span
             .value("http.response.status_code")
-            .map_or_else(|| "-".to_owned(), value);
-        let error = match &span.status {
+            .map_or_else(|| "-".to_owned(), |code| value(&code));
+        let error = match span.status() {
             Status::Unset => String::new(),
             Status::Error(None) => ", error".to_owned(),
             Status::Error(Some(message)) => format!(", error: {message}"),
@@ -88,19 +89,19 @@ impl Writer<'_> {
             "{indent}{side} {}: {} -> {status}{error}, parent by {}{}",
             self.service(told.exchange.process),
             span.name,
-            span.text("spanlet.parent.evidence").unwrap_or("-"),
+            span.evidence.map_or(Evidence::NONE, Evidence::name),
             self.outside(told),
         );
         let _ = write!(
             text,
             "{indent}  from {} for {} µs",
-            microseconds(span.started.0 as i64 - self.beginning as i64),
-            microseconds((span.ended.0 - span.started.0) as i64)
+            microseconds(span.started().0 as i64 - self.beginning as i64),
+            microseconds((span.ended().0 - span.started().0) as i64)
         );
         for key in SHOWN {
             if let Some(shown) = span.value(key) {
                 let key = key.rsplit_once("spanlet.").map_or(key, |(_, key)| key);
-                let _ = write!(text, ", {key} {}", value(shown));
+                let _ = write!(text, ", {key} {}", value(&shown));
             }
         }
         text.push('\n');

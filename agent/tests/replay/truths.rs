@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use spanlet::capture::convert::convert;
 use spanlet::enrich::span::{Kind, Value};
+use spanlet::enrich::Evidence;
 use spanlet_abi::record::Header;
 use zerocopy::FromBytes;
 
@@ -60,11 +61,11 @@ fn parents_are_those_who_asked() {
                 child.span
             );
             assert_eq!(child.span.trace_id, parent.span.trace_id);
-            assert_ne!(child.span.kind, parent.span.kind);
-            assert!(parent.span.started <= child.span.started);
-            assert!(child.span.started <= parent.span.ended);
-            let is_connection = child.span.text("spanlet.parent.evidence") == Some("connection");
-            assert!(!is_connection || child.span.kind == Kind::Server);
+            assert_ne!(child.span.kind(), parent.span.kind());
+            assert!(parent.span.started() <= child.span.started());
+            assert!(child.span.started() <= parent.span.ended());
+            let is_connection = child.span.evidence == Some(Evidence::Connection);
+            assert!(!is_connection || child.span.kind() == Kind::Server);
         }
     }
 }
@@ -74,7 +75,7 @@ fn parts_of_a_span_are_not_longer_than_the_span() {
     for recorded in scenarios() {
         for told in replay(&recorded.processes, &recorded.records).told.values() {
             let span = &told.span;
-            let whole = (span.ended.0 - span.started.0) as f64 / 1e9;
+            let whole = (span.ended().0 - span.started().0) as f64 / 1e9;
             let seconds = |key: &str| match span.value(key) {
                 Some(Value::Seconds(time)) => time.as_secs_f64(),
                 _ => 0.0,
@@ -105,8 +106,7 @@ fn with_parents(replay: &Replay) -> impl Iterator<Item = (&Told, &Told)> {
 
 /// Whether the scenario itself sent it: a function's requests to the next one come from a port of a client span.
 fn is_asked(told: &Told) -> bool {
-    told.span.kind == Kind::Server
-        && told.span.text("spanlet.parent.evidence") != Some("connection")
+    told.span.kind() == Kind::Server && told.span.evidence != Some(Evidence::Connection)
 }
 
 fn number(told: &Told) -> u32 {

@@ -10,7 +10,7 @@ mod traffic;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use stages::{Compression, Rooms};
+use stages::{Compression, Packers, Rooms};
 use traffic::Traffic;
 
 /// Records that the rooms take at once: about what comes between two turns of the pipeline.
@@ -32,7 +32,7 @@ fn main() -> Result<()> {
         "chain" => Traffic::chain(count)?,
         _ => bail!(USAGE),
     };
-    let totals = replay(&traffic);
+    let totals = replay(&traffic)?;
     println!("requests {}", traffic.requests);
     println!("spans {}", totals.spans);
     println!("bytes_none {}", totals.plain);
@@ -45,8 +45,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-#[derive(Default)]
 struct Totals {
+    packers: Packers,
+    message: Vec<u8>,
     spans: usize,
     plain: usize,
     compressed: Vec<(&'static str, usize)>,
@@ -54,23 +55,41 @@ struct Totals {
 }
 
 impl Totals {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            packers: Packers::new()?,
+            message: Vec::new(),
+            spans: 0,
+            plain: 0,
+            compressed: Vec::new(),
+            times: Vec::new(),
+        })
+    }
+
     fn timed<T>(&mut self, name: &'static str, stage: impl FnOnce() -> T) -> T {
         let began = Instant::now();
         let result = stage();
-        let took = began.elapsed();
+        self.took(name, began.elapsed());
+        result
+    }
+
+    fn took(&mut self, name: &'static str, took: Duration) {
         match self.times.iter_mut().find(|(known, _)| *known == name) {
             Some((_, time)) => *time += took,
             None => self.times.push((name, took)),
         }
-        result
     }
 
     fn send(&mut self, spans: Vec<spanlet::enrich::Span>) {
         self.spans += spans.len();
-        let message = self.timed("encode", || stages::encode(spans));
+        let mut message = std::mem::take(&mut self.message);
+        message.clear();
+        self.timed("encode", || stages::encode(spans, &mut message));
         self.plain += message.len();
         for how in Compression::ALL {
-            let sent = self.timed(how.name(), || stages::compress(&message, how));
+            let began = Instant::now();
+            let sent = stages::compress(&mut self.packers, &message, how);
+            self.took(how.name(), began.elapsed());
             match self
                 .compressed
                 .iter_mut()
@@ -80,12 +99,13 @@ impl Totals {
                 None => self.compressed.push((how.name(), sent.len())),
             }
         }
+        self.message = message;
     }
 }
 
-fn replay(traffic: &Traffic) -> Totals {
+fn replay(traffic: &Traffic) -> Result<Totals> {
     let mut rooms = Rooms::new(&traffic.processes);
-    let mut totals = Totals::default();
+    let mut totals = Totals::new()?;
     let mut waiting = Vec::new();
     let (mut steps, mut spans) = (Vec::new(), Vec::new());
     for records in traffic.records.chunks(RECORDS_AT_ONCE) {
@@ -105,5 +125,5 @@ fn replay(traffic: &Traffic) -> Totals {
     });
     waiting.append(&mut spans);
     totals.send(waiting);
-    totals
+    Ok(totals)
 }

@@ -1,15 +1,13 @@
 //! The rooms as the pipeline joins them, a function for each stage, so that a profiler can tell them apart. In: what
 //! the stage before gave. Out: what the next one takes.
 
-use std::sync::Arc;
-
 use spanlet::attach::ProcessFacts;
 use spanlet::capture::convert::convert;
 use spanlet::capture::Event;
 use spanlet::clock::{Monotonic, WallOffset};
 use spanlet::decode::{self, Decoder, Step};
 use spanlet::enrich::{self, Enricher, Span};
-use spanlet::export::otlp::compress;
+use spanlet::export::otlp::compress::Packer;
 use spanlet::export::otlp::encode;
 
 pub use spanlet::export::otlp::Compression;
@@ -75,27 +73,44 @@ pub fn finish(rooms: &mut Rooms, steps: &mut Vec<Step>, spans: &mut Vec<Span>) {
 
 /// Spans to one OTLP message. They are dropped here, as the exporter does.
 #[inline(never)]
-pub fn encode(spans: Vec<Span>) -> Vec<u8> {
-    let spans: Vec<Arc<Span>> = spans.into_iter().map(Arc::new).collect();
-    encode::traces(&spans)
+pub fn encode(spans: Vec<Span>, message: &mut Vec<u8>) {
+    encode::traces(&spans, message);
+}
+
+/// What makes messages smaller.
+pub struct Packers {
+    none: Packer,
+    gzip: Packer,
+    zstd: Packer,
+}
+
+impl Packers {
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            none: Packer::new(Compression::None)?,
+            gzip: Packer::new(Compression::Gzip)?,
+            zstd: Packer::new(Compression::Zstd)?,
+        })
+    }
 }
 
 /// A message to what is sent.
 #[inline(never)]
-pub fn compress(message: &[u8], how: Compression) -> Vec<u8> {
+pub fn compress(packers: &mut Packers, message: &[u8], how: Compression) -> Vec<u8> {
+    let mut message = message.to_vec();
     match how {
-        Compression::None => message.to_vec(),
-        Compression::Gzip => gzip(message),
-        Compression::Zstd => zstd(message),
+        Compression::None => packers.none.pack(&mut message),
+        Compression::Gzip => gzip(packers, &mut message),
+        Compression::Zstd => zstd(packers, &mut message),
     }
 }
 
 #[inline(never)]
-fn gzip(message: &[u8]) -> Vec<u8> {
-    compress::compress(message.to_vec(), Compression::Gzip)
+fn gzip(packers: &mut Packers, message: &mut Vec<u8>) -> Vec<u8> {
+    packers.gzip.pack(message)
 }
 
 #[inline(never)]
-fn zstd(message: &[u8]) -> Vec<u8> {
-    compress::compress(message.to_vec(), Compression::Zstd)
+fn zstd(packers: &mut Packers, message: &mut Vec<u8>) -> Vec<u8> {
+    packers.zstd.pack(message)
 }

@@ -6,7 +6,6 @@ use reqwest::header::{HeaderMap, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{redirect, Certificate, Identity, Response};
 use tonic::codegen::Bytes;
 
-use super::compress::compress;
 use super::status::{retry_after, status_message};
 use super::{header_map, with_causes, Compression, Target, USER_AGENT};
 use crate::export::retry::{Failure, Retry};
@@ -26,6 +25,7 @@ impl Http {
     pub fn new(target: &Target) -> Result<Self, String> {
         let mut builder = reqwest::Client::builder()
             .use_rustls_tls()
+            .tls_built_in_webpki_certs(target.endpoint.starts_with("https:"))
             .user_agent(USER_AGENT)
             .redirect(redirect::Policy::none());
         let describe = |error: reqwest::Error| with_causes(&error);
@@ -43,11 +43,6 @@ impl Http {
             headers: header_map(target),
             compression: target.compression,
         })
-    }
-
-    /// The body as it is sent.
-    pub fn compress(&self, plain: Vec<u8>) -> Vec<u8> {
-        compress(plain, self.compression)
     }
 
     pub async fn send(&self, body: Bytes) -> Result<Bytes, Failure> {

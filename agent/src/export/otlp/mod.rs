@@ -19,6 +19,7 @@ use tonic::codegen::Bytes;
 
 use super::retry::{Failure, Retry};
 use super::Error;
+use compress::Packer;
 
 /// Sent as `user-agent`.
 const USER_AGENT: &str = concat!("spanlet/", env!("CARGO_PKG_VERSION"));
@@ -104,6 +105,7 @@ pub struct Accepted {
 /// Sends one signal to one target.
 pub struct Client {
     transport: Transport,
+    packer: Packer,
     timeout: Duration,
 }
 
@@ -138,22 +140,26 @@ impl Client {
             Protocol::Grpc => grpc::Grpc::new(target, signal).map(Transport::Grpc),
             Protocol::HttpProtobuf => http::Http::new(target).map(Transport::Http),
         };
-        let transport = transport.map_err(|reason| Error::Client {
+        let refused = |reason: String| Error::Client {
             endpoint: target.endpoint.clone(),
             reason,
-        })?;
+        };
+        let transport = transport.map_err(refused)?;
+        let compression = match transport {
+            // It compresses by itself.
+            Transport::Grpc(_) => Compression::None,
+            Transport::Http(_) => target.compression,
+        };
         Ok(Self {
+            packer: Packer::new(compression).map_err(|error| refused(error.to_string()))?,
             transport,
             timeout: target.timeout,
         })
     }
 
     /// An encoded message as it is sent, so that each try costs no more than the sending.
-    pub fn pack(&self, plain: Vec<u8>) -> Bytes {
-        match &self.transport {
-            Transport::Grpc(_) => plain.into(),
-            Transport::Http(http) => http.compress(plain).into(),
-        }
+    pub fn pack(&mut self, plain: &mut Vec<u8>) -> Bytes {
+        self.packer.pack(plain).into()
     }
 
     /// One try.

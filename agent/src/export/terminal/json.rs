@@ -33,6 +33,7 @@ struct Json<'a>(&'a Span);
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let span = self.0;
+        let duration = span.ended().0.saturating_sub(span.started().0);
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("traceId", &Shown(span.trace_id))?;
         map.serialize_entry("spanId", &Shown(span.span_id))?;
@@ -44,12 +45,12 @@ impl Serialize for Json<'_> {
             map.serialize_entry("traceState", state)?;
         }
         map.serialize_entry("name", span.name.as_str())?;
-        map.serialize_entry("kind", kind(span.kind))?;
-        map.serialize_entry("startTimeUnixNano", &Shown(span.started.0))?;
-        map.serialize_entry("endTimeUnixNano", &Shown(span.ended.0))?;
-        map.serialize_entry("durationNano", &span.ended.0.saturating_sub(span.started.0))?;
-        map.serialize_entry("status", &JsonStatus(&span.status))?;
-        map.serialize_entry("attributes", &Attributes(&span.attributes))?;
+        map.serialize_entry("kind", kind(span.kind()))?;
+        map.serialize_entry("startTimeUnixNano", &Shown(span.started().0))?;
+        map.serialize_entry("endTimeUnixNano", &Shown(span.ended().0))?;
+        map.serialize_entry("durationNano", &duration)?;
+        map.serialize_entry("status", &JsonStatus(span.status()))?;
+        map.serialize_entry("attributes", &Attributes(&span.attributes()))?;
         map.serialize_entry("resource", &Attributes(&span.resource.attributes))?;
         map.end()
     }
@@ -71,9 +72,9 @@ impl<T: fmt::Display> Serialize for Shown<T> {
     }
 }
 
-struct JsonStatus<'a>(&'a Status);
+struct JsonStatus(Status);
 
-impl Serialize for JsonStatus<'_> {
+impl Serialize for JsonStatus {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match self.0 {

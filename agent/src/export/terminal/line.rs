@@ -24,7 +24,7 @@ pub fn line(span: &Span, screen: &Screen) -> String {
     };
     let status_end = duration_end - DURATION_COLUMNS - 1;
     let mut cells = Cells::new(screen.colour);
-    let time = time_of_day(span.started.0, screen.utc_offset);
+    let time = time_of_day(span.started().0, screen.utc_offset);
     cells.put(Style::Dim, &time, 12);
     cells.pad(14);
     let service_end = 14 + SERVICE_COLUMNS;
@@ -41,7 +41,7 @@ pub fn line(span: &Span, screen: &Screen) -> String {
     cells.put_right(Style::Plain, &duration(view.duration), duration_end);
     if duration_end < width {
         cells.pad(duration_end + 2);
-        cells.put(Style::Dim, &view.evidence, width);
+        cells.put(Style::Dim, view.evidence, width);
     }
     cells.finish()
 }

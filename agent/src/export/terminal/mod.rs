@@ -11,7 +11,7 @@ mod view;
 mod waterfall;
 
 use std::io::{ErrorKind, Write};
-use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,12 +26,10 @@ pub use traces::Held;
 
 /// How often complete traces are looked for.
 const TICK: Duration = Duration::from_millis(50);
-/// Spans written at once at most, so that the text in memory is bounded.
-const WRITE_SPANS: usize = 1024;
 
 /// The queue, and the thread that empties it.
 pub(super) struct Terminal {
-    queue: SyncSender<Arc<Span>>,
+    queue: Sender<Vec<Span>>,
     ended: oneshot::Receiver<()>,
     pub tally: Arc<Tally>,
 }
@@ -42,9 +40,9 @@ impl Terminal {
         screen: Screen,
         writer: impl Write + Send + 'static,
     ) -> Result<Self, Error> {
-        let (queue, spans) = sync_channel(config.queue_spans);
+        let (queue, spans) = channel();
         let (ending, ended) = oneshot::channel();
-        let tally = Arc::<Tally>::default();
+        let tally = Arc::new(Tally::new(config.queue_spans));
         let mut sink = Sink {
             writer: Some(writer),
             tally: tally.clone(),
@@ -64,10 +62,13 @@ impl Terminal {
         })
     }
 
-    pub fn offer(&self, span: Arc<Span>) {
-        self.tally.accept();
-        if self.queue.try_send(span).is_err() {
-            self.tally.lose(Reason::QueueFull, 1);
+    pub fn offer(&self, mut spans: Vec<Span>) {
+        self.tally.admit(&mut spans);
+        if spans.is_empty() {
+            return;
+        }
+        if let Err(refused) = self.queue.send(spans) {
+            self.tally.lose(Reason::QueueFull, refused.0.len());
         }
     }
 
@@ -81,15 +82,14 @@ impl Terminal {
     }
 }
 
-fn run<W: Write>(spans: Receiver<Arc<Span>>, mut printer: Printer, sink: &mut Sink<W>) {
+fn run<W: Write>(queue: Receiver<Vec<Span>>, mut printer: Printer, sink: &mut Sink<W>) {
     let mut ticked = Instant::now();
     loop {
-        match spans.recv_timeout(TICK) {
-            Ok(span) => {
+        match queue.recv_timeout(TICK) {
+            Ok(spans) => {
+                sink.tally.took(spans.len());
                 let now = Instant::now();
-                printer.push(span, now);
-                let more = spans.try_iter().take(WRITE_SPANS);
-                more.for_each(|span| printer.push(span, now));
+                spans.into_iter().for_each(|span| printer.push(span, now));
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,

@@ -1,6 +1,5 @@
 //! Spans and the time in, what is written about them out. Pure but for the width of the screen.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::json::json;
@@ -42,7 +41,7 @@ impl Printer {
     }
 
     /// A span finished.
-    pub fn push(&mut self, span: Arc<Span>, now: Instant) {
+    pub fn push(&mut self, span: Span, now: Instant) {
         match self.output {
             Output::Text => {
                 if let Some(trace) = self.traces.push(span, now) {
@@ -77,7 +76,7 @@ impl Printer {
         )
     }
 
-    fn write_trace(&mut self, trace: &[Arc<Span>]) {
+    fn write_trace(&mut self, trace: &[Span]) {
         let (shape, text) = match trace {
             [span] => (Shape::Line, line(span, &self.screen)),
             _ => (Shape::Waterfall, waterfall(trace, &self.screen)),

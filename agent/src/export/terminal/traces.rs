@@ -1,11 +1,10 @@
 //! Traces that are not complete yet: spans and the time in, whole traces out. Pure.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::view::PARENT_EVIDENCE;
 use crate::enrich::span::{Span, SpanId, TraceId};
+use crate::enrich::Evidence;
 
 /// How long, and how many, spans are held to show their trace as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +35,7 @@ pub struct Traces {
 }
 
 struct Trace {
-    spans: Vec<Arc<Span>>,
+    spans: Vec<Span>,
     last: Instant,
 }
 
@@ -50,7 +49,7 @@ impl Traces {
     }
 
     /// Holds a span. Gives a trace when there is no room for both.
-    pub fn push(&mut self, span: Arc<Span>, now: Instant) -> Option<Vec<Arc<Span>>> {
+    pub fn push(&mut self, span: Span, now: Instant) -> Option<Vec<Span>> {
         let id = span.trace_id;
         let trace = self.traces.entry(id).or_insert_with(|| Trace {
             spans: Vec::new(),
@@ -68,7 +67,7 @@ impl Traces {
     }
 
     /// The traces to show now, the first started first.
-    pub fn due(&mut self, now: Instant) -> Vec<Vec<Arc<Span>>> {
+    pub fn due(&mut self, now: Instant) -> Vec<Vec<Span>> {
         let Held {
             quiet, incomplete, ..
         } = self.limits;
@@ -82,18 +81,23 @@ impl Traces {
     }
 
     /// Everything held, the first started first.
-    pub fn all(&mut self) -> Vec<Vec<Arc<Span>>> {
+    pub fn all(&mut self) -> Vec<Vec<Span>> {
         let ids = self.traces.keys().copied().collect();
         self.take(ids)
     }
 
-    fn take(&mut self, ids: Vec<TraceId>) -> Vec<Vec<Arc<Span>>> {
+    fn take(&mut self, ids: Vec<TraceId>) -> Vec<Vec<Span>> {
         let mut traces: Vec<_> = ids.into_iter().filter_map(|id| self.remove(id)).collect();
-        traces.sort_by_key(|spans| spans.iter().map(|span| (span.started, span.trace_id)).min());
+        traces.sort_by_key(|spans| {
+            spans
+                .iter()
+                .map(|span| (span.started(), span.trace_id))
+                .min()
+        });
         traces
     }
 
-    fn remove(&mut self, id: TraceId) -> Option<Vec<Arc<Span>>> {
+    fn remove(&mut self, id: TraceId) -> Option<Vec<Span>> {
         let trace = self.traces.remove(&id)?;
         self.spans -= trace.spans.len();
         Some(trace.spans)
@@ -101,7 +105,7 @@ impl Traces {
 }
 
 /// Every parent that this node will tell of is there. A parent named by a header may be anywhere.
-fn complete(spans: &[Arc<Span>]) -> bool {
+fn complete(spans: &[Span]) -> bool {
     let present: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
     spans.iter().all(|span| match span.parent_span_id {
         None => true,
@@ -111,5 +115,5 @@ fn complete(spans: &[Arc<Span>]) -> bool {
 
 /// The parent is a span of this agent: the client end of the same connection, or in the same process.
 fn local_parent(span: &Span) -> bool {
-    !span.parent_is_remote || span.text(PARENT_EVIDENCE) == Some("connection")
+    !span.parent_is_remote || span.evidence == Some(Evidence::Connection)
 }

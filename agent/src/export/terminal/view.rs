@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use super::text::{clean, Cells, Style};
 use crate::enrich::span::{Kind, Span, Status, Value};
-
-/// Why the agent believes in the parent.
-pub const PARENT_EVIDENCE: &str = "spanlet.parent.evidence";
+use crate::enrich::Evidence;
 
 /// A span in words, all harmless to a terminal.
 pub struct View {
@@ -24,23 +22,23 @@ pub struct View {
     pub duration: Duration,
     /// What is to say about it, where the span failed; empty where the status code says it.
     pub error: Option<String>,
-    pub evidence: String,
+    pub evidence: &'static str,
 }
 
 impl View {
     pub fn of(span: &Span) -> Self {
         let status = match span.value("http.response.status_code") {
-            Some(Value::Integer(code)) => Some(*code),
+            Some(Value::Integer(code)) => Some(code),
             _ => None,
         };
-        let failed = matches!(span.status, Status::Error(_));
+        let failed = matches!(span.status(), Status::Error(_));
         let (method, (host, path)) = match span.text("http.request.method") {
-            Some(method) => (clean(method), target(span)),
+            Some(method) => (clean(&method), target(span)),
             None => (String::new(), (String::new(), span.name.to_string())),
         };
         Self {
             service: clean(span.resource.text("service.name").unwrap_or("?")),
-            arrow: match span.kind {
+            arrow: match span.kind() {
                 Kind::Server => "←",
                 Kind::Client => "→",
             },
@@ -49,7 +47,7 @@ impl View {
             path: clean(&path),
             status: status.map_or("-".into(), |code| code.to_string()),
             status_style: status_style(status, failed),
-            duration: Duration::from_nanos(span.ended.0.saturating_sub(span.started.0)),
+            duration: Duration::from_nanos(span.ended().0.saturating_sub(span.started().0)),
             error: failed.then(|| error(span)),
             evidence: evidence(span),
         }
@@ -88,12 +86,13 @@ impl View {
 
 /// Server: the path. Client: host and port, and the path.
 fn target(span: &Span) -> (String, String) {
-    let full = span.text("url.full").and_then(|url| url.split_once("://"));
+    let full = span.text("url.full");
+    let full = full.as_deref().and_then(|url| url.split_once("://"));
     let (scheme, rest) = full.unwrap_or_default();
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let path = span.text("url.path").unwrap_or(path).to_owned();
-    if span.kind == Kind::Server {
+    let path = span.text("url.path").unwrap_or(path.into()).to_string();
+    if span.kind() == Kind::Server {
         return (String::new(), path);
     }
     if !authority.is_empty() {
@@ -103,8 +102,8 @@ fn target(span: &Span) -> (String, String) {
     }
     let host = span.text("server.address").unwrap_or_default();
     match span.value("server.port") {
-        Some(Value::Integer(port)) if *port != 80 => (format!("{host}:{port}"), path),
-        _ => (host.to_owned(), path),
+        Some(Value::Integer(port)) if port != 80 => (format!("{host}:{port}"), path),
+        _ => (host.to_string(), path),
     }
 }
 
@@ -117,11 +116,9 @@ fn shortened(host: &str) -> String {
 }
 
 /// A root's `none` is not worth a word.
-fn evidence(span: &Span) -> String {
-    match span.text(PARENT_EVIDENCE) {
-        Some(evidence) if span.parent_span_id.is_some() => clean(evidence),
-        _ => String::new(),
-    }
+fn evidence(span: &Span) -> &'static str {
+    let evidence = span.evidence.filter(|_| span.parent_span_id.is_some());
+    evidence.map_or("", Evidence::name)
 }
 
 fn status_style(status: Option<i64>, failed: bool) -> Style {
@@ -138,10 +135,9 @@ fn status_style(status: Option<i64>, failed: bool) -> Style {
 fn error(span: &Span) -> String {
     let kind = span.text("error.type").unwrap_or_default();
     let known = kind.is_empty() || kind.bytes().all(|byte| byte.is_ascii_digit());
-    let said = match &span.status {
-        Status::Error(Some(message)) => message,
-        _ if known => "",
-        _ => kind,
-    };
-    clean(said)
+    match span.status() {
+        Status::Error(Some(message)) => message.to_owned(),
+        _ if known => String::new(),
+        _ => clean(&kind),
+    }
 }

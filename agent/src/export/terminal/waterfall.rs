@@ -4,13 +4,13 @@
 //! its parent is known by. The service is named where it changes.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::text::{duration, time_of_day, Cells, Style};
 use super::view::View;
 use super::Screen;
 use crate::enrich::span::{Kind, Span, SpanId};
+use crate::enrich::Evidence;
 
 /// Lines of one trace; what is over is only counted.
 const LINES_MAX: usize = 60;
@@ -25,9 +25,9 @@ const WIDE_EVIDENCE_COLUMNS: usize = 16;
 const WIDE_COLUMNS: usize = 110;
 
 /// The trace, with a line above it that sums it up.
-pub fn waterfall(spans: &[Arc<Span>], screen: &Screen) -> String {
-    let started = spans.iter().map(|span| span.started.0).min().unwrap_or(0);
-    let ended = spans.iter().map(|span| span.ended.0).max().unwrap_or(0);
+pub fn waterfall(spans: &[Span], screen: &Screen) -> String {
+    let started = spans.iter().map(|span| span.started().0).min().unwrap_or(0);
+    let ended = spans.iter().map(|span| span.ended().0).max().unwrap_or(0);
     let frame = Frame::new(started, ended, screen);
     let rows = rows(spans);
     let mut text = heading(spans, &frame, screen);
@@ -40,8 +40,8 @@ pub fn waterfall(spans: &[Arc<Span>], screen: &Screen) -> String {
     text
 }
 
-fn heading(spans: &[Arc<Span>], frame: &Frame, screen: &Screen) -> String {
-    let failed = |span: &&Arc<Span>| View::of(span).error.is_some();
+fn heading(spans: &[Span], frame: &Frame, screen: &Screen) -> String {
+    let failed = |span: &&Span| View::of(span).error.is_some();
     let errors = spans.iter().filter(failed).count();
     let mut cells = Cells::new(screen.colour);
     let end = frame.width;
@@ -81,7 +81,7 @@ struct Row<'a> {
 }
 
 /// Spans in tree order. Every span is in it once, also where parents are missing or go round in a circle.
-fn rows(spans: &[Arc<Span>]) -> Vec<Row<'_>> {
+fn rows(spans: &[Span]) -> Vec<Row<'_>> {
     let present: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
     let mut children: HashMap<Option<SpanId>, Vec<&Span>> = HashMap::new();
     for span in spans {
@@ -91,7 +91,7 @@ fn rows(spans: &[Arc<Span>]) -> Vec<Row<'_>> {
         children.entry(parent).or_default().push(span);
     }
     for siblings in children.values_mut() {
-        siblings.sort_by_key(|span| (span.started, span.span_id));
+        siblings.sort_by_key(|span| (span.started(), span.span_id));
     }
     let mut rows = Vec::with_capacity(spans.len());
     for root in children.remove(&None).unwrap_or_default() {
@@ -125,7 +125,7 @@ fn grow<'a>(
             same_service,
             answered: under
                 .iter()
-                .any(|child| View::of(child).evidence == "connection"),
+                .any(|child| child.evidence == Some(Evidence::Connection)),
         });
         let deep = below.chars().count() / 3 >= INDENTED_LEVELS_MAX;
         for (index, child) in under.iter().enumerate().rev() {
@@ -198,7 +198,7 @@ impl Frame {
         let bar_end = self.bar_start + self.bar_columns;
         cells.put(style, &bar, bar_end);
         cells.pad(bar_end + 1);
-        cells.put(Style::Dim, &view.evidence, self.width);
+        cells.put(Style::Dim, view.evidence, self.width);
         cells.finish()
     }
 
@@ -218,7 +218,7 @@ impl Frame {
 
     /// How long after the trace; nothing where it begins it.
     fn offset(&self, span: &Span) -> String {
-        match span.started.0.saturating_sub(self.started) {
+        match span.started().0.saturating_sub(self.started) {
             0 => String::new(),
             offset => format!("+{}", duration(Duration::from_nanos(offset))),
         }
@@ -232,10 +232,10 @@ impl Frame {
             0 => 0.0,
             whole => time.saturating_sub(self.started) as f64 / whole as f64 * eighths,
         };
-        let start = (place(span.started.0) as usize / 8).min(self.bar_columns - 1);
-        let end = place(span.ended.0).round() as usize;
+        let start = (place(span.started().0) as usize / 8).min(self.bar_columns - 1);
+        let end = place(span.ended().0).round() as usize;
         let length = end.saturating_sub(start * 8).max(1);
-        if span.kind == Kind::Client {
+        if span.kind() == Kind::Client {
             return (start, "▒".repeat(length.div_ceil(8)));
         }
         let mut bar = "█".repeat(length / 8);
