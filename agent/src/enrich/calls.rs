@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::trust::{Trust, Verdict};
+use super::trust::{Case, Trust, Verdict};
 use crate::capture::event::{Endpoint, HostTid};
 use crate::clock::Monotonic;
 use crate::hash::WordMap;
@@ -110,17 +110,16 @@ impl Calls {
         });
     }
 
-    /// The call was made while the process served only its nth request.
-    pub fn nested(&mut self, endpoint: &Endpoint, time: Monotonic, nth: u64, idle: Duration) {
-        if let Some(called) = self.endpoints.get_mut(endpoint) {
-            called.trust.nested(time, nth, idle);
-        }
+    /// What is known of the calls to an endpoint that only the process tells of.
+    pub fn trust(&mut self, endpoint: &Endpoint) -> Option<&mut Trust> {
+        let called = self.endpoints.get_mut(endpoint)?;
+        Some(&mut called.trust)
     }
 
-    /// Whether calls to the endpoint that are known by the process alone are made for requests.
-    pub fn verdict(&self, endpoint: &Endpoint, time: Monotonic) -> Verdict {
+    /// Whether a call to the endpoint that is known by the process alone was made for a request.
+    pub fn verdict(&self, endpoint: &Endpoint, time: Monotonic, case: &Case) -> Verdict {
         let called = self.endpoints.get(endpoint);
-        called.map_or(Verdict::No, |called| called.trust.verdict(time))
+        called.map_or(Verdict::No, |called| called.trust.verdict(time, case))
     }
 
     /// Whether the endpoint is called in the background: by that thread, more than once, because a thread that waits

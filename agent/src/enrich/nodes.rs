@@ -37,8 +37,8 @@ pub struct Node {
     pub context: Option<Context>,
     /// The parent that the agent found.
     pub parent: Option<Parent>,
-    /// That parent is the only one that its process served then.
-    pub is_only: bool,
+    /// Its process served only one request then.
+    pub alone: Option<Alone>,
     /// A thread that may go on by itself called: the process alone is no evidence unless it is trusted.
     pub is_doubtful: bool,
     /// What it was part of may have been missed: it is no parent of what is not seen on its own connection.
@@ -60,6 +60,15 @@ pub struct Parent {
     pub span: SpanId,
     pub process: HostPid,
     pub evidence: Evidence,
+}
+
+/// A call while its process served only one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone {
+    /// The stretch of serving, as the process counts them.
+    pub stretch: u64,
+    /// How long the process had served nothing by then.
+    pub idle: Duration,
 }
 
 /// A link that may still be taken back.
@@ -97,7 +106,7 @@ impl Node {
             trace: birth.trace,
             context: birth.context,
             parent: None,
-            is_only: false,
+            alone: None,
             is_doubtful: false,
             unsure: false,
             own_trace: birth.trace,
@@ -142,9 +151,9 @@ impl Nodes {
         is_new
     }
 
-    pub fn only(&mut self, id: ExchangeId) {
+    pub fn alone(&mut self, id: ExchangeId, alone: Alone) {
         if let Some(node) = self.nodes.get_mut(&id) {
-            node.is_only = true;
+            node.alone = Some(alone);
         }
     }
 
@@ -241,7 +250,7 @@ impl Nodes {
             let Some(link) = link.filter(|_| threads.contains(&node.thread)) else {
                 continue;
             };
-            if node.is_only {
+            if node.alone.is_some() {
                 link.evidence = Evidence::Process;
             } else {
                 undone += u64::from(self.unlink(child, parent));

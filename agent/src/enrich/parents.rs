@@ -46,15 +46,19 @@ pub fn ask(
 ) {
     process.call(started.id, started.link.id, started.origin.thread);
     let candidate = asker(started, process, nodes);
-    let is_born_for_one = process.threads.purpose(started.origin.thread).is_some();
-    if is_born_for_one && by_process(started, process).is_ok_and(|only| only.is_some()) {
-        nodes.only(started.id);
+    let alone = by_process(started, process).ok().flatten();
+    let alone = alone.map(|_| process.alone(started.origin.time));
+    if let Some(alone) = alone {
+        nodes.alone(started.id, alone);
     }
     if process.threads.is_left(started.origin.thread) {
         nodes.doubt(started.id);
     }
     process.threads.called(started.origin.thread);
     remember(started, process);
+    if let Some(alone) = alone.filter(|_| is_by_process(&candidate, started, process)) {
+        process.nested(&started.link.remote, started.origin.time, alone);
+    }
     let context = nodes.get(started.id).and_then(|node| node.context.as_ref());
     let linked = match candidate {
         Ok(None) => return,
@@ -242,13 +246,19 @@ fn remember(started: &Started, process: &mut Process) {
     if process.in_shadow(origin.time) {
         return;
     }
-    match process.in_process() {
-        Ok(None) => process.calls.idle(remote, origin.thread, origin.time),
-        Ok(Some(_)) => {
-            let (nth, idle) = (process.served, process.idle(origin.time));
-            process.calls.nested(remote, origin.time, nth, idle);
-        }
-        Err(_) => {}
+    if process.serves_nothing() {
+        process.calls.idle(remote, origin.thread, origin.time);
+    }
+}
+
+/// Whether a call is known by the process alone, now or once its thread turns out to be of a pool. Others, known
+/// better, earn no trust for these.
+fn is_by_process(candidate: &Candidate, started: &Started, process: &Process) -> bool {
+    let is_born_for_one = || process.threads.purpose(started.origin.thread).is_some();
+    match candidate {
+        Ok(Some((_, Evidence::Process))) => true,
+        Ok(Some((_, Evidence::Thread))) => process.pools_threads() && is_born_for_one(),
+        _ => false,
     }
 }
 

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use super::calls::Calls;
 use super::goroutines::Goroutines;
-use super::nodes::Node;
+use super::nodes::{Alone, Node};
+use super::rhythm::Stretches;
 use super::route::Names;
 use super::span::Resource;
 use super::threads::{Purpose, Threads};
+use super::trust::{Case, Verdict};
 use super::{Evidence, Refusal};
 use crate::attach::{Language, ProcessFacts};
-use crate::capture::event::{ConnectionId, HostTid};
+use crate::capture::event::{ConnectionId, Endpoint, HostTid};
 use crate::clock::Monotonic;
 use crate::decode::exchange::ExchangeId;
 use crate::hash::WordSet;
@@ -35,8 +37,10 @@ pub struct Process {
     pub threads: Threads,
     /// It ended then.
     pub gone: Option<Monotonic>,
-    /// Requests served so far.
-    pub served: u64,
+    /// Stretches of serving: from nothing served to nothing served.
+    stretches: u64,
+    /// The last of them in which two requests were open at once.
+    crowded: u64,
     /// How long it served nothing, since the first request that was seen; and since when it does again.
     idle: Duration,
     idle_since: Option<Monotonic>,
@@ -96,7 +100,10 @@ impl Process {
     ) {
         self.idle = self.idle(time);
         self.idle_since = None;
-        self.served += 1;
+        match self.serves_nothing() {
+            true => self.stretches += 1,
+            false => self.crowded = self.stretches,
+        }
         self.multiplexes |= is_on_another(&self.by_thread, thread, connection);
         self.by_thread.insert((thread, id), connection);
         if let Some(goroutine) = goroutine {
@@ -123,8 +130,41 @@ impl Process {
         self.calls.idle(&call.remote, call.thread, time);
     }
 
+    /// A call is made now, while it serves only one request.
+    pub fn alone(&self, time: Monotonic) -> Alone {
+        Alone {
+            stretch: self.stretches,
+            idle: self.idle(time),
+        }
+    }
+
+    /// Counts a call of which only the process tells whose it is.
+    pub fn nested(&mut self, endpoint: &Endpoint, time: Monotonic, alone: Alone) {
+        if let Some(trust) = self.calls.trust(endpoint) {
+            trust.nested(time, alone.stretch, self.crowded, alone.idle);
+        }
+    }
+
+    /// Whether a call that is known by the process alone was made for the request that it served.
+    pub fn verdict(&self, call: &Node, now: Monotonic) -> Verdict {
+        let Some(alone) = call.alone else {
+            return Verdict::No;
+        };
+        let passed = now.since(call.started).as_secs_f64();
+        let idle = self.idle(now).saturating_sub(alone.idle).as_secs_f64();
+        let case = Case {
+            stretch: alone.stretch,
+            stretches: Stretches {
+                over: self.stretches - u64::from(!self.serves_nothing()),
+                crowded: self.crowded,
+            },
+            idle_share: idle / passed.max(f64::EPSILON),
+        };
+        self.calls.verdict(&call.remote, now, &case)
+    }
+
     /// How long it served nothing by then.
-    pub fn idle(&self, time: Monotonic) -> Duration {
+    fn idle(&self, time: Monotonic) -> Duration {
         self.idle
             + self
                 .idle_since
@@ -157,7 +197,7 @@ impl Process {
 
     /// Whether threads are those of pools, started by whichever request came first: what one calls later is as likely
     /// the work of another request.
-    fn pools_threads(&self) -> bool {
+    pub fn pools_threads(&self) -> bool {
         self.facts.language == Language::Java
     }
 
