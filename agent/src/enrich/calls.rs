@@ -110,6 +110,12 @@ impl Calls {
         });
     }
 
+    /// A second request is open in that stretch of serving.
+    pub fn crowd(&mut self, stretch: u64) {
+        let all = self.endpoints.values_mut();
+        all.for_each(|called| called.trust.crowd(stretch));
+    }
+
     /// What is known of the calls to an endpoint that only the process tells of.
     pub fn trust(&mut self, endpoint: &Endpoint) -> Option<&mut Trust> {
         let called = self.endpoints.get_mut(endpoint)?;

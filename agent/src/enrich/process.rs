@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::calls::Calls;
 use super::goroutines::Goroutines;
 use super::nodes::{Alone, Node};
-use super::rhythm::Stretches;
 use super::route::Names;
 use super::span::Resource;
 use super::threads::{Purpose, Threads};
@@ -39,8 +38,9 @@ pub struct Process {
     pub gone: Option<Monotonic>,
     /// Stretches of serving: from nothing served to nothing served.
     stretches: u64,
-    /// The last of them in which two requests were open at once.
+    /// The last of them in which two requests were open at once; the last with a call that only the process tells of.
     crowded: u64,
+    nested: u64,
     /// How long it served nothing, since the first request that was seen; and since when it does again.
     idle: Duration,
     idle_since: Option<Monotonic>,
@@ -102,7 +102,7 @@ impl Process {
         self.idle_since = None;
         match self.serves_nothing() {
             true => self.stretches += 1,
-            false => self.crowded = self.stretches,
+            false => self.crowd(),
         }
         self.multiplexes |= is_on_another(&self.by_thread, thread, connection);
         self.by_thread.insert((thread, id), connection);
@@ -140,9 +140,19 @@ impl Process {
 
     /// Counts a call of which only the process tells whose it is.
     pub fn nested(&mut self, endpoint: &Endpoint, time: Monotonic, alone: Alone) {
+        self.nested = alone.stretch;
+        let stretch = (self.crowded != alone.stretch).then_some(alone.stretch);
         if let Some(trust) = self.calls.trust(endpoint) {
-            trust.nested(time, alone.stretch, self.crowded, alone.idle);
+            trust.nested(time, stretch, alone.idle);
         }
+    }
+
+    /// A second request is open.
+    fn crowd(&mut self) {
+        if self.crowded != self.stretches && self.nested == self.stretches {
+            self.calls.crowd(self.stretches);
+        }
+        self.crowded = self.stretches;
     }
 
     /// Whether a call that is known by the process alone was made for the request that it served.
@@ -154,10 +164,7 @@ impl Process {
         let idle = self.idle(now).saturating_sub(alone.idle).as_secs_f64();
         let case = Case {
             stretch: alone.stretch,
-            stretches: Stretches {
-                over: self.stretches - u64::from(!self.serves_nothing()),
-                crowded: self.crowded,
-            },
+            over: self.stretches - u64::from(!self.serves_nothing()),
             idle_share: idle / passed.max(f64::EPSILON),
         };
         self.calls.verdict(&call.remote, now, &case)
@@ -196,9 +203,9 @@ impl Process {
     }
 
     /// Whether threads are those of pools, started by whichever request came first: what one calls later is as likely
-    /// the work of another request.
+    /// the work of another request. Ruby keeps the kernel's thread of one that has ended for the next that is started.
     pub fn pools_threads(&self) -> bool {
-        self.facts.language == Language::Java
+        matches!(self.facts.language, Language::Java | Language::Ruby)
     }
 
     /// A request is over for good: its threads that have not ended.

@@ -8,15 +8,6 @@ use std::collections::VecDeque;
 /// Runs that are kept. Full: the first is forgotten; by then its calls have been asked for, or call too irregularly.
 const RUNS_MAX: usize = 32;
 
-/// What a process has served by some time.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stretches {
-    /// The last that is over.
-    pub over: u64,
-    /// The last in which two requests were open at once.
-    pub crowded: u64,
-}
-
 /// The calls to one endpoint.
 #[derive(Debug, Default)]
 pub struct Rhythm {
@@ -43,7 +34,7 @@ impl Run {
 }
 
 impl Rhythm {
-    pub fn call(&mut self, stretch: u64, crowded: u64) {
+    pub fn call(&mut self, stretch: u64) {
         self.first.get_or_insert(stretch);
         if let Some((now, calls)) = &mut self.now {
             if *now == stretch {
@@ -52,18 +43,21 @@ impl Rhythm {
             }
         }
         if let Some((past, calls)) = self.now.replace((stretch, 1)) {
-            if past > crowded {
-                self.append(past, calls);
-            }
+            self.append(past, calls);
         }
     }
 
-    /// How many stretches in a row called as often as this one; 0 where that is not known.
-    pub fn run_length(&self, stretch: u64, stretches: Stretches) -> u64 {
+    /// A second request is open in that stretch, the last: whose its calls were, their number does not tell.
+    pub fn crowd(&mut self, stretch: u64) {
+        self.now = self.now.filter(|(now, _)| *now != stretch);
+    }
+
+    /// How many stretches in a row called as often as this one; 0 where that is not known. `over`: the last stretch
+    /// that is over.
+    pub fn run_length(&self, stretch: u64, over: u64) -> u64 {
         match self.now {
-            Some((now, _)) if now == stretch && now <= stretches.crowded => 0,
             Some((now, calls)) if now == stretch => {
-                let is_over = now <= stretches.over;
+                let is_over = now <= over;
                 let is_as_often =
                     |run: &&Run| run.calls == calls || (calls < run.calls && !is_over);
                 let before = self.runs.back().filter(|run| run.last + 1 == stretch);
@@ -78,9 +72,8 @@ impl Rhythm {
     }
 
     /// Stretches since the first that called.
-    pub fn age(&self, stretches: Stretches) -> u64 {
-        self.first
-            .map_or(0, |first| stretches.over.saturating_sub(first))
+    pub fn age(&self, over: u64) -> u64 {
+        self.first.map_or(0, |first| over.saturating_sub(first))
     }
 
     fn append(&mut self, stretch: u64, calls: u32) {

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::rhythm::{Rhythm, Stretches};
+use super::rhythm::Rhythm;
 use crate::clock::Monotonic;
 
 /// Trust that is enough: stretches in a row that called as often; or bits, a bit being what a poll does by chance every
@@ -51,7 +51,8 @@ pub enum Verdict {
 pub struct Case {
     /// The stretch of serving in which it was made.
     pub stretch: u64,
-    pub stretches: Stretches,
+    /// The last stretch that is over.
+    pub over: u64,
     /// The share of the time since that nothing was served.
     pub idle_share: f64,
 }
@@ -69,9 +70,12 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// A call while the process served only one request, in that stretch, having served nothing for `idle` so far.
-    pub fn nested(&mut self, time: Monotonic, stretch: u64, crowded: u64, idle: Duration) {
-        self.rhythm.call(stretch, crowded);
+    /// A call while the process served only one request, having served nothing for `idle` so far. `stretch`: where no
+    /// other request was open in it.
+    pub fn nested(&mut self, time: Monotonic, stretch: Option<u64>, idle: Duration) {
+        stretch
+            .into_iter()
+            .for_each(|stretch| self.rhythm.call(stretch));
         if let Some((last, idle_then)) = self.last.replace((time, idle)) {
             let passed = time.since(last).as_secs_f64();
             let served = passed - idle.saturating_sub(idle_then).as_secs_f64();
@@ -79,6 +83,11 @@ impl Trust {
             self.exposed =
                 (self.exposed + (bits.max(0.0) as u32).min(BITS_A_CALL_MAX)).min(BITS_MAX);
         }
+    }
+
+    /// A second request is open in that stretch.
+    pub fn crowd(&mut self, stretch: u64) {
+        self.rhythm.crowd(stretch);
     }
 
     /// A call that no request was waiting for.
@@ -106,10 +115,10 @@ impl Trust {
     pub fn verdict(&self, time: Monotonic, case: &Case) -> Verdict {
         let doubts = self.doubts(time);
         let enough = ENOUGH << doubts.min(DOUBTS_MAX);
-        let alike = self.rhythm.run_length(case.stretch, case.stretches);
-        let is_over = case.stretch <= case.stretches.over;
+        let alike = self.rhythm.run_length(case.stretch, case.over);
+        let is_over = case.stretch <= case.over;
         let is_regular = alike >= u64::from(enough);
-        let is_young = alike > 0 && self.rhythm.age(case.stretches) < YOUNG;
+        let is_young = alike > 0 && self.rhythm.age(case.over) < YOUNG;
         let is_exposed = self.exposed / CALLS_A_POLL >= enough && case.idle_share >= IDLE_SHARE_MIN;
         if doubts >= DOUBTS_MAX {
             Verdict::No
