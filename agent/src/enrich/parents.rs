@@ -56,8 +56,16 @@ pub fn ask(
     }
     process.threads.called(started.origin.thread);
     remember(started, process);
-    if let Some(alone) = alone.filter(|_| is_by_process(&candidate, started, process)) {
-        process.nested(&started.link.remote, started.origin.time, alone);
+    if let (Some(alone), Ok(Some((_, evidence)))) = (alone, &candidate) {
+        // Threads of pools may turn out to prove nothing; others earn no trust for what is known by the process alone.
+        let is_by_process = *evidence == Evidence::Process
+            || *evidence == Evidence::Thread && process.pools_threads();
+        process.nested(
+            &started.link.remote,
+            started.origin.time,
+            alone,
+            is_by_process,
+        );
     }
     let context = nodes.get(started.id).and_then(|node| node.context.as_ref());
     let linked = match candidate {
@@ -248,17 +256,6 @@ fn remember(started: &Started, process: &mut Process) {
     }
     if process.serves_nothing() {
         process.calls.idle(remote, origin.thread, origin.time);
-    }
-}
-
-/// Whether a call is known by the process alone, now or once its thread turns out to be of a pool. Others, known
-/// better, earn no trust for these.
-fn is_by_process(candidate: &Candidate, started: &Started, process: &Process) -> bool {
-    let is_born_for_one = || process.threads.purpose(started.origin.thread).is_some();
-    match candidate {
-        Ok(Some((_, Evidence::Process))) => true,
-        Ok(Some((_, Evidence::Thread))) => process.pools_threads() && is_born_for_one(),
-        _ => false,
     }
 }
 

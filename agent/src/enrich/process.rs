@@ -38,7 +38,7 @@ pub struct Process {
     pub gone: Option<Monotonic>,
     /// Stretches of serving: from nothing served to nothing served.
     stretches: u64,
-    /// The last of them in which two requests were open at once; the last with a call that only the process tells of.
+    /// The last of them in which two requests were open at once; the last that called.
     crowded: u64,
     nested: u64,
     /// How long it served nothing, since the first request that was seen; and since when it does again.
@@ -138,12 +138,17 @@ impl Process {
         }
     }
 
-    /// Counts a call of which only the process tells whose it is.
-    pub fn nested(&mut self, endpoint: &Endpoint, time: Monotonic, alone: Alone) {
-        self.nested = alone.stretch;
-        let stretch = (self.crowded != alone.stretch).then_some(alone.stretch);
-        if let Some(trust) = self.calls.trust(endpoint) {
-            trust.nested(time, stretch, alone.idle);
+    /// Counts a call while only one request is served. `by_process`: only that tells whose it is.
+    pub fn nested(&mut self, endpoint: &Endpoint, time: Monotonic, alone: Alone, by_process: bool) {
+        let Some(trust) = self.calls.trust(endpoint) else {
+            return;
+        };
+        if self.crowded != alone.stretch {
+            self.nested = alone.stretch;
+            trust.call(alone.stretch, by_process);
+        }
+        if by_process {
+            trust.nested(time, alone.idle);
         }
     }
 

@@ -1,5 +1,6 @@
 //! How often the stretches of serving call an endpoint. A stretch lasts from when a process begins to serve until it
-//! serves nothing; one in which two requests were open at once tells nothing.
+//! serves nothing; one in which two requests were open at once tells nothing, and so does one whose calls are all known
+//! by more than the process.
 //!
 //! In: calls, each in a stretch. Out: for a stretch, how many in a row, it included, called as often as it did.
 
@@ -13,10 +14,18 @@ const RUNS_MAX: usize = 32;
 pub struct Rhythm {
     /// The first stretch that called.
     first: Option<u64>,
-    /// The last one, and how often by now.
-    now: Option<(u64, u32)>,
+    now: Option<Now>,
     /// Those between.
     runs: VecDeque<Run>,
+}
+
+/// The last stretch that called, and how often by now.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    stretch: u64,
+    calls: u32,
+    /// One of them is known by the process alone.
+    counts: bool,
 }
 
 /// Stretches in a row that called equally often.
@@ -34,32 +43,38 @@ impl Run {
 }
 
 impl Rhythm {
-    pub fn call(&mut self, stretch: u64) {
+    /// `counts`: it is known by the process alone.
+    pub fn call(&mut self, stretch: u64, counts: bool) {
         self.first.get_or_insert(stretch);
-        if let Some((now, calls)) = &mut self.now {
-            if *now == stretch {
-                *calls += 1;
-                return;
-            }
+        if let Some(now) = self.now.as_mut().filter(|now| now.stretch == stretch) {
+            now.calls += 1;
+            now.counts |= counts;
+            return;
         }
-        if let Some((past, calls)) = self.now.replace((stretch, 1)) {
-            self.append(past, calls);
+        let calls = 1;
+        let new = Now {
+            stretch,
+            calls,
+            counts,
+        };
+        if let Some(past) = self.now.replace(new).filter(|past| past.counts) {
+            self.append(past.stretch, past.calls);
         }
     }
 
     /// A second request is open in that stretch, the last: whose its calls were, their number does not tell.
     pub fn crowd(&mut self, stretch: u64) {
-        self.now = self.now.filter(|(now, _)| *now != stretch);
+        self.now = self.now.filter(|now| now.stretch != stretch);
     }
 
     /// How many stretches in a row called as often as this one; 0 where that is not known. `over`: the last stretch
     /// that is over.
     pub fn run_length(&self, stretch: u64, over: u64) -> u64 {
         match self.now {
-            Some((now, calls)) if now == stretch => {
-                let is_over = now <= over;
+            Some(now) if now.stretch == stretch => {
+                let may_grow = stretch > over;
                 let is_as_often =
-                    |run: &&Run| run.calls == calls || (calls < run.calls && !is_over);
+                    |run: &&Run| run.calls == now.calls || (now.calls < run.calls && may_grow);
                 let before = self.runs.back().filter(|run| run.last + 1 == stretch);
                 1 + before.filter(is_as_often).map_or(0, Run::length)
             }

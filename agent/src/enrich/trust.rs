@@ -70,12 +70,14 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// A call while the process served only one request, having served nothing for `idle` so far. `stretch`: where no
-    /// other request was open in it.
-    pub fn nested(&mut self, time: Monotonic, stretch: Option<u64>, idle: Duration) {
-        stretch
-            .into_iter()
-            .for_each(|stretch| self.rhythm.call(stretch));
+    /// A call in that stretch. `counts`: nothing but the process tells whose it is.
+    pub fn call(&mut self, stretch: u64, counts: bool) {
+        self.rhythm.call(stretch, counts);
+    }
+
+    /// A call of which nothing but the process tells whose it is, while it served only one request, having served
+    /// nothing for `idle` so far.
+    pub fn nested(&mut self, time: Monotonic, idle: Duration) {
         if let Some((last, idle_then)) = self.last.replace((time, idle)) {
             let passed = time.since(last).as_secs_f64();
             let served = passed - idle.saturating_sub(idle_then).as_secs_f64();
