@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use super::context::Context;
+use super::rhythm::Stretch;
 use super::span::{SpanId, TraceId};
 use super::{Evidence, Limits, Refusal};
 use crate::capture::event::{Endpoint, HostPid, HostTid};
@@ -65,8 +66,7 @@ pub struct Parent {
 /// A call while its process served only one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Alone {
-    /// The stretch of serving, as the process counts them.
-    pub stretch: u64,
+    pub stretch: Stretch,
     /// How long the process had served nothing by then.
     pub idle: Duration,
 }

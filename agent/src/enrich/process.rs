@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::calls::Calls;
 use super::goroutines::Goroutines;
 use super::nodes::{Alone, Node};
+use super::rhythm::Stretch;
 use super::route::Names;
 use super::span::Resource;
 use super::threads::{Purpose, Threads};
@@ -41,6 +42,8 @@ pub struct Process {
     /// The last of them in which two requests were open at once; the last that called.
     crowded: u64,
     nested: u64,
+    /// Those in which there were not.
+    uncrowded: u64,
     /// How long it served nothing, since the first request that was seen; and since when it does again.
     idle: Duration,
     idle_since: Option<Monotonic>,
@@ -101,7 +104,7 @@ impl Process {
         self.idle = self.idle(time);
         self.idle_since = None;
         match self.serves_nothing() {
-            true => self.stretches += 1,
+            true => (self.stretches, self.uncrowded) = (self.stretches + 1, self.uncrowded + 1),
             false => self.crowd(),
         }
         self.multiplexes |= is_on_another(&self.by_thread, thread, connection);
@@ -133,7 +136,7 @@ impl Process {
     /// A call is made now, while it serves only one request.
     pub fn alone(&self, time: Monotonic) -> Alone {
         Alone {
-            stretch: self.stretches,
+            stretch: self.stretch(),
             idle: self.idle(time),
         }
     }
@@ -143,8 +146,8 @@ impl Process {
         let Some(trust) = self.calls.trust(endpoint) else {
             return;
         };
-        if self.crowded != alone.stretch {
-            self.nested = alone.stretch;
+        if alone.stretch.number > 0 {
+            self.nested = alone.stretch.number;
             trust.call(alone.stretch, by_process);
         }
         if by_process {
@@ -154,10 +157,22 @@ impl Process {
 
     /// A second request is open.
     fn crowd(&mut self) {
-        if self.crowded != self.stretches && self.nested == self.stretches {
-            self.calls.crowd(self.stretches);
+        if self.crowded == self.stretches {
+            return;
         }
         self.crowded = self.stretches;
+        self.uncrowded -= 1;
+        if self.nested == self.stretches {
+            self.calls.crowd(self.stretches);
+        }
+    }
+
+    fn stretch(&self) -> Stretch {
+        let is_crowded = self.crowded == self.stretches;
+        Stretch {
+            number: if is_crowded { 0 } else { self.stretches },
+            place: self.uncrowded,
+        }
     }
 
     /// Whether a call that is known by the process alone was made for the request that it served.

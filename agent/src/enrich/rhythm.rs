@@ -6,7 +6,16 @@
 
 use std::collections::VecDeque;
 
-/// Runs that are kept. Full: the first is forgotten; by then its calls have been asked for, or call too irregularly.
+/// Names a stretch of serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// All stretches are numbered, from 1. 0: it tells nothing.
+    pub number: u64,
+    /// How many have told something, with this one.
+    pub place: u64,
+}
+
+/// Runs that are kept, and crowded stretches that called. Full: the first is forgotten; by then its calls have been asked for, or call too irregularly.
 const RUNS_MAX: usize = 32;
 
 /// The calls to one endpoint.
@@ -17,12 +26,14 @@ pub struct Rhythm {
     now: Option<Now>,
     /// Those between.
     runs: VecDeque<Run>,
+    /// Stretches between that tell nothing.
+    crowded: VecDeque<u64>,
 }
 
 /// The last stretch that called, and how often by now.
 #[derive(Clone, Copy, Debug)]
 struct Now {
-    stretch: u64,
+    stretch: Stretch,
     calls: u32,
     /// One of them is known by the process alone.
     counts: bool,
@@ -31,21 +42,21 @@ struct Now {
 /// Stretches in a row that called equally often.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    first: u64,
-    last: u64,
+    first: Stretch,
+    last: Stretch,
     calls: u32,
 }
 
 impl Run {
     fn length(&self) -> u64 {
-        self.last - self.first + 1
+        self.last.place - self.first.place + 1
     }
 }
 
 impl Rhythm {
     /// `counts`: it is known by the process alone.
-    pub fn call(&mut self, stretch: u64, counts: bool) {
-        self.first.get_or_insert(stretch);
+    pub fn call(&mut self, stretch: Stretch, counts: bool) {
+        self.first.get_or_insert(stretch.number);
         if let Some(now) = self.now.as_mut().filter(|now| now.stretch == stretch) {
             now.calls += 1;
             now.counts |= counts;
@@ -64,23 +75,38 @@ impl Rhythm {
 
     /// A second request is open in that stretch, the last: whose its calls were, their number does not tell.
     pub fn crowd(&mut self, stretch: u64) {
-        self.now = self.now.filter(|now| now.stretch != stretch);
+        if self
+            .now
+            .take_if(|now| now.stretch.number == stretch)
+            .is_some()
+        {
+            if self.crowded.len() >= RUNS_MAX {
+                self.crowded.clear();
+                self.runs.clear();
+            }
+            self.crowded.push_back(stretch);
+        }
     }
 
     /// How many stretches in a row called as often as this one; 0 where that is not known. `over`: the last stretch
     /// that is over.
-    pub fn run_length(&self, stretch: u64, over: u64) -> u64 {
+    pub fn run_length(&self, stretch: Stretch, over: u64) -> u64 {
         match self.now {
             Some(now) if now.stretch == stretch => {
-                let may_grow = stretch > over;
+                let may_grow = stretch.number > over;
                 let is_as_often =
                     |run: &&Run| run.calls == now.calls || (now.calls < run.calls && may_grow);
-                let before = self.runs.back().filter(|run| run.last + 1 == stretch);
+                let before = self
+                    .runs
+                    .back()
+                    .filter(|run| run.last.place + 1 == stretch.place);
                 1 + before.filter(is_as_often).map_or(0, Run::length)
             }
+            _ if self.crowded.contains(&stretch.number) => 0,
             _ => {
-                let mut runs = self.runs.iter();
-                let found = runs.find(|run| (run.first..=run.last).contains(&stretch));
+                let holds =
+                    |run: &&Run| (run.first.number..=run.last.number).contains(&stretch.number);
+                let found = self.runs.iter().find(holds);
                 found.map_or(0, Run::length)
             }
         }
@@ -91,9 +117,11 @@ impl Rhythm {
         self.first.map_or(0, |first| over.saturating_sub(first))
     }
 
-    fn append(&mut self, stretch: u64, calls: u32) {
+    fn append(&mut self, stretch: Stretch, calls: u32) {
         match self.runs.back_mut() {
-            Some(run) if run.last + 1 == stretch && run.calls == calls => run.last = stretch,
+            Some(run) if run.last.place + 1 == stretch.place && run.calls == calls => {
+                run.last = stretch
+            }
             _ => {
                 if self.runs.len() >= RUNS_MAX {
                     self.runs.pop_front();

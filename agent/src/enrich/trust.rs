@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::rhythm::Rhythm;
+use super::rhythm::{Rhythm, Stretch};
 use crate::clock::Monotonic;
 
 /// Trust that is enough: stretches in a row that called as often; or bits, a bit being what a poll does by chance every
@@ -50,7 +50,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     /// The stretch of serving in which it was made.
-    pub stretch: u64,
+    pub stretch: Stretch,
     /// The last stretch that is over.
     pub over: u64,
     /// The share of the time since that nothing was served.
@@ -71,7 +71,7 @@ pub struct Trust {
 
 impl Trust {
     /// A call in that stretch. `counts`: nothing but the process tells whose it is.
-    pub fn call(&mut self, stretch: u64, counts: bool) {
+    pub fn call(&mut self, stretch: Stretch, counts: bool) {
         self.rhythm.call(stretch, counts);
     }
 
@@ -118,7 +118,7 @@ impl Trust {
         let doubts = self.doubts(time);
         let enough = ENOUGH << doubts.min(DOUBTS_MAX);
         let alike = self.rhythm.run_length(case.stretch, case.over);
-        let is_over = case.stretch <= case.over;
+        let is_over = case.stretch.number <= case.over;
         let is_regular = alike >= u64::from(enough);
         let is_young = alike > 0 && self.rhythm.age(case.over) < YOUNG;
         let is_exposed = self.exposed / CALLS_A_POLL >= enough && case.idle_share >= IDLE_SHARE_MIN;
