@@ -10,7 +10,7 @@ use crate::capture::event::{Endpoint, HostTid};
 use crate::clock::Monotonic;
 use crate::hash::WordMap;
 
-/// Endpoints of a process that are remembered (about 200 bytes each). Full: those not called for
+/// Endpoints of a process that are remembered (200 bytes each, 3 KiB where their calls are irregular). Full: those not called for
 /// [`CALL_MEMORY`] are forgotten; if there are none, calls to new endpoints have no parent by thread, process or
 /// dial.
 const ENDPOINTS_MAX: usize = 512;

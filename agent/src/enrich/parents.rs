@@ -11,7 +11,7 @@
 //!
 //! 3 and 4 are refused in the shadow of a loss. By thread and by process they are also refused for endpoints that the
 //! process calls by itself ([`Calls`]), and taken back when the call outlives the request; from both, the process is
-//! known better afterwards. What is known by the process alone is judged when its span is due ([`Trust`]).
+//! known better afterwards. What is known by the process alone is judged when its span is due, call by call ([`Trust`]).
 //!
 //! [`Calls`]: super::calls::Calls
 //! [`Threads`]: super::threads::Threads

@@ -15,7 +15,8 @@ pub struct Stretch {
     pub place: u64,
 }
 
-/// Runs that are kept, and crowded stretches that called. Full: the first is forgotten; by then its calls have been asked for, or call too irregularly.
+/// Runs that are kept, and crowded stretches that called. Full: the first is forgotten; by then its calls have been
+/// asked for, or are too irregular.
 const RUNS_MAX: usize = 32;
 
 /// The calls to one endpoint.
@@ -28,6 +29,8 @@ pub struct Rhythm {
     runs: VecDeque<Run>,
     /// Stretches between that tell nothing.
     crowded: VecDeque<u64>,
+    /// The last of these that was forgotten: of those before it nothing is known.
+    forgotten: u64,
 }
 
 /// The last stretch that called, and how often by now.
@@ -81,8 +84,7 @@ impl Rhythm {
             .is_some()
         {
             if self.crowded.len() >= RUNS_MAX {
-                self.crowded.clear();
-                self.runs.clear();
+                self.forgotten = self.crowded.pop_front().unwrap_or(stretch);
             }
             self.crowded.push_back(stretch);
         }
@@ -102,6 +104,7 @@ impl Rhythm {
                     .filter(|run| run.last.place + 1 == stretch.place);
                 1 + before.filter(is_as_often).map_or(0, Run::length)
             }
+            _ if stretch.number <= self.forgotten => 0,
             _ if self.crowded.contains(&stretch.number) => 0,
             _ => {
                 let holds =
