@@ -379,6 +379,7 @@ impl Rooms {
         let snapshot = tally::snapshot(&self, &reader, &self.probes.costs());
         let now = self.now();
         let kernel_losses: u64 = self.probes.losses().iter().sum();
+        let unread = self.decoder.counts().unread_requests;
         drop(self.probes);
         let counts = self.exporter.shutdown(STOP_DEADLINE).await;
         if let Some(reporter) = reporter {
@@ -387,7 +388,7 @@ impl Rooms {
         }
         for (output, counts) in counts.outputs() {
             tracing::info!(
-                "stopped: {output}: {} spans delivered, {} dropped; {kernel_losses} records lost in the kernel",
+                "stopped: {output}: {} spans delivered, {} dropped; {kernel_losses} records lost in the kernel, {unread} requests not read",
                 counts.delivered,
                 counts.dropped_total()
             );

@@ -84,9 +84,9 @@ fn a_stopped_agent_under_load(backend: Backend) -> Result<()> {
     load(&function, 40_000..40_500, 8)?;
     let report = quiet(&agent)?;
     assert_lost(&report, "ring_full", 1000)?;
-    let lost = all_lost_requests(&report);
     let ended = agent.finish()?;
     let (delivered, dropped) = outcome(&ended.log, "otlp")?;
+    let lost = all_lost_requests(&report, &ended.log)?;
     ensure!(dropped > 0, "its queue was large enough");
     ensure!(
         delivered + dropped + lost == 40_500,
@@ -180,9 +180,9 @@ fn records_of_every_language_thrown_away(backend: Backend) -> Result<()> {
         .try_for_each(|function| load(function, 0..REQUESTS, 4))?;
     let report = quiet(&agent)?;
     assert_lost(&report, "forced", 50)?;
-    let lost = all_lost_requests(&report);
     let ended = agent.finish()?;
     let (delivered, dropped) = outcome(&ended.log, "terminal")?;
+    let lost = all_lost_requests(&report, &ended.log)?;
     let sent = (REQUESTS * functions.len()) as u64;
     ensure!(
         delivered + dropped + lost == sent,
@@ -220,8 +220,10 @@ fn births_thrown_away(backend: Backend) -> Result<()> {
             line.strip_prefix("listening ").map(str::to_owned)
         })?;
         send(&Address::of(None, false, &port)?, MARK, 100)?;
-        let lost = all_lost_requests(&quiet(&agent)?);
-        let (delivered, dropped) = outcome(&agent.finish()?.log, "terminal")?;
+        let report = quiet(&agent)?;
+        let log = agent.finish()?.log;
+        let (delivered, dropped) = outcome(&log, "terminal")?;
+        let lost = all_lost_requests(&report, &log)?;
         ensure!(
             delivered + dropped + lost == 100,
             "{delivered} + {dropped} + {lost}"
@@ -273,13 +275,8 @@ fn quiet(agent: &Agent) -> Result<Report> {
 /// Stops the agent and does the sum for its JSON.
 fn balance(agent: Agent, report: &Report, function: &Function, sent: u64) -> Result<()> {
     let ended = agent.finish()?;
-    balanced(
-        &ended.spans,
-        &ended.log,
-        all_lost_requests(report),
-        function,
-        sent,
-    )
+    let lost = all_lost_requests(report, &ended.log)?;
+    balanced(&ended.spans, &ended.log, lost, function, sent)
 }
 
 fn balanced(spans: &[Span], log: &str, lost: u64, function: &Function, sent: u64) -> Result<()> {
@@ -313,27 +310,31 @@ fn lost_requests(report: &Report, reason: &str) -> u64 {
     lost.unwrap_or_default()
 }
 
-/// By the kernel side, and by the decoder where the rest of a head was lost.
-fn all_lost_requests(report: &Report) -> u64 {
+/// By the kernel side, and by the decoder where the rest of a head was lost. That the last request of a connection will
+/// not be read is known when the connection closes: where that is lost too, at the agent's end.
+fn all_lost_requests(report: &Report, log: &str) -> Result<u64> {
     let counters = report.counters.iter();
     let lost = counters.filter(|counter| counter.room == "spanlet.kernel.requests_lost");
-    let unread = report.counter("spanlet.decode.noted", "unread_requests");
-    lost.map(|counter| counter.value).sum::<u64>() + unread.unwrap_or_default()
+    let unread = last_words(log, "stopped: ", "requests")?;
+    Ok(lost.map(|counter| counter.value).sum::<u64>() + unread)
 }
 
 /// Spans delivered and dropped by an output, as the agent says at its end.
 fn outcome(log: &str, output: &str) -> Result<(u64, u64)> {
     let start = format!("stopped: {output}: ");
-    let line = log.lines().find_map(|line| line.split_once(&start));
+    let delivered = last_words(log, &start, "delivered")?;
+    Ok((delivered, last_words(log, &start, "dropped")?))
+}
+
+/// The number before a word in the line that has this start.
+fn last_words(log: &str, start: &str, word: &str) -> Result<u64> {
+    let line = log.lines().find_map(|line| line.split_once(start));
     let words: Vec<&str> = line
         .context("no last words")?
         .1
         .split([' ', ',', ';'])
         .collect();
-    let before = |word: &str| {
-        let at = words.iter().position(|found| *found == word);
-        at.and_then(|at| words[..at].iter().rev().find_map(|word| word.parse().ok()))
-    };
-    let delivered = before("delivered").context("none delivered")?;
-    Ok((delivered, before("dropped").context("none dropped")?))
+    let at = words.iter().position(|found| *found == word);
+    at.and_then(|at| words[..at].iter().rev().find_map(|word| word.parse().ok()))
+        .with_context(|| format!("no {word}: {words:?}"))
 }

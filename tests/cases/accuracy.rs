@@ -123,7 +123,7 @@ fn habits_that_mislead_make_no_wrong_parents() -> Result<()> {
                 habit: Some(habit),
                 ..Setting::plain(language)
             };
-            let rows = Row::of(&[1, 4], habit.shape(), Service::Exponential);
+            let rows = Row::of(&[1, 4, 8], habit.shape(), Service::Exponential);
             none_wrong(&setting.run(&rows, BUDGET, SEED)?)?;
         }
     }

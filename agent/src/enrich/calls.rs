@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use super::trust::{Trust, Verdict};
+use super::trust::{Case, Trust, Verdict};
 use crate::capture::event::{Endpoint, HostTid};
 use crate::clock::Monotonic;
 use crate::hash::WordMap;
 
-/// Endpoints of a process that are remembered (about 200 bytes each). Full: those not called for
+/// Endpoints of a process that are remembered (200 bytes each, 3 KiB where their calls are irregular). Full: those not called for
 /// [`CALL_MEMORY`] are forgotten; if there are none, calls to new endpoints have no parent by thread, process or
 /// dial.
 const ENDPOINTS_MAX: usize = 512;
@@ -110,17 +110,22 @@ impl Calls {
         });
     }
 
-    /// The call was made while the process served only its nth request.
-    pub fn nested(&mut self, endpoint: &Endpoint, time: Monotonic, nth: u64, idle: Duration) {
-        if let Some(called) = self.endpoints.get_mut(endpoint) {
-            called.trust.nested(time, nth, idle);
-        }
+    /// A second request is open in that stretch of serving.
+    pub fn crowd(&mut self, stretch: u64) {
+        let all = self.endpoints.values_mut();
+        all.for_each(|called| called.trust.crowd(stretch));
     }
 
-    /// Whether calls to the endpoint that are known by the process alone are made for requests.
-    pub fn verdict(&self, endpoint: &Endpoint, time: Monotonic) -> Verdict {
+    /// What is known of the calls to an endpoint that only the process tells of.
+    pub fn trust(&mut self, endpoint: &Endpoint) -> Option<&mut Trust> {
+        let called = self.endpoints.get_mut(endpoint)?;
+        Some(&mut called.trust)
+    }
+
+    /// Whether a call to the endpoint that is known by the process alone was made for a request.
+    pub fn verdict(&self, endpoint: &Endpoint, time: Monotonic, case: &Case) -> Verdict {
         let called = self.endpoints.get(endpoint);
-        called.map_or(Verdict::No, |called| called.trust.verdict(time))
+        called.map_or(Verdict::No, |called| called.trust.verdict(time, case))
     }
 
     /// Whether the endpoint is called in the background: by that thread, more than once, because a thread that waits

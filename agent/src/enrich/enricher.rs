@@ -224,7 +224,7 @@ impl Enricher {
         for loose in self.nodes.loose(id) {
             let verdict = match self.processes.get(&loose.node.process) {
                 Some(process) if loose.evidence == Evidence::Process => {
-                    process.calls.verdict(&loose.node.remote, now)
+                    process.verdict(loose.node, now)
                 }
                 _ => Verdict::Open,
             };

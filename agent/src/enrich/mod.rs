@@ -18,6 +18,7 @@ mod place;
 mod process;
 mod redact;
 mod resource;
+mod rhythm;
 mod route;
 mod semantic;
 mod service;

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use super::context::Context;
+use super::rhythm::Stretch;
 use super::span::{SpanId, TraceId};
 use super::table::Table;
 use super::wire::Name;
@@ -41,8 +42,8 @@ pub struct Node {
     pub context: Option<Box<Context>>,
     /// The parent that the agent found.
     pub parent: Option<Parent>,
-    /// That parent is the only one that its process served then.
-    pub is_only: bool,
+    /// Its process served only one request then.
+    pub alone: Option<Alone>,
     /// A thread that may go on by itself called: the process alone is no evidence unless it is trusted.
     pub is_doubtful: bool,
     /// What it was part of may have been missed: it is no parent of what is not seen on its own connection.
@@ -64,6 +65,14 @@ pub struct Parent {
     pub span: SpanId,
     pub process: HostPid,
     pub evidence: Evidence,
+}
+
+/// A call while its process served only one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone {
+    pub stretch: Stretch,
+    /// How long the process had served nothing by then.
+    pub idle: Duration,
 }
 
 /// A link that may still be taken back.
@@ -104,7 +113,7 @@ impl Node {
             name: birth.name,
             context: birth.context,
             parent: None,
-            is_only: false,
+            alone: None,
             is_doubtful: false,
             unsure: false,
             own_trace: birth.trace,
@@ -145,9 +154,9 @@ impl Nodes {
         self.nodes.insert(id, Node::born(birth))
     }
 
-    pub fn only(&mut self, id: ExchangeId) {
+    pub fn alone(&mut self, id: ExchangeId, alone: Alone) {
         if let Some(node) = self.nodes.get_mut(&id) {
-            node.is_only = true;
+            node.alone = Some(alone);
         }
     }
 
@@ -254,7 +263,7 @@ impl Nodes {
             let Some(link) = link.filter(|_| threads.contains(&node.thread)) else {
                 continue;
             };
-            if node.is_only {
+            if node.alone.is_some() {
                 link.evidence = Evidence::Process;
             } else {
                 undone += u64::from(self.unlink(child, parent));

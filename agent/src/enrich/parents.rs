@@ -11,7 +11,7 @@
 //!
 //! 3 and 4 are refused in the shadow of a loss. By thread and by process they are also refused for endpoints that the
 //! process calls by itself ([`Calls`]), and taken back when the call outlives the request; from both, the process is
-//! known better afterwards. What is known by the process alone is judged when its span is due ([`Trust`]).
+//! known better afterwards. What is known by the process alone is judged when its span is due, call by call ([`Trust`]).
 //!
 //! [`Calls`]: super::calls::Calls
 //! [`Threads`]: super::threads::Threads
@@ -46,15 +46,27 @@ pub fn ask(
 ) {
     process.call(started.id, started.link.id, started.origin.thread);
     let candidate = asker(started, process, nodes);
-    let is_born_for_one = process.threads.purpose(started.origin.thread).is_some();
-    if is_born_for_one && by_process(started, process).is_ok_and(|only| only.is_some()) {
-        nodes.only(started.id);
+    let alone = by_process(started, process).ok().flatten();
+    let alone = alone.map(|_| process.alone(started.origin.time));
+    if let Some(alone) = alone {
+        nodes.alone(started.id, alone);
     }
     if process.threads.is_left(started.origin.thread) {
         nodes.doubt(started.id);
     }
     process.threads.called(started.origin.thread);
     remember(started, process);
+    if let (Some(alone), Ok(Some((_, evidence)))) = (alone, &candidate) {
+        // Threads of pools may turn out to prove nothing; others earn no trust for what is known by the process alone.
+        let is_by_process = *evidence == Evidence::Process
+            || *evidence == Evidence::Thread && process.pools_threads();
+        process.nested(
+            &started.link.remote,
+            started.origin.time,
+            alone,
+            is_by_process,
+        );
+    }
     let context = nodes.get(started.id).and_then(|node| node.context.as_ref());
     let linked = match candidate {
         Ok(None) => return,
@@ -247,13 +259,8 @@ fn remember(started: &Started, process: &mut Process) {
     if process.in_shadow(origin.time) {
         return;
     }
-    match process.in_process() {
-        Ok(None) => process.calls.idle(remote, origin.thread, origin.time),
-        Ok(Some(_)) => {
-            let (nth, idle) = (process.served, process.idle(origin.time));
-            process.calls.nested(remote, origin.time, nth, idle);
-        }
-        Err(_) => {}
+    if process.serves_nothing() {
+        process.calls.idle(remote, origin.thread, origin.time);
     }
 }
 

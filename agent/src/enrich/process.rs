@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use super::calls::Calls;
 use super::goroutines::Goroutines;
-use super::nodes::Node;
+use super::nodes::{Alone, Node};
+use super::rhythm::Stretch;
 use super::route::Names;
 use super::span::Resource;
 use super::threads::{Purpose, Threads};
+use super::trust::{Case, Verdict};
 use super::{Evidence, Refusal};
 use crate::attach::{Language, ProcessFacts};
-use crate::capture::event::{ConnectionId, HostTid};
+use crate::capture::event::{ConnectionId, Endpoint, HostTid};
 use crate::clock::Monotonic;
 use crate::decode::exchange::ExchangeId;
 use crate::few::Few;
@@ -39,8 +41,13 @@ pub struct Process {
     pub gone: Option<Monotonic>,
     /// When it made the call that started last.
     pub last_call: Option<Monotonic>,
-    /// Requests served so far.
-    pub served: u64,
+    /// Stretches of serving: from nothing served to nothing served.
+    stretches: u64,
+    /// The last of them in which two requests were open at once; the last that called.
+    crowded: u64,
+    nested: u64,
+    /// Those in which there were not.
+    uncrowded: u64,
     /// How long it served nothing, since the first request that was seen; and since when it does again.
     idle: Duration,
     idle_since: Option<Monotonic>,
@@ -100,7 +107,10 @@ impl Process {
     ) {
         self.idle = self.idle(time);
         self.idle_since = None;
-        self.served += 1;
+        match self.serves_nothing() {
+            true => (self.stretches, self.uncrowded) = (self.stretches + 1, self.uncrowded + 1),
+            false => self.crowd(),
+        }
         self.multiplexes |= is_on_another(&self.by_thread, thread, connection);
         self.by_thread.insert((thread, id), connection);
         if let Some(goroutine) = goroutine {
@@ -127,8 +137,65 @@ impl Process {
         self.calls.idle(&call.remote, call.thread, time);
     }
 
+    /// A call is made now, while it serves only one request.
+    pub fn alone(&self, time: Monotonic) -> Alone {
+        Alone {
+            stretch: self.stretch(),
+            idle: self.idle(time),
+        }
+    }
+
+    /// Counts a call while only one request is served. `by_process`: only that tells whose it is.
+    pub fn nested(&mut self, endpoint: &Endpoint, time: Monotonic, alone: Alone, by_process: bool) {
+        let Some(trust) = self.calls.trust(endpoint) else {
+            return;
+        };
+        if alone.stretch.number > 0 {
+            self.nested = alone.stretch.number;
+            trust.call(alone.stretch, by_process);
+        }
+        if by_process {
+            trust.nested(time, alone.idle);
+        }
+    }
+
+    /// A second request is open.
+    fn crowd(&mut self) {
+        if self.crowded == self.stretches {
+            return;
+        }
+        self.crowded = self.stretches;
+        self.uncrowded -= 1;
+        if self.nested == self.stretches {
+            self.calls.crowd(self.stretches);
+        }
+    }
+
+    fn stretch(&self) -> Stretch {
+        let is_crowded = self.crowded == self.stretches;
+        Stretch {
+            number: if is_crowded { 0 } else { self.stretches },
+            place: self.uncrowded,
+        }
+    }
+
+    /// Whether a call that is known by the process alone was made for the request that it served.
+    pub fn verdict(&self, call: &Node, now: Monotonic) -> Verdict {
+        let Some(alone) = call.alone else {
+            return Verdict::No;
+        };
+        let passed = now.since(call.started).as_secs_f64();
+        let idle = self.idle(now).saturating_sub(alone.idle).as_secs_f64();
+        let case = Case {
+            stretch: alone.stretch,
+            over: self.stretches - u64::from(!self.serves_nothing()),
+            idle_share: idle / passed.max(f64::EPSILON),
+        };
+        self.calls.verdict(&call.remote, now, &case)
+    }
+
     /// How long it served nothing by then.
-    pub fn idle(&self, time: Monotonic) -> Duration {
+    fn idle(&self, time: Monotonic) -> Duration {
         self.idle
             + self
                 .idle_since
@@ -165,9 +232,9 @@ impl Process {
     }
 
     /// Whether threads are those of pools, started by whichever request came first: what one calls later is as likely
-    /// the work of another request.
-    fn pools_threads(&self) -> bool {
-        self.facts.language == Language::Java
+    /// the work of another request. Ruby keeps the kernel's thread of one that has ended for the next that is started.
+    pub fn pools_threads(&self) -> bool {
+        matches!(self.facts.language, Language::Java | Language::Ruby)
     }
 
     /// A request is over for good: its threads that have not ended.

@@ -2,6 +2,7 @@
 
 mod contexts;
 mod growth;
+mod habits;
 mod learned;
 mod lifecycle;
 mod parents;

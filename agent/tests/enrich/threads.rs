@@ -77,19 +77,21 @@ fn a_thread_that_first_calls_when_its_request_is_over_works_for_no_other() {
 
 #[test]
 fn a_thread_of_a_pool_works_for_later_requests_too() {
-    let mut world = World::new().language(1, Language::Java);
-    world.start(server(1, 0).thread(11));
-    world.thread_born(1, 11, 21);
-    world.thread_born(1, 11, 22);
-    world.run(client(2, 1).thread(22), 2);
-    world.finish(1, 5);
-    world.start(server(3, 10).thread(12));
-    world.run(client(4, 12).thread(21), 13);
-    world.run(client(5, 14).thread(22), 15);
-    world.end(20);
-    world.assert_parent(2, 1, "process");
-    world.assert_parent(4, 3, "process");
-    world.assert_parent(5, 3, "process");
+    for language in [Language::Java, Language::Ruby] {
+        let mut world = World::new().language(1, language);
+        world.start(server(1, 0).thread(11));
+        world.thread_born(1, 11, 21);
+        world.thread_born(1, 11, 22);
+        world.run(client(2, 1).thread(22), 2);
+        world.finish(1, 5);
+        world.start(server(3, 10).thread(12));
+        world.run(client(4, 12).thread(21), 13);
+        world.run(client(5, 14).thread(22), 15);
+        world.end(20);
+        world.assert_parent(2, 1, "process");
+        world.assert_parent(4, 3, "process");
+        world.assert_parent(5, 3, "process");
+    }
 }
 
 #[test]

@@ -68,6 +68,21 @@ fn what_each_request_does_is_soon_told_at_once() {
 }
 
 #[test]
+fn the_last_call_before_requests_that_overlap_is_believed_as_those_before() {
+    let mut world = node();
+    let now = serve(&mut world, 20, 0, |_| vec![5]);
+    for round in 0..300 {
+        let at = now + 1 + round * 10;
+        world.start(server(100_000 + round * 2, at));
+        world.run(server(100_001 + round * 2, at + 1), at + 8);
+        world.finish(100_000 + round * 2, at + 9);
+        world.wait(at + 9);
+    }
+    world.end(now + 4000);
+    world.assert_parent(2001, 2000, "process");
+}
+
+#[test]
 fn what_never_happens_while_nothing_is_served_is_told_at_once() {
     let mut world = node();
     let now = serve(&mut world, 90, 190, |request| {

@@ -20,6 +20,10 @@ pub enum Habit {
     Abandon,
     /// Polls from the start, beside requests that call.
     Poll,
+    /// About as often as there are requests.
+    FastPoll,
+    /// Once in many requests.
+    SlowPoll,
     /// Polls from the first request on.
     LazyPoll,
     /// Serves on one event loop and calls on another.
@@ -27,10 +31,12 @@ pub enum Habit {
 }
 
 impl Habit {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Background,
         Self::Abandon,
         Self::Poll,
+        Self::FastPoll,
+        Self::SlowPoll,
         Self::LazyPoll,
         Self::TwoLoops,
     ];
@@ -49,7 +55,17 @@ impl Habit {
         match self {
             Self::Background => Shape::Background,
             Self::Abandon => Shape::Abandon,
-            Self::Poll | Self::LazyPoll | Self::TwoLoops => Shape::Pair,
+            _ => Shape::Pair,
+        }
+    }
+
+    /// The time between two polls, milliseconds: not in step with the requests.
+    fn polls(self) -> Option<u32> {
+        match self {
+            Self::Poll | Self::LazyPoll => Some(37),
+            Self::FastPoll => Some(7),
+            Self::SlowPoll => Some(310),
+            _ => None,
         }
     }
 
@@ -65,9 +81,9 @@ impl Habit {
             }
             _ => bail!("no function with habits in {}", language.name()),
         };
-        if matches!(self, Self::Poll | Self::LazyPoll) {
-            // Not in step with the requests.
-            command.env("POLL", "37").env("POLLED", polled.to_string());
+        if let Some(interval_ms) = self.polls() {
+            command.env("POLL", interval_ms.to_string());
+            command.env("POLLED", polled.to_string());
         }
         if self == Self::LazyPoll {
             command.env("LAZY", "1");
@@ -82,6 +98,8 @@ impl fmt::Display for Habit {
             Self::Background => "background",
             Self::Abandon => "abandon",
             Self::Poll => "poll",
+            Self::FastPoll => "fast-poll",
+            Self::SlowPoll => "slow-poll",
             Self::LazyPoll => "lazy-poll",
             Self::TwoLoops => "two-loops",
         })
