@@ -17,7 +17,7 @@ const ENOUGH: u32 = 16;
 /// Stretches in a row that are enough where nothing was found to speak against them until it must be told.
 const ENOUGH_TOLD_LATE: u64 = 4;
 /// Of fewer stretches nothing can be asked yet.
-const YOUNG: u64 = 32;
+const YOUNG: u64 = 8;
 /// Calls for one poll among them: the time that nothing was served tells of a poll, not of each call.
 const CALLS_A_POLL: u32 = 8;
 /// Bits that one call can earn by that time, before they are shared out.
