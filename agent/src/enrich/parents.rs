@@ -154,6 +154,10 @@ fn by_process(started: &Started, process: &Process) -> Candidate {
     let Some(server) = process.in_process()? else {
         return Ok(None);
     };
+    // A thread that called while nothing was served is none that a request waits for.
+    if process.threads_wait() && !process.pools_threads() {
+        background(started, process, true)?;
+    }
     background(started, process, false)?;
     Ok(Some((server, Evidence::Process)))
 }

@@ -37,6 +37,27 @@ fn the_first_call_waits_and_is_believed_when_nothing_speaks_against_it() {
 }
 
 #[test]
+fn a_thread_that_called_for_nobody_is_not_believed_however_regularly_it_calls() {
+    let mut world = World::new().language(1, Language::Python);
+    for poll in 0..5 {
+        world.run(client(1 + poll, poll * 20).thread(9), poll * 20 + 1);
+    }
+    for request in 1..=60 {
+        let (id, at) = (request * 100, 1000 + request * 20);
+        world.start(server(id, at));
+        world.run(client(id + 1, at + 2), at + 4);
+        world.run(client(id + 2, at + 5).thread(9), at + 6);
+        world.finish(id, at + 19);
+        world.wait(at + 19);
+    }
+    world.end(9000);
+    for request in 1..=60 {
+        world.assert_parent(request * 100 + 1, request * 100, "thread");
+        world.assert_root(request * 100 + 2);
+    }
+}
+
+#[test]
 fn the_end_of_time_is_reached() {
     let mut world = node();
     let last = Monotonic(u64::MAX);
