@@ -218,8 +218,8 @@ fn a_trace_appears_when_it_is_complete_and_quiet() {
     // The children's parent is still at work.
     assert_eq!(shown(&mut printer, at(5_000)), 0);
     printer.push(root, at(5_000));
-    assert_eq!(shown(&mut printer, at(5_299)), 0);
-    assert_eq!(shown(&mut printer, at(5_300)), 5);
+    assert_eq!(shown(&mut printer, at(7_499)), 0);
+    assert_eq!(shown(&mut printer, at(7_500)), 5);
     assert_eq!(shown(&mut printer, at(50_000)), 0);
 }
 
@@ -239,7 +239,7 @@ fn a_parent_named_by_a_header_is_not_waited_for() {
     let mut printer = Printer::new(Output::Text, Held::default(), screen(80));
     let start = Instant::now();
     printer.push(span, start);
-    assert_eq!(shown(&mut printer, start + Duration::from_millis(300)), 1);
+    assert_eq!(shown(&mut printer, start + Held::default().quiet), 1);
 }
 
 #[test]

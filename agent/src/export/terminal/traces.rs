@@ -9,7 +9,8 @@ use crate::enrich::Evidence;
 /// How long, and how many, spans are held to show their trace as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// A trace that is complete is shown when no span of it came for so long.
+    /// A trace that is complete is shown when no span of it came for so long: longer than a span waits until its parent
+    /// is believed.
     pub quiet: Duration,
     /// A trace that lacks a span is shown when no span of it came for so long.
     pub incomplete: Duration,
@@ -20,7 +21,7 @@ pub struct Held {
 impl Default for Held {
     fn default() -> Self {
         Self {
-            quiet: Duration::from_millis(300),
+            quiet: Duration::from_millis(2500),
             incomplete: Duration::from_secs(10),
             spans_max: 8192,
         }
