@@ -70,7 +70,7 @@ pub const FIELDS: &[Field] = &[
     field("drain_interval_ms", "50", "",
         "How often the ring buffer is emptied, 1 to 1000 ms, besides when it is a quarter full; while nothing is going on, every 100 ms at least. Longer costs less CPU and fills the ring more."),
     field("queue_spans", "16384", "OTEL_BSP_MAX_QUEUE_SIZE",
-        "Spans that wait for each output at most, 1 to 1048576, about 2.5 KB each: as many as a full ring buffer holds. More are dropped and counted as `queue_full`."),
+        "Spans that wait for each output at most, 1 to 1048576, about 0.6 KB each: as many as a full ring buffer holds. More are dropped and counted as `queue_full`."),
     field("batch_spans", "512", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
         "Spans in one OTLP request at most; not more than `queue_spans`."),
     field("batch_delay_ms", "1000", "OTEL_BSP_SCHEDULE_DELAY",
