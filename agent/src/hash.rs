@@ -2,7 +2,7 @@
 //!
 //! Each record looks into several such maps, and the standard hasher takes longer than all else in that. This one
 //! multiplies each word to 128 bits and folds the halves. The seed is random, because a peer chooses its port; text that
-//! a peer chose stays with the standard hasher.
+//! a peer chose stays with the standard hasher wherever it decides how long a look-up takes.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};

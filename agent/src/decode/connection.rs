@@ -4,7 +4,7 @@ use super::books::Books;
 use super::detect::{self, Verdict};
 use super::exchange::{Link, Side, Step};
 use super::http1::{Conversation, Fate, Scene};
-use crate::capture::event::{Closed, ConnectionId, Endpoint, HostPid, Initiator, Io, Opened};
+use crate::capture::event::{Closed, ConnectionId, HostPid, Initiator, Io, Opened};
 use crate::clock::Monotonic;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,16 +40,7 @@ impl Connection {
     pub fn new(id: ConnectionId, process: HostPid, time: Monotonic) -> Self {
         Self {
             id,
-            link: Arc::new(Link {
-                id,
-                local: Endpoint::Unknown,
-                remote: Endpoint::Unknown,
-                peer_socket: None,
-                network_namespace: 0,
-                dialer: None,
-                established: None,
-                accept_wait: None,
-            }),
+            link: Arc::new(Link::unknown(id)),
             process,
             last_used: time,
             initiator: Initiator::Unknown,

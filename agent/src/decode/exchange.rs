@@ -43,6 +43,22 @@ pub struct Link {
     pub accept_wait: Option<Duration>,
 }
 
+impl Link {
+    /// A connection of which nothing is known.
+    pub fn unknown(id: ConnectionId) -> Self {
+        Self {
+            id,
+            local: Endpoint::Unknown,
+            remote: Endpoint::Unknown,
+            peer_socket: None,
+            network_namespace: 0,
+            dialer: None,
+            established: None,
+            accept_wait: None,
+        }
+    }
+}
+
 /// The request as far as it was seen. Empty where bytes were lost or cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {

@@ -107,8 +107,22 @@ impl Tally {
         }
     }
 
-    /// Spans are to be queued. Those that there is no room for are dropped, the last first.
-    pub fn admit(&self, spans: &mut Vec<Span>) {
+    /// Queues spans by `send`. Those that there is no room for are dropped, the last first, and all if the queue is closed.
+    pub fn queue(
+        &self,
+        mut spans: Vec<Span>,
+        send: impl FnOnce(Vec<Span>) -> Result<(), Vec<Span>>,
+    ) {
+        self.admit(&mut spans);
+        if spans.is_empty() {
+            return;
+        }
+        if let Err(refused) = send(spans) {
+            self.lose(Reason::QueueFull, refused.len());
+        }
+    }
+
+    fn admit(&self, spans: &mut Vec<Span>) {
         self.accepted.fetch_add(spans.len() as u64, Relaxed);
         let room = self.room.load(Relaxed);
         self.lose(Reason::QueueFull, spans.len().saturating_sub(room));

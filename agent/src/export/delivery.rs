@@ -45,14 +45,9 @@ impl Delivery {
         })
     }
 
-    pub fn offer(&self, mut spans: Vec<Span>) {
-        self.tally.admit(&mut spans);
-        if spans.is_empty() {
-            return;
-        }
-        if let Err(refused) = self.queue.send(spans) {
-            self.tally.lose(Reason::QueueFull, refused.0.len());
-        }
+    pub fn offer(&self, spans: Vec<Span>) {
+        let send = |spans| self.queue.send(spans).map_err(|refused| refused.0);
+        self.tally.queue(spans, send);
     }
 
     /// Closes the queue and waits for the worker to empty it.

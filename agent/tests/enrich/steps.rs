@@ -45,14 +45,8 @@ fn start(id: u64, side: Side, at: u64) -> Start {
         id: ExchangeId(id),
         side,
         link: Arc::new(Link {
-            id: ConnectionId::default(),
-            local: Endpoint::Unknown,
-            remote: Endpoint::Unknown,
-            peer_socket: None,
             network_namespace: 1,
-            dialer: None,
-            established: None,
-            accept_wait: None,
+            ..Link::unknown(ConnectionId::default())
         }),
         origin: Origin {
             time: ms(at),

@@ -6,7 +6,7 @@ pub mod otlp;
 
 use std::sync::Arc;
 
-use spanlet::capture::event::{ConnectionId, Endpoint, HostPid, HostTid};
+use spanlet::capture::event::{ConnectionId, HostPid, HostTid};
 use spanlet::clock::{Monotonic, WallOffset};
 use spanlet::decode::exchange::{
     EndEvidence, Exchange, ExchangeId, Link, Outcome, Protocol, Request, Response, Side,
@@ -85,14 +85,8 @@ pub fn exchange(side: Side) -> Exchange {
         process: HostPid(1),
         thread: HostTid(1),
         link: Arc::new(Link {
-            id: ConnectionId::default(),
-            local: Endpoint::Unknown,
-            remote: Endpoint::Unknown,
-            peer_socket: None,
             network_namespace: 1,
-            dialer: None,
-            established: None,
-            accept_wait: None,
+            ..Link::unknown(ConnectionId::default())
         }),
         started: Monotonic(0),
         first_byte: None,

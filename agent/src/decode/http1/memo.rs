@@ -1,8 +1,8 @@
-//! Heads that were read lately. In: the bytes of a message, and how to read its fields. Out: where its head ends and
-//! what its fields say, without reading those that are known.
+//! Heads that were read lately. In: the bytes of a message after its first line, and what they say once they were read.
+//! Out: where its head ends and what its fields say, where that is known.
 //!
-//! A client sends the same fields with each request, and a server with each answer of one second. To compare them takes
-//! a tenth of the time that it takes to read them.
+//! A client sends the same fields with each request, and a server with each answer of one second: to compare them is
+//! cheaper than to read them.
 
 use std::hash::BuildHasher;
 
@@ -10,7 +10,8 @@ use memchr::memmem::Finder;
 
 use crate::hash::Seed;
 
-/// Field sections kept. Each has one place, and the next one that falls there replaces it.
+/// Field sections kept. Each has one place, and the next one that falls there replaces it: that is all that a peer gains
+/// who guesses where they fall, as each is compared in full.
 const KEPT: usize = 128;
 /// Bytes of a field section that is kept. Longer ones are read each time.
 const BYTES_MAX: usize = 1024;

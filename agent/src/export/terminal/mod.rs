@@ -62,14 +62,9 @@ impl Terminal {
         })
     }
 
-    pub fn offer(&self, mut spans: Vec<Span>) {
-        self.tally.admit(&mut spans);
-        if spans.is_empty() {
-            return;
-        }
-        if let Err(refused) = self.queue.send(spans) {
-            self.tally.lose(Reason::QueueFull, refused.0.len());
-        }
+    pub fn offer(&self, spans: Vec<Span>) {
+        let send = |spans| self.queue.send(spans).map_err(|refused| refused.0);
+        self.tally.queue(spans, send);
     }
 
     /// Closes the queue and waits for the thread to empty it. A thread that is stuck in a write is left behind.
