@@ -19,6 +19,7 @@ mod few;
 mod hash;
 pub mod memory;
 pub mod pipeline;
+pub mod pods;
 pub mod report;
 mod tally;
 pub mod telemetry;
