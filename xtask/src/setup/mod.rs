@@ -3,6 +3,7 @@
 
 mod apt;
 mod bpf;
+mod cluster;
 mod collector;
 mod extras;
 mod musl;
@@ -11,6 +12,7 @@ pub mod runtimes;
 use anyhow::{bail, Result};
 use clap::ValueEnum;
 
+use crate::k8s::programs;
 use crate::machine::ThisMachine;
 use crate::step::{step, Outcome};
 use apt::Apt;
@@ -38,6 +40,8 @@ pub enum Purpose {
     Test,
     /// What counts the agent's instructions
     Profile,
+    /// The same as static, and a Kubernetes of one node
+    Kubernetes,
     /// All of it, and a load generator
     All,
 }
@@ -53,6 +57,8 @@ enum Part {
     Functions,
     Counter,
     Collector,
+    NodePackages,
+    Kubernetes,
 }
 
 /// Brings everything for one purpose. Every step is tried, so that all that is missing is said at once.
@@ -80,8 +86,26 @@ fn parts(what: Purpose) -> &'static [Part] {
             Toolchain, BpfLinker, Runtimes, Extras, Functions, Counter, Collector,
         ],
         Purpose::Profile => &[Counter],
+        Purpose::Kubernetes => &[
+            Toolchain,
+            BpfLinker,
+            Musl,
+            Runtimes,
+            Collector,
+            NodePackages,
+            Kubernetes,
+        ],
         Purpose::All => &[
-            Toolchain, BpfLinker, Musl, Runtimes, Extras, Functions, Counter, Collector,
+            Toolchain,
+            BpfLinker,
+            Musl,
+            Runtimes,
+            Extras,
+            Functions,
+            Counter,
+            Collector,
+            NodePackages,
+            Kubernetes,
         ],
     }
 }
@@ -96,6 +120,8 @@ fn name(part: Part) -> &'static str {
         Part::Functions => "setup: functions",
         Part::Counter => "setup: valgrind",
         Part::Collector => "setup: collector",
+        Part::NodePackages => "setup: node",
+        Part::Kubernetes => "setup: Kubernetes",
     }
 }
 
@@ -110,6 +136,8 @@ fn bring(part: Part, apt: &Apt<ThisMachine>) -> Result<Outcome> {
         Part::Functions => extras::functions(),
         Part::Counter => runtimes::program("valgrind", &ThisMachine, apt),
         Part::Collector => collector::collector(&ThisMachine),
+        Part::NodePackages => cluster::packages(&ThisMachine, apt),
+        Part::Kubernetes => programs::programs(&ThisMachine),
     }
 }
 
