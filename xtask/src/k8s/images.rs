@@ -83,7 +83,9 @@ pub fn build() -> Result<Outcome> {
 pub fn load() -> Result<Outcome> {
     let archives = IMAGES.iter().map(|image| archive(image.name));
     let mut loaded = 0;
-    for archive in archives.chain([image::archive()]) {
+    // That of the agent is built apart.
+    let agent = Some(image::archive()).filter(|archive| archive.exists());
+    for archive in archives.chain(agent) {
         let name = archive.file_name().context("an archive has a name")?;
         let note = places::state().join("imported").join(name);
         if is_stale(&[archive.clone()], &note) {

@@ -19,6 +19,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{ensure, Context, Result};
 
 use crate::doctor;
+use crate::image;
 use crate::setup::{self, Purpose};
 use crate::step::step;
 
@@ -57,7 +58,7 @@ pub fn k8s(options: Options) -> Result<ExitCode> {
     match options {
         Options::Build => build().map(|()| ExitCode::SUCCESS),
         Options::Up => {
-            build()?;
+            build_cluster()?;
             up::up()?;
             println!("\ncargo xtask k8s kubectl get pods --all-namespaces");
             Ok(ExitCode::SUCCESS)
@@ -72,8 +73,14 @@ pub fn k8s(options: Options) -> Result<ExitCode> {
     }
 }
 
-/// Brings and builds everything that a cluster and its tests need.
+/// Brings and builds everything that a cluster and its tests need, the agent's image included.
 pub fn build() -> Result<()> {
+    build_cluster()?;
+    image::image(&image::Options::default())
+}
+
+/// The same without the agent.
+fn build_cluster() -> Result<()> {
     let blocked = doctor::kubernetes_blocked();
     ensure!(
         blocked.is_none(),
@@ -81,7 +88,6 @@ pub fn build() -> Result<()> {
         blocked.unwrap_or_default()
     );
     setup::setup(Purpose::Kubernetes)?;
-    crate::build::compile(crate::build::Options::static_binary())?;
     step("k8s: images", images::build)
 }
 

@@ -28,14 +28,19 @@ pub fn test(options: &Options) -> Result<ExitCode> {
     if let Some(reason) = doctor::kubernetes_blocked() {
         bail!("Kubernetes cannot run here: {reason}");
     }
-    super::build()?;
     let mut tally = Tally::default();
     let succeeded = run(options, &mut tally)?;
     Ok(test::verdict(&tally, succeeded, Vec::new()))
 }
 
+/// The whole scenario, as it is part of `cargo xtask test`.
+pub fn all(tally: &mut Tally) -> Result<bool> {
+    run(&Options::default(), tally)
+}
+
 /// Runs the tests in the cluster that is up, or in one of their own that ends with them.
-pub fn run(options: &Options, tally: &mut Tally) -> Result<bool> {
+fn run(options: &Options, tally: &mut Tally) -> Result<bool> {
+    super::build()?;
     Run::new(
         "tests",
         cargo(machine::command("cargo"), &["--no-run", "--quiet"]),

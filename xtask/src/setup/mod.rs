@@ -40,7 +40,7 @@ pub enum Purpose {
     Test,
     /// What counts the agent's instructions
     Profile,
-    /// The same as static, and a Kubernetes of one node
+    /// A Kubernetes of one node
     Kubernetes,
     /// All of it, and a load generator
     All,
@@ -86,15 +86,7 @@ fn parts(what: Purpose) -> &'static [Part] {
             Toolchain, BpfLinker, Runtimes, Extras, Functions, Counter, Collector,
         ],
         Purpose::Profile => &[Counter],
-        Purpose::Kubernetes => &[
-            Toolchain,
-            BpfLinker,
-            Musl,
-            Runtimes,
-            Collector,
-            NodePackages,
-            Kubernetes,
-        ],
+        Purpose::Kubernetes => &[Runtimes, Collector, NodePackages, Kubernetes],
         Purpose::All => &[
             Toolchain,
             BpfLinker,
