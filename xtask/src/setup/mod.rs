@@ -6,6 +6,7 @@ mod bpf;
 mod cluster;
 mod collector;
 mod extras;
+mod helm;
 mod musl;
 pub mod runtimes;
 
@@ -19,6 +20,7 @@ use apt::Apt;
 use runtimes::RUNTIMES;
 
 pub use collector::is_current as collector_is_current;
+pub use helm::missing as helm_missing;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -36,7 +38,7 @@ pub enum Purpose {
     Demo,
     /// The same as build, and the static binary
     Static,
-    /// The same as build, and the functions and the collector of the end-to-end tests
+    /// The same as build, and the functions, the collector and helm for the end-to-end tests
     Test,
     /// What counts the agent's instructions
     Profile,
@@ -57,6 +59,7 @@ enum Part {
     Functions,
     Counter,
     Collector,
+    Helm,
     NodePackages,
     Kubernetes,
 }
@@ -83,10 +86,10 @@ fn parts(what: Purpose) -> &'static [Part] {
         Purpose::Demo => &[Toolchain, BpfLinker, DemoRuntimes],
         Purpose::Static => &[Toolchain, BpfLinker, Musl],
         Purpose::Test => &[
-            Toolchain, BpfLinker, Runtimes, Extras, Functions, Counter, Collector,
+            Toolchain, BpfLinker, Runtimes, Extras, Functions, Counter, Collector, Helm,
         ],
         Purpose::Profile => &[Counter],
-        Purpose::Kubernetes => &[Runtimes, Collector, NodePackages, Kubernetes],
+        Purpose::Kubernetes => &[Runtimes, Collector, Helm, NodePackages, Kubernetes],
         Purpose::All => &[
             Toolchain,
             BpfLinker,
@@ -96,6 +99,7 @@ fn parts(what: Purpose) -> &'static [Part] {
             Functions,
             Counter,
             Collector,
+            Helm,
             NodePackages,
             Kubernetes,
         ],
@@ -112,6 +116,7 @@ fn name(part: Part) -> &'static str {
         Part::Functions => "setup: functions",
         Part::Counter => "setup: valgrind",
         Part::Collector => "setup: collector",
+        Part::Helm => "setup: helm",
         Part::NodePackages => "setup: node",
         Part::Kubernetes => "setup: Kubernetes",
     }
@@ -128,6 +133,7 @@ fn bring(part: Part, apt: &Apt<ThisMachine>) -> Result<Outcome> {
         Part::Functions => extras::functions(),
         Part::Counter => runtimes::program("valgrind", &ThisMachine, apt),
         Part::Collector => collector::collector(&ThisMachine),
+        Part::Helm => helm::helm(&ThisMachine),
         Part::NodePackages => cluster::packages(&ThisMachine, apt),
         Part::Kubernetes => programs::programs(&ThisMachine),
     }
