@@ -14,13 +14,13 @@ const QUESTIONS: [(&[&str], &str); 3] = [
     ),
     (
         &[
-            "unshare", "--net", "ip", "link", "add", "a", "type", "veth", "peer", "name", "b",
+            "unshare", "--net", "ip", "link", "add", "trial0", "type", "veth", "peer", "name", "trial1",
         ],
         "virtual Ethernet devices (veth)",
     ),
     (
         &[
-            "unshare", "--net", "ip", "link", "add", "a", "type", "bridge",
+            "unshare", "--net", "ip", "link", "add", "trial0", "type", "bridge",
         ],
         "bridges (bridge)",
     ),
