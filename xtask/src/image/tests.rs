@@ -92,6 +92,18 @@ fn an_image_holds_the_folder_and_names_its_parts_truly() {
     }
 }
 
+#[test]
+fn an_image_that_grew_is_refused() {
+    let built = |unpacked_bytes| Built {
+        tar_bytes: 1,
+        unpacked_bytes,
+        digest: String::new(),
+    };
+    assert!(ensure_fits(&built(15_000_000)).is_ok());
+    let fault = ensure_fits(&built(15_100_000)).unwrap_err().to_string();
+    assert!(fault.contains("15.1 MB and may be 15.0"), "{fault}");
+}
+
 /// There is no docker here: what the file says is held against the image that is made here.
 #[test]
 fn the_dockerfile_makes_the_same_image() {
