@@ -61,7 +61,7 @@ fn an_image_holds_the_folder_and_names_its_parts_truly() {
         let blob = |descriptor: &Value| {
             let digest = descriptor["digest"].as_str().unwrap();
             let blob = &files[&format!("blobs/{}", digest.replace(':', "/"))].bytes;
-            assert_eq!(oci::digest(blob), digest);
+            assert_eq!(layer::digest(blob), digest);
             assert_eq!(descriptor["size"].as_u64(), Some(blob.len() as u64));
             blob.clone()
         };
@@ -76,7 +76,7 @@ fn an_image_holds_the_folder_and_names_its_parts_truly() {
         assert_eq!(description["config"]["Cmd"][0], "/bin/run");
         assert_eq!(description["config"]["Env"][0], "A=b");
         let layer = layer_tar(&blob(&manifest["layers"][0]), compression);
-        assert_eq!(oci::digest(&layer), description["rootfs"]["diff_ids"][0]);
+        assert_eq!(layer::digest(&layer), description["rootfs"]["diff_ids"][0]);
         assert_eq!(built.unpacked_bytes, layer.len() as u64);
         let inside = unpacked(&layer);
         let names: Vec<_> = inside.keys().map(String::as_str).collect();
