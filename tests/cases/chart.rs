@@ -24,6 +24,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("security.capabilities={CAP_BPF}", "capabilities"),
     ("security.seccompProfile.type=Off", "one of"),
     ("health.port=70000", "maximum"),
+    ("health.host=everywhere", "host"),
     ("image.digest=sha256:1", "digest"),
     ("logLevel=verbose", "one of"),
     ("otlp.headersSecret=token", "object"),

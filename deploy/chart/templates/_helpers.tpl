@@ -79,7 +79,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- /* The user's keys, and those that follow from the chart's other values. */ -}}
 {{- define "spanlet.config" -}}
 {{- $secrets := include "spanlet.secrets" . }}
-{{- $own := dict "health" (dict "listen" (printf "0.0.0.0:%d" (int64 .Values.health.port))) }}
+{{- $own := dict "health" (dict "listen" (printf "%s:%d" .Values.health.host (int64 .Values.health.port))) }}
 {{- $otlp := dict }}
 {{- if .Values.otlp.headersSecret.name }}
 {{- $_ := set $otlp "headers_file" (printf "%s/headers/%s" $secrets .Values.otlp.headersSecret.key) }}
