@@ -3,9 +3,12 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
+use spanlet_e2e::collector;
 use spanlet_e2e::helm::{binary, helm};
+use spanlet_e2e::scratch::Scratch;
 use spanlet_e2e::system::workspace;
 
 /// The sets of values that are rendered: `tests/chart/NAME.values.yaml` gives `tests/chart/NAME.yaml`.
@@ -108,6 +111,23 @@ fn unknown_names_and_bad_values_are_refused() -> Result<()> {
     Ok(())
 }
 
+/// The collector here has the components that the example names.
+#[test]
+fn the_examples_collector_takes_its_configuration() -> Result<()> {
+    let manifest = fs::read_to_string(workspace().join("deploy/examples/collector.yaml"))?;
+    let scratch = Scratch::new()?;
+    let file = scratch.join("config.yaml");
+    fs::write(&file, file_in(&manifest, "config.yaml")?)?;
+    let mut validate = Command::new(collector::binary()?);
+    let output = validate
+        .args(["validate", "--config"])
+        .arg(&file)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    Ok(())
+}
+
 /// The notes are for people: each command in them names this release.
 #[test]
 fn the_notes_say_what_to_type_next() -> Result<()> {
@@ -167,6 +187,15 @@ fn values(set: &str) -> String {
         .join(format!("{set}.values.yaml"))
         .display()
         .to_string()
+}
+
+/// A file of a ConfigMap, as it stands in a manifest.
+fn file_in(manifest: &str, name: &str) -> Result<String> {
+    let (_, rest) = manifest
+        .split_once(&format!("  {name}: |\n"))
+        .with_context(|| format!("no {name}"))?;
+    let lines = rest.lines().map_while(|line| line.strip_prefix("    "));
+    Ok(lines.flat_map(|line| [line, "\n"]).collect())
 }
 
 /// Those of `deploy/examples`.
