@@ -41,19 +41,23 @@ impl Compression {
 
 /// Packs a folder.
 pub fn of(rootfs: &Path, compression: Compression) -> Result<Layer> {
-    let mut tar = tar::Builder::new(Counted::new(Packed::new(compression)));
+    let mut tar = tar::Builder::new(Vec::new());
     append_folder(&mut tar, rootfs, Path::new(""))?;
-    let counted = tar.into_inner()?;
+    let unpacked = tar.into_inner()?;
     Ok(Layer {
         compression,
-        packed: counted.inner.finish()?,
-        unpacked_digest: named(&counted.digest.finalize()),
-        unpacked_bytes: counted.bytes,
+        unpacked_digest: digest(&unpacked),
+        unpacked_bytes: unpacked.len() as u64,
+        packed: match compression {
+            Compression::None => unpacked,
+            Compression::Gzip => gzip(&unpacked)?,
+        },
     })
 }
 
 /// `sha256:…`
-pub fn named(digest: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
     let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{digits}")
 }
@@ -104,73 +108,9 @@ fn append(tar: &mut tar::Builder<impl Write>, path: &Path, inside: &Path) -> Res
     Ok(tar.append_data(&mut header, inside, File::open(path)?)?)
 }
 
-/// The layer's bytes on their way into memory.
-enum Packed {
-    Plain(Vec<u8>),
-    Gzip(GzEncoder<Vec<u8>>),
-}
-
-impl Packed {
-    fn new(compression: Compression) -> Self {
-        match compression {
-            Compression::None => Self::Plain(Vec::new()),
-            // Its header holds neither a time nor a name.
-            Compression::Gzip => {
-                Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::best()))
-            }
-        }
-    }
-
-    fn finish(self) -> io::Result<Vec<u8>> {
-        match self {
-            Self::Plain(bytes) => Ok(bytes),
-            Self::Gzip(encoder) => encoder.finish(),
-        }
-    }
-}
-
-impl Write for Packed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(packed) => packed.write(bytes),
-            Self::Gzip(encoder) => encoder.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(_) => Ok(()),
-            Self::Gzip(encoder) => encoder.flush(),
-        }
-    }
-}
-
-/// Knows the digest of what went through.
-struct Counted<W> {
-    inner: W,
-    digest: Sha256,
-    bytes: u64,
-}
-
-impl<W> Counted<W> {
-    fn new(inner: W) -> Self {
-        Self {
-            inner,
-            digest: Sha256::new(),
-            bytes: 0,
-        }
-    }
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.digest.update(&bytes[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
+/// Its header holds neither a time nor a name.
+fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes)?;
+    encoder.finish()
 }

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 
 use crate::machine::{Machine, ThisMachine};
 use crate::setup::{self, Purpose};
@@ -37,12 +37,16 @@ impl Default for Options {
 /// The same as `deploy/chart` asks for by default.
 pub const NAME: &str = concat!("localhost/spanlet:", env!("CARGO_PKG_VERSION"));
 
+/// Of the agent's image, as nodes unpack it: each node of a cluster fetches and keeps it.
+const UNPACKED_BYTES_MAX: u64 = 15_000_000;
+
 /// Builds the static binary and its image.
 pub fn image(options: &Options) -> Result<()> {
     setup::setup(Purpose::Static)?;
     binary::compile(binary::Options::static_binary())?;
     step("image", || {
         let built = of_binary(&paths::target().join("spanlet"), &options.name, &archive())?;
+        ensure_fits(&built)?;
         Ok(Outcome::Done(format!(
             "{} is {}, {:.1} MB, unpacked {:.1} MB, {}",
             archive().display(),
@@ -67,6 +71,16 @@ pub fn of_binary(agent: &Path, name: &str, out: &Path) -> Result<Built> {
     fs::copy(agent, &inside).with_context(|| format!("cannot copy {}", agent.display()))?;
     fs::set_permissions(&inside, fs::Permissions::from_mode(0o755))?;
     build(&rootfs, &config(name, &revision()), out)
+}
+
+fn ensure_fits(built: &Built) -> Result<()> {
+    ensure!(
+        built.unpacked_bytes <= UNPACKED_BYTES_MAX,
+        "the image is {:.1} MB and may be {:.1}: what made the binary grow?",
+        megabytes(built.unpacked_bytes),
+        megabytes(UNPACKED_BYTES_MAX)
+    );
+    Ok(())
 }
 
 /// What the agent's image says of itself; `deploy/Dockerfile` says the same.

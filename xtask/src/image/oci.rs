@@ -9,9 +9,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
-use sha2::{Digest, Sha256};
 
-use super::layer::{self, Compression, Layer};
+use super::layer::{self, digest, Compression, Layer};
 
 /// What an image says of itself.
 #[derive(Clone, Debug, Default)]
@@ -71,11 +70,6 @@ pub fn build(rootfs: &Path, config: &Config, out: &Path) -> Result<Built> {
         unpacked_bytes: layer.unpacked_bytes,
         digest: digest(&manifest),
     })
-}
-
-/// `sha256:…`
-pub fn digest(bytes: &[u8]) -> String {
-    layer::named(&Sha256::digest(bytes))
 }
 
 /// The image's configuration, as the OCI image specification has it.

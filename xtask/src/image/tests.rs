@@ -61,7 +61,7 @@ fn an_image_holds_the_folder_and_names_its_parts_truly() {
         let blob = |descriptor: &Value| {
             let digest = descriptor["digest"].as_str().unwrap();
             let blob = &files[&format!("blobs/{}", digest.replace(':', "/"))].bytes;
-            assert_eq!(oci::digest(blob), digest);
+            assert_eq!(layer::digest(blob), digest);
             assert_eq!(descriptor["size"].as_u64(), Some(blob.len() as u64));
             blob.clone()
         };
@@ -76,7 +76,7 @@ fn an_image_holds_the_folder_and_names_its_parts_truly() {
         assert_eq!(description["config"]["Cmd"][0], "/bin/run");
         assert_eq!(description["config"]["Env"][0], "A=b");
         let layer = layer_tar(&blob(&manifest["layers"][0]), compression);
-        assert_eq!(oci::digest(&layer), description["rootfs"]["diff_ids"][0]);
+        assert_eq!(layer::digest(&layer), description["rootfs"]["diff_ids"][0]);
         assert_eq!(built.unpacked_bytes, layer.len() as u64);
         let inside = unpacked(&layer);
         let names: Vec<_> = inside.keys().map(String::as_str).collect();
@@ -90,6 +90,18 @@ fn an_image_holds_the_folder_and_names_its_parts_truly() {
             assert!(files.contains_key(path.as_str().unwrap()), "{path}");
         }
     }
+}
+
+#[test]
+fn an_image_that_grew_is_refused() {
+    let built = |unpacked_bytes| Built {
+        tar_bytes: 1,
+        unpacked_bytes,
+        digest: String::new(),
+    };
+    assert!(ensure_fits(&built(15_000_000)).is_ok());
+    let fault = ensure_fits(&built(15_100_000)).unwrap_err().to_string();
+    assert!(fault.contains("15.1 MB and may be 15.0"), "{fault}");
 }
 
 /// There is no docker here: what the file says is held against the image that is made here.
