@@ -16,7 +16,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a running cluster keeps its files; the tests' collector writes there too.
 pub fn state() -> PathBuf {
-    target().join("k8s/state")
+    let state = target().join("k8s/state");
+    // The API server takes no path with `..`.
+    state.canonicalize().unwrap_or(state)
 }
 
 /// Runs kubectl; what it wrote, or its fault.

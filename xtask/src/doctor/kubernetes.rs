@@ -14,7 +14,8 @@ const QUESTIONS: [(&[&str], &str); 3] = [
     ),
     (
         &[
-            "unshare", "--net", "ip", "link", "add", "trial0", "type", "veth", "peer", "name", "trial1",
+            "unshare", "--net", "ip", "link", "add", "trial0", "type", "veth", "peer", "name",
+            "trial1",
         ],
         "virtual Ethernet devices (veth)",
     ),

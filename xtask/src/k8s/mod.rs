@@ -29,6 +29,8 @@ pub enum Options {
     Build,
     /// Start the cluster
     Up,
+    /// Load images that changed into the cluster that is up
+    Load,
     /// End the cluster, also one that was left behind
     Down,
     /// Ask the cluster
@@ -62,6 +64,10 @@ pub fn k8s(options: Options) -> Result<ExitCode> {
             up::up()?;
             println!("\ncargo xtask k8s kubectl get pods --all-namespaces");
             Ok(ExitCode::SUCCESS)
+        }
+        Options::Load => {
+            step("k8s: images", images::build)?;
+            step("k8s: load", images::load).map(|()| ExitCode::SUCCESS)
         }
         Options::Down => down::down().map(|()| ExitCode::SUCCESS),
         Options::Kubectl(passed) => pass(up::kubectl(&[])?, &passed),

@@ -46,11 +46,14 @@ pub fn put(folder: &Path, file: &Path, place: &str) -> Result<()> {
 pub fn python(folder: &Path) -> Result<PathBuf> {
     let interpreter = language::python()?;
     let library = ask_python(&interpreter, "stdlib")?;
-    put(folder, &interpreter, &interpreter.display().to_string())?;
-    for needed in libraries(&interpreter)? {
-        put(folder, &needed, &needed.display().to_string())?;
-    }
     copy_tree(&library, &folder.join(library.strip_prefix("/")?))?;
+    let mut programs = files(&library.join("lib-dynload"))?;
+    programs.push(interpreter.clone());
+    let mut needed = libraries(&programs)?;
+    needed.push(interpreter.clone());
+    for file in needed {
+        put(folder, &file, &file.display().to_string())?;
+    }
     Ok(interpreter)
 }
 
@@ -61,15 +64,26 @@ fn ask_python(interpreter: &Path, what: &str) -> Result<PathBuf> {
     Ok(PathBuf::from(Run::new("python", command).captured()?))
 }
 
-/// The shared libraries of a program, the loader included, by the paths that it finds them by.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+/// The shared libraries of programs, the loader included, by the paths that they find them by.
+fn libraries(programs: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut command = machine::command("ldd");
-    command.arg(program);
+    command.args(programs);
     let listed = Run::new("libraries", command).captured()?;
     let paths = listed
         .split_whitespace()
         .filter(|word| word.starts_with('/'));
+    // A program's own name, as a heading, ends with a colon.
+    let paths = paths.filter(|word| !word.ends_with(':'));
     Ok(paths.map(PathBuf::from).collect())
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let files = entries.map(|entry| Ok(entry?.path()));
+    files
+        .filter(|path| path.as_ref().map_or(true, |path| path.is_file()))
+        .collect()
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
@@ -77,7 +91,8 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let entry = entry?;
         let name = entry.file_name();
-        if PYTHON_LEFT_OUT.iter().any(|left_out| name == *left_out) {
+        let is_for_embedding = name.to_string_lossy().starts_with("config-");
+        if is_for_embedding || PYTHON_LEFT_OUT.iter().any(|left_out| name == *left_out) {
             continue;
         }
         let target = to.join(&name);
