@@ -9,6 +9,7 @@ use super::process::ProcessFacts;
 use super::runtime::{inspect, Runtime};
 use super::Error;
 use crate::capture::event::HostPid;
+use crate::pods::{cgroup, Place};
 
 /// Its inode is always the same (include/linux/proc_ns.h, PROC_PID_INIT_INO).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -59,6 +60,12 @@ pub fn process(pid: HostPid) -> Result<Seen, Error> {
     open(pid).map(|process| seen(&process))
 }
 
+/// The pod and the container of a process, by its control group. None where that cannot be read.
+pub fn place(pid: HostPid) -> Place {
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.0));
+    cgroup::place(&groups.unwrap_or_default())
+}
+
 /// When a process was started, in clock ticks since boot. Errors: it is gone.
 pub fn start_ticks(pid: HostPid) -> Result<u64, Error> {
     let stat = open(pid)?.stat().map_err(|source| gone(pid, &source))?;
@@ -91,6 +98,9 @@ pub fn facts(pid: HostPid, known: Option<&Inspected>) -> Result<(ProcessFacts, I
             &variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default(),
         ),
         container_id: container_id(&process),
+        place: place(pid),
+        workload: None,
+        is_pending: false,
         language: runtime.language,
         runtime_name: runtime.name.clone(),
         runtime_version: runtime.version.clone(),

@@ -1,6 +1,9 @@
 //! What is known of a process before any of its requests: the first output of this room. Plain data.
 
+use std::sync::Arc;
+
 use crate::capture::event::HostPid;
+use crate::pods::{Place, Workload};
 
 /// The language a function is written in, by its runtime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -38,7 +41,7 @@ impl Language {
 }
 
 /// A process as procfs and its executable show it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProcessFacts {
     pub pid: HostPid,
     pub parent: HostPid,
@@ -54,6 +57,12 @@ pub struct ProcessFacts {
     pub resource_attributes: Vec<(String, String)>,
     /// Container id from the control group, where the process is in a container.
     pub container_id: Option<String>,
+    /// The pod and the container it runs in.
+    pub place: Place,
+    /// What Kubernetes says of them, as far as it is known.
+    pub workload: Option<Arc<Workload>>,
+    /// Whether it is to be traced is not known yet: the API server has not told of its pod.
+    pub is_pending: bool,
     pub language: Language,
     /// Runtime, as `process.runtime.name` has it: `go`, `cpython`, `nodejs`, `OpenJDK Runtime Environment`.
     pub runtime_name: Option<String>,

@@ -6,7 +6,9 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     Traced(Why),
-    /// Not to be traced, or nothing chooses it.
+    /// Nothing of Kubernetes chooses it: other selections may.
+    Unchosen(Why),
+    /// Not to be traced, unless its own number was named: an excluded namespace, `disabled`.
     Refused(Why),
     /// The API server has not told of this pod yet: what the process does meanwhile is kept.
     Unknown,
