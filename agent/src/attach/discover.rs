@@ -97,7 +97,6 @@ pub fn facts(pid: HostPid, known: Option<&Inspected>) -> Result<(ProcessFacts, I
         resource_attributes: resource_attributes(
             &variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default(),
         ),
-        container_id: container_id(&process),
         place: place(pid),
         workload: None,
         is_pending: false,
@@ -207,38 +206,9 @@ fn resource_attributes(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The last 64-digit name in the process's control group path: how container runtimes name containers.
-fn container_id(process: &Process) -> Option<String> {
-    let groups = process.cgroups().ok()?;
-    groups
-        .0
-        .iter()
-        .find_map(|group| container_id_in(&group.pathname))
-}
-
-fn container_id_in(path: &str) -> Option<String> {
-    path.split(['/', '-', '.', ':'])
-        .rev()
-        .find(|part| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        .map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn container_ids_of_the_usual_runtimes() {
-        let id = "0123456789abcdef".repeat(4);
-        for path in [
-            format!("/kubepods/burstable/podx/{id}"),
-            format!("/kubepods.slice/cri-containerd-{id}.scope"),
-            format!("/system.slice/docker-{id}.scope"),
-        ] {
-            assert_eq!(container_id_in(&path).as_ref(), Some(&id), "{path}");
-        }
-        assert_eq!(container_id_in("/user.slice/user-0.slice"), None);
-    }
 
     #[test]
     fn resource_attributes_keep_their_order() {

@@ -55,8 +55,6 @@ pub struct ProcessFacts {
     pub service_name: Option<String>,
     /// `OTEL_RESOURCE_ATTRIBUTES` of the process, in order.
     pub resource_attributes: Vec<(String, String)>,
-    /// Container id from the control group, where the process is in a container.
-    pub container_id: Option<String>,
     /// The pod and the container it runs in.
     pub place: Place,
     /// What Kubernetes says of them, as far as it is known.

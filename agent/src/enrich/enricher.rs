@@ -371,6 +371,7 @@ impl Enricher {
             exchange,
             offset,
             resource,
+            peer: None,
         }
     }
 

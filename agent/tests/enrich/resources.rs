@@ -7,6 +7,7 @@ use spanlet::attach::{Language, ProcessFacts};
 use spanlet::capture::event::HostPid;
 use spanlet::enrich::span::Resource;
 use spanlet::enrich::Config;
+use spanlet::pods::{ContainerId, Place};
 
 fn resource(facts: ProcessFacts) -> Arc<Resource> {
     let mut world = World::with(Config {
@@ -104,7 +105,10 @@ fn what_the_owner_says_wins() {
 fn a_resource_is_complete() {
     let facts = ProcessFacts {
         start_ticks: 42,
-        container_id: Some("c0ffee".to_owned()),
+        place: Place {
+            pod: None,
+            container: Some(ContainerId("c0ffee".into())),
+        },
         runtime_name: Some("cpython".to_owned()),
         runtime_version: Some("3.11.7".to_owned()),
         ..command(Language::Python, "python3 /app/orders.py")
