@@ -25,6 +25,7 @@ use crate::export::otlp::encode::{otlp_resource, scope, text_pair, SCHEMA_URL};
 use crate::export::otlp::{Client, Signal};
 use crate::export::retry::Failure;
 use crate::export::{Counts, Error, Reason};
+use crate::pods::status::{State, Status};
 
 /// How a metric's numbers are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +82,23 @@ metrics! {
     ReportsFailed Sum "spanlet.metrics.failed" "{report}" [] "Reports of these metrics that could not be delivered.";
     ProcessesTraced Gauge "spanlet.processes.traced" "{process}" ["language"] "Processes traced now.";
     ProcessesMissed Sum "spanlet.processes.missed" "{process}" ["reason"] "Processes that could not be looked at or entered.";
+    EnrichHeld Gauge "spanlet.enrich.held" "{span}" [] "Spans that wait for what Kubernetes says of their process.";
+    Configurations Sum "spanlet.configuration.loads" "{load}" ["outcome"] "Configurations that were read while the agent ran: applied or refused.";
+    ConfigurationFault Gauge "spanlet.configuration.fault" "1" [] "1 while the newest configuration is refused and the one before in effect.";
+    ProbesReopened Sum "spanlet.probes.reopened" "{time}" [] "Times that the probes were opened anew for another configuration.";
+    ProbesBlind Sum "spanlet.probes.blind" "s" [] "Time in which nothing was seen because of that.";
+    ProbesVerified Gauge "spanlet.probes.verified" "1" [] "1 when the agent has seen a request of its own to itself.";
     ProbeHits Sum "spanlet.probe.hits" "{hit}" ["probe"] "Times that a probe ran, where the kernel counts it.";
     ProbeTime Sum "spanlet.probe.time" "ns" ["probe"] "Time spent in a probe, where the kernel counts it.";
+    KubernetesFollowed Gauge "spanlet.kubernetes.followed" "1" ["kind"] "Whether the API server's objects are followed: 1, or 0 while that fails.";
+    KubernetesSilence Gauge "spanlet.kubernetes.silence" "s" ["kind"] "Time since the API server said something.";
+    KubernetesObjects Gauge "spanlet.kubernetes.objects" "{object}" ["kind"] "Objects of the API server that are kept.";
+    KubernetesDropped Sum "spanlet.kubernetes.dropped" "{object}" ["kind"] "Objects of the API server that were not kept, because a bound was reached.";
+    KubernetesUpdates Sum "spanlet.kubernetes.updates" "{update}" ["kind"] "Things that the API server told.";
+    KubernetesRelists Sum "spanlet.kubernetes.relists" "{list}" ["kind"] "How often the API server told all objects that there are, the first time included.";
+    KubernetesErrors Sum "spanlet.kubernetes.errors" "{error}" ["kind", "reason"] "Questions that the API server did not answer, or refused.";
+    KubernetesRequests Sum "spanlet.kubernetes.requests" "{request}" ["kind"] "Requests to the API server.";
+    KubernetesBytes Sum "spanlet.kubernetes.bytes" "By" ["kind"] "Bytes of the API server's answers, without their heads.";
     MemoryUsage Gauge "process.memory.usage" "By" [] "Physical memory that the agent uses.";
     CpuTime Sum "process.cpu.time" "s" ["cpu.mode"] "CPU time that the agent used.";
 }
@@ -133,6 +149,28 @@ impl Snapshot {
             for reason in Reason::ALL {
                 let labels = vec![output.into(), reason.name().into()];
                 self.add_for(Id::ExportDropped, labels, counts.dropped(reason) as f64);
+            }
+        }
+    }
+
+    /// Adds how following the API server goes.
+    pub fn add_kubernetes(&mut self, status: &Status) {
+        for kind in &status.kinds {
+            let name = || kind.kind.clone();
+            let is_followed = f64::from(u8::from(kind.state == State::Following));
+            self.add_one(Id::KubernetesFollowed, name(), is_followed);
+            if let Some(silent) = kind.silent_seconds {
+                self.add_one(Id::KubernetesSilence, name(), silent);
+            }
+            self.add_one(Id::KubernetesObjects, name(), kind.objects as f64);
+            self.add_one(Id::KubernetesDropped, name(), kind.dropped as f64);
+            self.add_one(Id::KubernetesUpdates, name(), kind.updates as f64);
+            self.add_one(Id::KubernetesRelists, name(), kind.tellings as f64);
+            self.add_one(Id::KubernetesRequests, name(), kind.requests as f64);
+            self.add_one(Id::KubernetesBytes, name(), kind.bytes as f64);
+            for (reason, number) in &kind.errors {
+                let labels = vec![name().into(), reason.clone().into()];
+                self.add_for(Id::KubernetesErrors, labels, *number as f64);
             }
         }
     }

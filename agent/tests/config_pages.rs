@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use spanlet::config::{fields, IoBackend, Query, RawConfig, RawMetrics, RawOtlp, RawSelect};
+use spanlet::config::{
+    fields, IoBackend, Query, RawConfig, RawHealth, RawMetrics, RawOtlp, RawSelect,
+};
 use spanlet::export::otlp::{Compression, Protocol};
 use spanlet::export::Output;
 
@@ -86,6 +88,7 @@ fn the_table_has_every_key() {
             endpoint: Some(String::new()),
             protocol: Some(Protocol::Grpc),
             headers: Some(Default::default()),
+            headers_file: Some("/h".into()),
             timeout_ms: Some(1),
             compression: Some(Compression::Gzip),
             certificate: Some("/c".into()),
@@ -98,6 +101,9 @@ fn the_table_has_every_key() {
         metrics: RawMetrics {
             enabled: Some(true),
             interval_ms: Some(1),
+        },
+        health: RawHealth {
+            listen: Some(String::new()),
         },
     };
     let table = toml::Table::try_from(all_some).unwrap();

@@ -65,8 +65,8 @@ pub const FIELDS: &[Field] = &[
         "How long a request's first bytes waited before they were read, on server spans. `false` saves one probe."),
     field("query", r#""redact""#, "",
         "What becomes of a URL's query: `redact` (names kept, values replaced), `keep` (may hold secrets) or `drop`."),
-    field("socket", r#""/run/spanlet.sock""#, "",
-        "The Unix socket where `spanlet probes` asks the running agent; only root may connect."),
+    field("socket", r#""/run/spanlet.sock""#, "SPANLET_SOCKET",
+        "The Unix socket where `spanlet probes` asks the running agent; only root may connect. Its folder is made if it is missing."),
     field("drain_interval_ms", "50", "",
         "How often the ring buffer is emptied, 1 to 1000 ms, besides when it is a quarter full; while nothing is going on, every 100 ms at least. Longer costs less CPU and fills the ring more."),
     field("queue_spans", "16384", "OTEL_BSP_MAX_QUEUE_SIZE",
@@ -101,6 +101,8 @@ pub const FIELDS: &[Field] = &[
         "`grpc` or `http/protobuf`. Unset: `http/protobuf`, but `grpc` where the endpoint's port is 4317."),
     field("otlp.headers", "{}", "HEADERS",
         "Sent with each request: a table of texts. As a variable: `name=value,…`, values percent-encoded."),
+    optional("otlp.headers_file", r#""/etc/spanlet/headers""#, "",
+        "A file of more of them, a line `name=value` each, as it is; an empty line or one that begins with # says nothing. For secrets; it wins over `headers`, and is looked at each second, as the certificates are."),
     field("otlp.timeout_ms", "10000", "TIMEOUT",
         "How long one try may take, 1 to 600000 ms."),
     field("otlp.compression", r#""none""#, "COMPRESSION",
@@ -117,6 +119,8 @@ pub const FIELDS: &[Field] = &[
         "Send the agent's own metrics where OTLP is on. As a variable: `otlp` or `none`."),
     field("metrics.interval_ms", "60000", "OTEL_METRIC_EXPORT_INTERVAL",
         "How often, 1000 to 3600000 ms."),
+    optional("health.listen", r#""0.0.0.0:9464""#, "",
+        "Address and port where `/livez` (the agent's loop turns) and `/readyz` (it has seen a request of its own to itself) are answered over HTTP. Unset: nowhere."),
 ];
 
 impl Field {

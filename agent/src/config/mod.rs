@@ -9,8 +9,10 @@ pub mod fields;
 mod layers;
 mod otlp;
 mod raw;
+pub mod reload;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +23,8 @@ use crate::export;
 use crate::export::otlp::Target;
 use layers::Layers;
 pub use layers::Setting;
-pub use raw::{IoBackend, Query, RawConfig, RawMetrics, RawOtlp, RawSelect};
+pub use raw::{IoBackend, Query, RawConfig, RawHealth, RawMetrics, RawOtlp, RawSelect};
+pub use reload::{Reloads, Sources};
 
 /// What the agent is to do.
 #[derive(Clone, Debug)]
@@ -37,6 +40,12 @@ pub struct Config {
     pub export: export::Config,
     /// `None`: the agent's own metrics are not sent.
     pub metrics: Option<Metrics>,
+    /// `None`: the API server is not asked.
+    pub kubernetes: Option<std::sync::Arc<crate::pods::Config>>,
+    /// Where `/livez` and `/readyz` are answered; `None`: nowhere.
+    pub health: Option<SocketAddr>,
+    /// The files that are named: certificates, keys, headers.
+    pub files: Vec<PathBuf>,
     /// Every setting with its value and where that came from, for `spanlet check-config`; secrets are masked.
     pub settings: Vec<Setting>,
 }
@@ -54,7 +63,7 @@ pub struct Select {
 }
 
 /// Where and how often the agent's own metrics are sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Metrics {
     pub target: Target,
     pub interval: Duration,

@@ -12,7 +12,9 @@ mod config;
 mod image;
 pub mod index;
 pub mod model;
+pub mod notice;
 pub mod selector;
+pub mod status;
 pub mod watch;
 
 pub use cgroup::Place;
