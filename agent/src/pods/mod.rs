@@ -13,6 +13,7 @@ mod image;
 pub mod index;
 pub mod model;
 pub mod selector;
+pub mod status;
 pub mod watch;
 
 pub use cgroup::Place;
@@ -20,6 +21,7 @@ pub use choice::{Choice, Why};
 pub use config::{Config, Limits};
 pub use index::{Changes, Index};
 pub use model::{ContainerId, Kind, Peer, PodUid, Update, Workload};
+pub use status::Status;
 
 /// A UID as a number: the same for the same text, as long as the agent runs.
 pub(crate) fn holder(uid: &str) -> u64 {
