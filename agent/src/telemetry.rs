@@ -25,6 +25,7 @@ use crate::export::otlp::encode::{otlp_resource, scope, text_pair, SCHEMA_URL};
 use crate::export::otlp::{Client, Signal};
 use crate::export::retry::Failure;
 use crate::export::{Counts, Error, Reason};
+use crate::pods;
 use crate::pods::status::{State, Status};
 
 /// How a metric's numbers are to be read.
@@ -188,17 +189,32 @@ impl Snapshot {
 }
 
 /// The agent as OTLP shows it.
-pub fn own_resource() -> Resource {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let pid = i64::from(std::process::id());
-    Resource {
-        attributes: vec![
-            Attribute::text("service.name", "spanlet"),
-            Attribute::text("service.version", env!("CARGO_PKG_VERSION")),
-            Attribute::text("host.name", host.trim()),
-            Attribute::integer("process.pid", pid),
-        ],
+pub fn own_resource(kubernetes: Option<&pods::Config>) -> Resource {
+    let mut attributes = vec![
+        Attribute::text("service.name", "spanlet"),
+        Attribute::text("service.version", env!("CARGO_PKG_VERSION")),
+        Attribute::integer("process.pid", i64::from(std::process::id())),
+    ];
+    let mut text = |key, value: &str| attributes.push(Attribute::text(key, value));
+    match kubernetes {
+        // Its host's name is that of its pod.
+        Some(config) => {
+            text("host.name", &config.node_name);
+            text("k8s.node.name", &config.node_name);
+            if let Some((namespace, pod)) = &config.own {
+                text("k8s.namespace.name", namespace);
+                text("k8s.pod.name", pod);
+            }
+            if let Some(cluster) = &config.cluster_name {
+                text("k8s.cluster.name", cluster);
+            }
+        }
+        None => {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            text("host.name", host.trim());
+        }
     }
+    Resource { attributes }
 }
 
 /// The numbers as one OTLP message. Sums run from `started`.
@@ -278,8 +294,15 @@ impl Reporter {
         let client = Client::new(&config.target, Signal::Metrics)?;
         let (newest, snapshots) = watch::channel(None);
         let failed = Arc::<AtomicU64>::default();
-        let endpoint = config.target.endpoint.clone();
-        let task = tokio::spawn(run(client, endpoint, snapshots, started, failed.clone()));
+        let resource = own_resource(config.kubernetes.as_deref());
+        let sender = Sender {
+            client,
+            endpoint: config.target.endpoint.clone(),
+            resource,
+            started,
+            failed: failed.clone(),
+        };
+        let task = tokio::spawn(sender.run(snapshots));
         Ok(Self {
             newest,
             failed,
@@ -305,36 +328,41 @@ impl Reporter {
     }
 }
 
-async fn run(
-    mut client: Client,
+/// Who sends, and what is the same in all that is sent.
+struct Sender {
+    client: Client,
     endpoint: String,
-    mut snapshots: watch::Receiver<Option<(Snapshot, WallClock)>>,
+    resource: Resource,
     started: WallClock,
     failed: Arc<AtomicU64>,
-) {
-    let resource = own_resource();
-    let mut failing = false;
-    while snapshots.changed().await.is_ok() {
-        let newest = snapshots.borrow_and_update().clone();
-        let Some((snapshot, now)) = newest else {
-            continue;
-        };
-        let message = otlp(&snapshot, &resource, started, now);
-        let body = client.pack(&mut message.encode_to_vec());
-        match client.send(body).await {
-            Ok(_) if failing => {
-                tracing::info!("sending the agent's own metrics to {endpoint} again");
-                failing = false;
-            }
-            Ok(_) => {}
-            Err(Failure { message, .. }) => {
-                failed.fetch_add(1, Relaxed);
-                if !failing {
-                    tracing::warn!(
-                        "cannot send the agent's own metrics to {endpoint}: {message} (said once)"
-                    );
+}
+
+impl Sender {
+    async fn run(mut self, mut snapshots: watch::Receiver<Option<(Snapshot, WallClock)>>) {
+        let mut failing = false;
+        while snapshots.changed().await.is_ok() {
+            let newest = snapshots.borrow_and_update().clone();
+            let Some((snapshot, now)) = newest else {
+                continue;
+            };
+            let message = otlp(&snapshot, &self.resource, self.started, now);
+            let body = self.client.pack(&mut message.encode_to_vec());
+            let endpoint = &self.endpoint;
+            match self.client.send(body).await {
+                Ok(_) if failing => {
+                    tracing::info!("sending the agent's own metrics to {endpoint} again");
+                    failing = false;
                 }
-                failing = true;
+                Ok(_) => {}
+                Err(Failure { message, .. }) => {
+                    self.failed.fetch_add(1, Relaxed);
+                    if !failing {
+                        tracing::warn!(
+                            "cannot send the agent's own metrics to {endpoint}: {message} (said once)"
+                        );
+                    }
+                    failing = true;
+                }
             }
         }
     }

@@ -5,29 +5,32 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::Glob;
 
 use super::layers::Layers;
 use super::otlp::target;
-use super::{fault, Config, Faults, Metrics, RawConfig, Select};
+use super::{fault, kubernetes, Config, Faults, Metrics, RawConfig, Select};
 use crate::capture::event::HostPid;
 use crate::export;
 use crate::export::otlp::Signal;
 use crate::export::retry::Policy;
 use crate::export::terminal::Held;
+use crate::pods;
 
 /// The configuration; only to be used when no fault was found.
-pub(super) fn config(layers: &Layers, faults: &mut Faults) -> Config {
+pub(super) fn config(layers: &Layers, in_pod: bool, faults: &mut Faults) -> Config {
     let drain = layers.pick(|raw| raw.drain_interval_ms);
     let drain = in_range("drain_interval_ms", drain, 1..=1000, faults);
     let socket = layers.pick(|raw| raw.socket.clone()).unwrap_or_default();
     if !socket.is_absolute() {
         fault(faults, "socket", "must be a path that begins with a slash");
     }
+    let kubernetes = kubernetes::config(layers, in_pod, faults);
     Config {
-        select: select(layers, faults),
+        select: select(layers, kubernetes.is_some(), faults),
         io_backend: layers.pick(|raw| raw.io_backend).unwrap_or_default(),
         thread_clocks: layers.pick(|raw| raw.thread_clocks).unwrap_or_default(),
         read_wait: layers.pick(|raw| raw.read_wait).unwrap_or_default(),
@@ -35,8 +38,8 @@ pub(super) fn config(layers: &Layers, faults: &mut Faults) -> Config {
         socket,
         drain_interval: Duration::from_millis(drain),
         export: export(layers, faults),
-        metrics: metrics(layers, faults),
-        kubernetes: None,
+        metrics: metrics(layers, kubernetes.as_ref(), faults),
+        kubernetes,
         health: health(layers, faults),
         files: files(layers),
         settings: layers.settings(),
@@ -63,10 +66,10 @@ pub(super) fn in_range<T: PartialOrd + Display + Copy>(
     least
 }
 
-fn select(layers: &Layers, faults: &mut Faults) -> Select {
-    if !layers.raw().any(|raw| raw.select.selects()) {
+fn select(layers: &Layers, by_pod: bool, faults: &mut Faults) -> Select {
+    if !by_pod && !layers.raw().any(|raw| raw.select.selects()) {
         let what =
-            "nothing is selected: give --pid, --exec, --port or --all, or the same in the file";
+            "nothing is selected: give --pid, --exec, --port or --all, or the same in the file, or turn on [kubernetes]";
         fault(faults, "select", what);
     }
     let exec = layers.pick(|raw| raw.select.exec.clone());
@@ -173,7 +176,11 @@ fn files(layers: &Layers) -> Vec<PathBuf> {
     files.flatten().cloned().collect()
 }
 
-fn metrics(layers: &Layers, faults: &mut Faults) -> Option<Metrics> {
+fn metrics(
+    layers: &Layers,
+    kubernetes: Option<&Arc<pods::Config>>,
+    faults: &mut Faults,
+) -> Option<Metrics> {
     let interval = layers.pick(|raw| raw.metrics.interval_ms);
     let interval = in_range("metrics.interval_ms", interval, 1000..=3_600_000, faults);
     let enabled = layers.pick(|raw| raw.metrics.enabled).unwrap_or_default();
@@ -181,5 +188,6 @@ fn metrics(layers: &Layers, faults: &mut Faults) -> Option<Metrics> {
     Some(Metrics {
         target,
         interval: Duration::from_millis(interval),
+        kubernetes: kubernetes.cloned(),
     })
 }

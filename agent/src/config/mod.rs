@@ -6,6 +6,7 @@
 mod check;
 mod environment;
 pub mod fields;
+mod kubernetes;
 mod layers;
 mod otlp;
 mod raw;
@@ -14,6 +15,7 @@ pub mod reload;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::Glob;
@@ -21,9 +23,12 @@ use globset::Glob;
 use crate::capture::event::HostPid;
 use crate::export;
 use crate::export::otlp::Target;
+use crate::pods;
 use layers::Layers;
 pub use layers::Setting;
-pub use raw::{IoBackend, Query, RawConfig, RawHealth, RawMetrics, RawOtlp, RawSelect};
+pub use raw::{
+    IoBackend, Query, RawConfig, RawHealth, RawKubernetes, RawMetrics, RawOtlp, RawSelect,
+};
 pub use reload::{Reloads, Sources};
 
 /// What the agent is to do.
@@ -41,7 +46,7 @@ pub struct Config {
     /// `None`: the agent's own metrics are not sent.
     pub metrics: Option<Metrics>,
     /// `None`: the API server is not asked.
-    pub kubernetes: Option<std::sync::Arc<crate::pods::Config>>,
+    pub kubernetes: Option<Arc<pods::Config>>,
     /// Where `/livez` and `/readyz` are answered; `None`: nowhere.
     pub health: Option<SocketAddr>,
     /// The files that are named: certificates, keys, headers.
@@ -63,10 +68,12 @@ pub struct Select {
 }
 
 /// Where and how often the agent's own metrics are sent.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     pub target: Target,
     pub interval: Duration,
+    /// Where the agent itself runs, if in Kubernetes.
+    pub kubernetes: Option<Arc<pods::Config>>,
 }
 
 impl Config {
@@ -76,8 +83,9 @@ impl Config {
         env: impl Fn(&str) -> Option<String>,
         flags: RawConfig,
     ) -> Result<Self, ConfigErrors> {
+        let in_pod = kubernetes::in_pod(&env);
         let (layers, mut faults) = Layers::gather(path, env, &flags);
-        let config = check::config(&layers, &mut faults);
+        let config = check::config(&layers, in_pod, &mut faults);
         // A fault of `[otlp]` is one of each signal.
         let mut seen = Faults::new();
         faults.retain(|fault| {

@@ -55,6 +55,7 @@ pub struct RawConfig {
     pub otlp_metrics: RawOtlp,
     pub metrics: RawMetrics,
     pub health: RawHealth,
+    pub kubernetes: RawKubernetes,
 }
 
 /// `[select]`
@@ -98,6 +99,31 @@ pub struct RawMetrics {
 #[serde(deny_unknown_fields, default)]
 pub struct RawHealth {
     pub listen: Option<String>,
+}
+
+/// `[kubernetes]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawKubernetes {
+    pub enabled: Option<bool>,
+    pub node_name: Option<String>,
+    pub pod_name: Option<String>,
+    pub pod_namespace: Option<String>,
+    pub kubeconfig: Option<PathBuf>,
+    pub cluster_name: Option<String>,
+    pub environment: Option<String>,
+    pub label: Option<String>,
+    pub exclude_namespaces: Option<Vec<String>>,
+    pub select_pods: Option<Vec<String>>,
+    pub select_workloads: Option<Vec<String>>,
+    pub pod_labels: Option<Vec<String>>,
+    pub pod_annotations: Option<Vec<String>>,
+    pub well_known_labels: Option<bool>,
+    pub cluster_pods: Option<bool>,
+    pub pods_max: Option<usize>,
+    pub namespaces_max: Option<usize>,
+    pub services_max: Option<usize>,
+    pub cluster_pods_max: Option<usize>,
 }
 
 impl RawSelect {

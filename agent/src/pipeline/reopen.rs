@@ -67,7 +67,7 @@ fn prepare(
         true => None,
         false => Some(endpoint(new, &outside.vitals)?),
     };
-    let reporter = match new.metrics == old.metrics {
+    let reporter = match is_same_metrics(old, new) {
         true => None,
         false => Some((reporter(new, rooms)?, report_every(new))),
     };
@@ -120,6 +120,15 @@ fn take(
     if let Some(desk) = prepared.desk {
         inputs.desk = desk;
     }
+}
+
+/// Whether the agent's own metrics are sent as they are.
+fn is_same_metrics(old: &Config, new: &Config) -> bool {
+    let metrics = |config: &Config| {
+        let metrics = config.metrics.as_ref();
+        metrics.map(|metrics| (metrics.target.clone(), metrics.interval))
+    };
+    metrics(old) == metrics(new) && is_same_cluster(old, new)
 }
 
 /// Whether the watch goes on as it is.

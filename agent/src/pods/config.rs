@@ -41,15 +41,15 @@ pub struct Config {
 /// Every bound of this place, and what happens when it is reached: each thing that is not kept is counted.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Pods of this node (about 3 KB each). Reached: a further one is not known, and so not traced.
+    /// Pods of this node (about 4 KB each). Reached: a further one is not known, and so not traced.
     pub pods: usize,
-    /// Pods that were deleted (about 3 KB each), for their last spans. Reached: the oldest is forgotten.
+    /// Pods that were deleted (about 4 KB each), for their last spans. Reached: the oldest is forgotten.
     pub gone: usize,
     /// Namespaces (about 100 bytes each). Reached: the label of a further one is not known.
     pub namespaces: usize,
-    /// Addresses of services (about 150 bytes each). Reached: calls to further ones do not name the service.
+    /// Addresses of services (about 250 bytes each). Reached: calls to further ones do not name the service.
     pub services: usize,
-    /// Addresses of pods of all nodes (about 100 bytes each). Reached: calls to further ones do not name the service.
+    /// Addresses of pods of all nodes (about 250 bytes each). Reached: calls to further ones do not name the service.
     pub cluster_pods: usize,
 }
 

@@ -22,6 +22,7 @@ pub use choice::{Choice, Why};
 pub use config::{Config, Limits};
 pub use index::{Changes, Index};
 pub use model::{ContainerId, Kind, Peer, PodUid, Update, Workload};
+pub use status::Status;
 
 /// A UID as a number: the same for the same text, as long as the agent runs.
 pub(crate) fn holder(uid: &str) -> u64 {

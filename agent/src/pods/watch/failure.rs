@@ -64,7 +64,8 @@ impl Problem {
             watcher::Error::InitialListFailed(error) => Self::of(error, "list", resource),
             watcher::Error::WatchStartFailed(error) => Self::of(error, "watch", resource),
             watcher::Error::WatchFailed(error) => Self {
-                is_gap: matches!(error, kube::Error::SerdeError(_)),
+                // What is no event is taken for a refusal.
+                is_gap: matches!(error, kube::Error::SerdeError(_) | kube::Error::Api(_)),
                 ..Self::of(error, "watch", resource)
             },
             watcher::Error::WatchError(status) => Self::of_status(status, "watch", resource),

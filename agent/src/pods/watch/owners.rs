@@ -82,8 +82,12 @@ impl Owners {
             let ancestor = self.ask(sink, &question).await;
             let uid = question.controller.uid;
             let ancestor = self.remember(uid.clone(), ancestor);
-            let update = Update::Ancestor(uid, ancestor);
-            sink.tell(Kind::Owners, vec![update]).await;
+            let is_told = ancestor != Ancestor::Untold;
+            let update = vec![Update::Ancestor(uid, ancestor)];
+            match is_told {
+                true => sink.tell(Kind::Owners, update).await,
+                false => sink.send(update).await,
+            }
         }
     }
 
