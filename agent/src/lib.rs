@@ -22,6 +22,8 @@ pub mod memory;
 pub mod news;
 pub mod pipeline;
 pub mod pods;
+pub mod prometheus;
+pub mod ready;
 pub mod report;
 mod tally;
 pub mod telemetry;

@@ -1,6 +1,7 @@
 //! Parses arguments, loads the configuration, starts the pipeline, waits for its end. The rest is library.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -8,7 +9,7 @@ use spanlet::cli::{Cli, Command, Probes, ReportForm, Run};
 use spanlet::config::fields::SOCKET;
 use spanlet::config::{Config, RawConfig, Sources};
 use spanlet::pipeline::{self, Trial};
-use spanlet::{control, doctor, memory, report};
+use spanlet::{control, doctor, memory, ready, report};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -20,6 +21,11 @@ fn main() -> ExitCode {
             let checks = doctor::examine();
             print!("{}", doctor::text(&checks));
             return ExitCode::from(u8::from(!doctor::can_trace(&checks)));
+        }
+        Command::Ready { place, wait } => {
+            let readiness = ready::wait(&place, Duration::from_secs(wait));
+            print!("{readiness}");
+            return ExitCode::from(u8::from(!readiness.is_all()));
         }
         Command::CheckConfig { file } => {
             Config::load(Some(&file), environment, RawConfig::default())
