@@ -25,6 +25,8 @@ use crate::export::otlp::encode::{otlp_resource, scope, text_pair, SCHEMA_URL};
 use crate::export::otlp::{Client, Signal};
 use crate::export::retry::Failure;
 use crate::export::{Counts, Error, Reason};
+use crate::pods;
+use crate::pods::status::{State, Status};
 
 /// How a metric's numbers are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +83,23 @@ metrics! {
     ReportsFailed Sum "spanlet.metrics.failed" "{report}" [] "Reports of these metrics that could not be delivered.";
     ProcessesTraced Gauge "spanlet.processes.traced" "{process}" ["language"] "Processes traced now.";
     ProcessesMissed Sum "spanlet.processes.missed" "{process}" ["reason"] "Processes that could not be looked at or entered.";
+    EnrichHeld Gauge "spanlet.enrich.held" "{span}" [] "Spans that wait for what Kubernetes says of their process.";
+    Configurations Sum "spanlet.configuration.loads" "{load}" ["outcome"] "Configurations that were read while the agent ran: applied or refused.";
+    ConfigurationFault Gauge "spanlet.configuration.fault" "1" [] "1 while the newest configuration is refused and the one before in effect.";
+    ProbesReopened Sum "spanlet.probes.reopened" "{time}" [] "Times that the probes were opened anew for another configuration.";
+    ProbesBlind Sum "spanlet.probes.blind" "s" [] "Time in which nothing was seen because of that.";
+    ProbesVerified Gauge "spanlet.probes.verified" "1" [] "1 when the agent has seen a request of its own to itself.";
     ProbeHits Sum "spanlet.probe.hits" "{hit}" ["probe"] "Times that a probe ran, where the kernel counts it.";
     ProbeTime Sum "spanlet.probe.time" "ns" ["probe"] "Time spent in a probe, where the kernel counts it.";
+    KubernetesFollowed Gauge "spanlet.kubernetes.followed" "1" ["kind"] "Whether the API server's objects are followed: 1, or 0 while that fails.";
+    KubernetesSilence Gauge "spanlet.kubernetes.silence" "s" ["kind"] "Time since the API server said something.";
+    KubernetesObjects Gauge "spanlet.kubernetes.objects" "{object}" ["kind"] "Objects of the API server that are kept.";
+    KubernetesDropped Sum "spanlet.kubernetes.dropped" "{object}" ["kind"] "Objects of the API server that were not kept, because a bound was reached.";
+    KubernetesUpdates Sum "spanlet.kubernetes.updates" "{update}" ["kind"] "Things that the API server told.";
+    KubernetesRelists Sum "spanlet.kubernetes.relists" "{list}" ["kind"] "How often the API server told all objects that there are, the first time included.";
+    KubernetesErrors Sum "spanlet.kubernetes.errors" "{error}" ["kind", "reason"] "Questions that the API server did not answer, or refused.";
+    KubernetesRequests Sum "spanlet.kubernetes.requests" "{request}" ["kind"] "Requests to the API server.";
+    KubernetesBytes Sum "spanlet.kubernetes.bytes" "By" ["kind"] "Bytes of the API server's answers, without their heads.";
     MemoryUsage Gauge "process.memory.usage" "By" [] "Physical memory that the agent uses.";
     CpuTime Sum "process.cpu.time" "s" ["cpu.mode"] "CPU time that the agent used.";
 }
@@ -137,6 +154,28 @@ impl Snapshot {
         }
     }
 
+    /// Adds how following the API server goes.
+    pub fn add_kubernetes(&mut self, status: &Status) {
+        for kind in &status.kinds {
+            let name = || kind.kind.clone();
+            let is_followed = f64::from(u8::from(kind.state == State::Following));
+            self.add_one(Id::KubernetesFollowed, name(), is_followed);
+            if let Some(silent) = kind.silent_seconds {
+                self.add_one(Id::KubernetesSilence, name(), silent);
+            }
+            self.add_one(Id::KubernetesObjects, name(), kind.objects as f64);
+            self.add_one(Id::KubernetesDropped, name(), kind.dropped as f64);
+            self.add_one(Id::KubernetesUpdates, name(), kind.updates as f64);
+            self.add_one(Id::KubernetesRelists, name(), kind.tellings as f64);
+            self.add_one(Id::KubernetesRequests, name(), kind.requests as f64);
+            self.add_one(Id::KubernetesBytes, name(), kind.bytes as f64);
+            for (reason, number) in &kind.errors {
+                let labels = vec![name().into(), reason.clone().into()];
+                self.add_for(Id::KubernetesErrors, labels, *number as f64);
+            }
+        }
+    }
+
     /// Adds what the agent itself uses, as procfs has it now; nothing where that cannot be read.
     pub fn add_own_usage(&mut self) {
         let Ok(stat) = procfs::process::Process::myself().and_then(|own| own.stat()) else {
@@ -150,17 +189,32 @@ impl Snapshot {
 }
 
 /// The agent as OTLP shows it.
-pub fn own_resource() -> Resource {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let pid = i64::from(std::process::id());
-    Resource {
-        attributes: vec![
-            Attribute::text("service.name", "spanlet"),
-            Attribute::text("service.version", env!("CARGO_PKG_VERSION")),
-            Attribute::text("host.name", host.trim()),
-            Attribute::integer("process.pid", pid),
-        ],
+pub fn own_resource(kubernetes: Option<&pods::Config>) -> Resource {
+    let mut attributes = vec![
+        Attribute::text("service.name", "spanlet"),
+        Attribute::text("service.version", env!("CARGO_PKG_VERSION")),
+        Attribute::integer("process.pid", i64::from(std::process::id())),
+    ];
+    let mut text = |key, value: &str| attributes.push(Attribute::text(key, value));
+    match kubernetes {
+        // Its host's name is that of its pod.
+        Some(config) => {
+            text("host.name", &config.node_name);
+            text("k8s.node.name", &config.node_name);
+            if let Some((namespace, pod)) = &config.own {
+                text("k8s.namespace.name", namespace);
+                text("k8s.pod.name", pod);
+            }
+            if let Some(cluster) = &config.cluster_name {
+                text("k8s.cluster.name", cluster);
+            }
+        }
+        None => {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            text("host.name", host.trim());
+        }
     }
+    Resource { attributes }
 }
 
 /// The numbers as one OTLP message. Sums run from `started`.
@@ -240,8 +294,15 @@ impl Reporter {
         let client = Client::new(&config.target, Signal::Metrics)?;
         let (newest, snapshots) = watch::channel(None);
         let failed = Arc::<AtomicU64>::default();
-        let endpoint = config.target.endpoint.clone();
-        let task = tokio::spawn(run(client, endpoint, snapshots, started, failed.clone()));
+        let resource = own_resource(config.kubernetes.as_deref());
+        let sender = Sender {
+            client,
+            endpoint: config.target.endpoint.clone(),
+            resource,
+            started,
+            failed: failed.clone(),
+        };
+        let task = tokio::spawn(sender.run(snapshots));
         Ok(Self {
             newest,
             failed,
@@ -267,36 +328,41 @@ impl Reporter {
     }
 }
 
-async fn run(
-    mut client: Client,
+/// Who sends, and what is the same in all that is sent.
+struct Sender {
+    client: Client,
     endpoint: String,
-    mut snapshots: watch::Receiver<Option<(Snapshot, WallClock)>>,
+    resource: Resource,
     started: WallClock,
     failed: Arc<AtomicU64>,
-) {
-    let resource = own_resource();
-    let mut failing = false;
-    while snapshots.changed().await.is_ok() {
-        let newest = snapshots.borrow_and_update().clone();
-        let Some((snapshot, now)) = newest else {
-            continue;
-        };
-        let message = otlp(&snapshot, &resource, started, now);
-        let body = client.pack(&mut message.encode_to_vec());
-        match client.send(body).await {
-            Ok(_) if failing => {
-                tracing::info!("sending the agent's own metrics to {endpoint} again");
-                failing = false;
-            }
-            Ok(_) => {}
-            Err(Failure { message, .. }) => {
-                failed.fetch_add(1, Relaxed);
-                if !failing {
-                    tracing::warn!(
-                        "cannot send the agent's own metrics to {endpoint}: {message} (said once)"
-                    );
+}
+
+impl Sender {
+    async fn run(mut self, mut snapshots: watch::Receiver<Option<(Snapshot, WallClock)>>) {
+        let mut failing = false;
+        while snapshots.changed().await.is_ok() {
+            let newest = snapshots.borrow_and_update().clone();
+            let Some((snapshot, now)) = newest else {
+                continue;
+            };
+            let message = otlp(&snapshot, &self.resource, self.started, now);
+            let body = self.client.pack(&mut message.encode_to_vec());
+            let endpoint = &self.endpoint;
+            match self.client.send(body).await {
+                Ok(_) if failing => {
+                    tracing::info!("sending the agent's own metrics to {endpoint} again");
+                    failing = false;
                 }
-                failing = true;
+                Ok(_) => {}
+                Err(Failure { message, .. }) => {
+                    self.failed.fetch_add(1, Relaxed);
+                    if !failing {
+                        tracing::warn!(
+                            "cannot send the agent's own metrics to {endpoint}: {message} (said once)"
+                        );
+                    }
+                    failing = true;
+                }
             }
         }
     }

@@ -148,7 +148,7 @@ fn faults_say_what_to_do() {
         message,
         "the configuration has faults\
          \n  OTEL_EXPORTER_OTLP_COMPRESSION: `zip` is not known; give none or gzip or zstd\
-         \n  select: nothing is selected: give --pid, --exec, --port or --all, or the same in the file"
+         \n  select: nothing is selected: give --pid, --exec, --port or --all, or the same in the file, or turn on [kubernetes]"
     );
 }
 
@@ -305,4 +305,84 @@ fn passwords_in_endpoints_and_files_without_certificates_are_refused() {
         faults(load(None, &env, all())),
         ["otlp_traces.endpoint", "otlp.certificate"]
     );
+}
+
+const POD: &[(&str, &str)] = &[
+    ("SPANLET_NODE_NAME", "node-1"),
+    ("SPANLET_POD_NAME", "p"),
+    ("SPANLET_POD_NAMESPACE", "n"),
+];
+
+#[test]
+fn kubernetes_is_asked_where_there_is_a_way() {
+    let kubeconfig = File::new("k8s", "[kubernetes]\nkubeconfig = \"/k\"\npods_max = 7\n");
+    let config = load(Some(&kubeconfig), POD, RawConfig::default()).unwrap();
+    let kubernetes = config.kubernetes.unwrap();
+    assert_eq!(kubernetes.node_name, "node-1");
+    assert_eq!(kubernetes.own, Some(("n".into(), "p".into())));
+    assert_eq!(kubernetes.label, "spanlet.dev/trace");
+    assert_eq!(kubernetes.exclude_namespaces, ["kube-system"]);
+    assert_eq!(kubernetes.limits.pods, 7);
+    assert!(!kubernetes.cluster_pods && !kubernetes.well_known_labels);
+    // Without a node's name it is off, and so without a way.
+    assert!(load(Some(&kubeconfig), &[], all())
+        .unwrap()
+        .kubernetes
+        .is_none());
+    assert!(load(None, POD, all()).unwrap().kubernetes.is_none());
+    assert_eq!(faults(load(None, POD, RawConfig::default())), ["select"]);
+    let off = File::new(
+        "k8s-off",
+        "[kubernetes]\nenabled = false\nkubeconfig = \"/k\"\n",
+    );
+    assert!(load(Some(&off), POD, all()).unwrap().kubernetes.is_none());
+    let on = File::new("k8s-on", "[kubernetes]\nenabled = true\n");
+    assert_eq!(
+        faults(load(Some(&on), &[], RawConfig::default())),
+        ["kubernetes.node_name", "kubernetes.enabled"]
+    );
+}
+
+#[test]
+fn all_faults_of_kubernetes_are_told_at_once() {
+    let text = r#"[kubernetes]
+label = "not a label"
+select_pods = ["app=shop", "app in (a", ""]
+select_workloads = ["shop/web", "shop/Deployment/[", "shop/*/*"]
+pod_labels = ["tier", "a b"]
+pods_max = 0
+nodename = "x"
+"#;
+    let file = File::new("k8s-bad", text);
+    assert_eq!(
+        faults(load(Some(&file), &[], all())),
+        [
+            "kubernetes.nodename",
+            "kubernetes.label",
+            "kubernetes.select_pods",
+            "kubernetes.select_pods",
+            "kubernetes.select_workloads",
+            "kubernetes.select_workloads",
+            "kubernetes.pod_labels",
+            "kubernetes.pods_max",
+        ]
+    );
+}
+
+#[test]
+fn selectors_and_workloads_are_read_at_load() {
+    let text = r#"[kubernetes]
+kubeconfig = "/k"
+select_pods = ["app in (shop, cart),!canary"]
+select_workloads = ["shop/deployment/*"]
+"#;
+    let file = File::new("k8s-select", text);
+    let config = load(Some(&file), POD, RawConfig::default()).unwrap();
+    let kubernetes = config.kubernetes.unwrap();
+    assert_eq!(
+        kubernetes.select_pods[0].to_string(),
+        "app in (cart,shop),!canary"
+    );
+    let glob = &kubernetes.select_workloads[0];
+    assert!(glob.is_match("shop/Deployment/web") && !glob.is_match("shop/Job/x"));
 }

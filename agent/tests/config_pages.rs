@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use spanlet::config::{fields, IoBackend, Query, RawConfig, RawMetrics, RawOtlp, RawSelect};
+use spanlet::config::{
+    fields, IoBackend, Query, RawConfig, RawHealth, RawKubernetes, RawMetrics, RawOtlp, RawSelect,
+};
 use spanlet::export::otlp::{Compression, Protocol};
 use spanlet::export::Output;
 
@@ -86,6 +88,7 @@ fn the_table_has_every_key() {
             endpoint: Some(String::new()),
             protocol: Some(Protocol::Grpc),
             headers: Some(Default::default()),
+            headers_file: Some("/h".into()),
             timeout_ms: Some(1),
             compression: Some(Compression::Gzip),
             certificate: Some("/c".into()),
@@ -98,6 +101,30 @@ fn the_table_has_every_key() {
         metrics: RawMetrics {
             enabled: Some(true),
             interval_ms: Some(1),
+        },
+        health: RawHealth {
+            listen: Some(String::new()),
+        },
+        kubernetes: RawKubernetes {
+            enabled: Some(true),
+            node_name: Some(String::new()),
+            pod_name: Some(String::new()),
+            pod_namespace: Some(String::new()),
+            kubeconfig: Some("/k".into()),
+            cluster_name: Some(String::new()),
+            environment: Some(String::new()),
+            label: Some(String::new()),
+            exclude_namespaces: Some(vec![]),
+            select_pods: Some(vec![]),
+            select_workloads: Some(vec![]),
+            pod_labels: Some(vec![]),
+            pod_annotations: Some(vec![]),
+            well_known_labels: Some(true),
+            cluster_pods: Some(true),
+            pods_max: Some(1),
+            namespaces_max: Some(1),
+            services_max: Some(1),
+            cluster_pods_max: Some(1),
         },
     };
     let table = toml::Table::try_from(all_some).unwrap();

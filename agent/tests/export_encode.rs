@@ -21,6 +21,7 @@ use spanlet::enrich::{Evidence, Query};
 use spanlet::export::otlp::compress::Packer;
 use spanlet::export::otlp::encode::{seconds, traces};
 use spanlet::export::otlp::Compression;
+use spanlet::pods::Peer;
 
 /// Of lengths that take one, two and three bytes.
 fn text() -> impl Strategy<Value = String> {
@@ -119,6 +120,12 @@ fn span() -> impl Strategy<Value = Span> {
             exchange: Box::new(exchange),
             offset: WallOffset(offset),
             resource: resource(place),
+            peer: (place == 1).then(|| {
+                Arc::new(Peer {
+                    name: "stock".into(),
+                    namespace: "shop".into(),
+                })
+            }),
         },
     )
 }

@@ -16,6 +16,8 @@ use spanlet::decode::exchange::Side;
 use spanlet::decode::limits::{CONNECTIONS_MAX, MEMORY_BYTES_MAX};
 use spanlet::decode::{Config, Decoder, Step};
 use spanlet::enrich::{self, Enricher};
+use spanlet::pods::model::{Addresses, Namespace, Peer};
+use spanlet::pods::{Changes, Index, Kind, Update};
 
 use kernel::{Talk, ID};
 
@@ -242,4 +244,117 @@ fn records_that_boast_cost_nothing() {
         decoder.stop(Monotonic(u64::MAX), &mut steps);
     });
     assert!(most < 64 << 10, "{most} bytes");
+}
+
+/// What a cluster has beside this node: its services and namespaces.
+#[test]
+fn a_large_cluster() {
+    let _alone = alone();
+    const SERVICES: u64 = 5000;
+    const NAMESPACES: usize = 500;
+    const SERVICE_BYTES: usize = 256;
+    const NAMESPACE_BYTES: usize = 256;
+    let mut index = Index::default();
+    let mut changes = Changes::default();
+    let most = most(|| {
+        // Told twice: who is told again takes no more.
+        for _ in 0..2 {
+            index.apply(Update::Begin(Kind::Namespaces), &mut changes);
+            for number in 0..NAMESPACES {
+                let namespace = Namespace {
+                    name: format!("a-namespace-of-a-team-{number}").into(),
+                    ..Namespace::default()
+                };
+                index.apply(Update::Namespace(namespace), &mut changes);
+            }
+            index.apply(Update::Complete(Kind::Namespaces), &mut changes);
+            index.apply(Update::Begin(Kind::Services), &mut changes);
+            for number in 0..SERVICES {
+                let bytes = (number as u32).to_be_bytes();
+                let addresses = Addresses {
+                    holder: number,
+                    addresses: vec![[10, 96, bytes[2], bytes[3]].into()],
+                    peer: Peer {
+                        name: format!("a-service-with-a-name-{number}").into(),
+                        namespace: "a-namespace-of-a-team".into(),
+                    },
+                };
+                let update = Update::Addresses(Kind::Services, addresses);
+                index.apply(update, &mut changes);
+            }
+            index.apply(Update::Complete(Kind::Services), &mut changes);
+        }
+    });
+    assert_eq!(index.kept(Kind::Services).objects, SERVICES as usize);
+    assert_eq!(index.kept(Kind::Namespaces).objects, NAMESPACES);
+    let bound = SERVICES as usize * SERVICE_BYTES + NAMESPACES * NAMESPACE_BYTES;
+    println!("{most} bytes");
+    assert!(most <= bound, "{most} bytes, not {bound}");
+}
+
+/// Pods of this node, and many more that were deleted.
+#[test]
+fn pods_that_come_and_go() {
+    let _alone = alone();
+    const PODS: usize = 1000;
+    const POD_BYTES: usize = 4096;
+    let limits = spanlet::pods::Limits::default();
+    let mut index = Index::default();
+    let mut changes = Changes::default();
+    let most = most(|| {
+        for number in 0..PODS {
+            let uid = format!("00000000-0000-4000-8000-{number:012}");
+            let update = Update::Pod(Box::new(usual_pod(&uid)));
+            index.apply(update, &mut changes);
+            changes.pods.clear();
+            if number >= 200 {
+                let key = usual_pod(&uid).key;
+                index.apply(Update::PodGone(key), &mut changes);
+            }
+        }
+    });
+    let kept = index.kept(Kind::Pods).objects;
+    assert_eq!(kept, 200 + limits.gone);
+    println!("{most} bytes for {kept} pods");
+    assert!(most <= kept * POD_BYTES, "{most} bytes for {kept} pods");
+}
+
+fn usual_pod(uid: &str) -> spanlet::pods::model::Pod {
+    use spanlet::pods::model::{Container, ContainerRun, Owner, Pod};
+    use spanlet::pods::{ContainerId, PodUid};
+    let run = |number: u32| ContainerRun {
+        id: ContainerId(format!("{number:064}").into()),
+        runtime: "containerd".into(),
+        image_id: format!("registry.example/team/application@sha256:{number:064}").into(),
+        restarts: number,
+    };
+    let container = |number: u32| Container {
+        name: format!("container-{number}").into(),
+        image: "registry.example/team/application:v1.2.3".into(),
+        run: Some(run(number)),
+        before: None,
+    };
+    let pair = |number: u32| {
+        (
+            format!("app.kubernetes.io/key-{number}"),
+            format!("value-{number}"),
+        )
+    };
+    Pod {
+        key: PodUid(uid.into()),
+        uid: uid.into(),
+        namespace: "a-namespace-of-a-team".into(),
+        name: "an-application-5d8f7c6b9d-x7k2p".into(),
+        labels: (0..5).map(pair).collect(),
+        annotations: (0..3).map(pair).collect(),
+        controller: Some(Owner {
+            kind: "ReplicaSet".into(),
+            name: "an-application-5d8f7c6b9d".into(),
+            uid: uid.into(),
+        }),
+        addresses: vec![[10, 244, 0, 7].into()],
+        started: "2026-11-21T20:00:00Z".into(),
+        containers: (0..2).map(container).collect(),
+        ..Pod::default()
+    }
 }

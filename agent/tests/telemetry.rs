@@ -14,12 +14,21 @@ use spanlet::clock::WallClock;
 use spanlet::config::Metrics;
 use spanlet::export::otlp::{Compression, Protocol, Target};
 use spanlet::export::{Counts, OutputCounts, Reason};
+use spanlet::pods::{
+    self,
+    status::{KindStatus, State, Status},
+};
 use spanlet::telemetry::{otlp, own_resource, Id, Reporter, Snapshot, METRICS};
 
 const LONG: Duration = Duration::from_secs(60);
 
 fn message(snapshot: &Snapshot) -> ExportMetricsServiceRequest {
-    otlp(snapshot, &own_resource(), WallClock(100), WallClock(200))
+    otlp(
+        snapshot,
+        &own_resource(None),
+        WallClock(100),
+        WallClock(200),
+    )
 }
 
 #[test]
@@ -87,14 +96,14 @@ fn the_agent_measures_itself() {
         (of(Id::MemoryUsage).count(), of(Id::CpuTime).count()),
         (1, 2)
     );
-    let names: Vec<_> = own_resource()
+    let names: Vec<_> = own_resource(None)
         .attributes
         .iter()
         .map(|a| a.key.to_string())
         .collect();
     assert!(
         names.contains(&"host.name".to_owned())
-            && own_resource().text("service.name") == Some("spanlet")
+            && own_resource(None).text("service.name") == Some("spanlet")
     );
 }
 
@@ -112,6 +121,7 @@ async fn reports_reach_the_collector_and_failures_are_counted() {
             client: None,
         },
         interval: LONG,
+        kubernetes: None,
     };
     let reporter = Reporter::start(&config, WallClock(1)).unwrap();
     reporter.report(Snapshot::default(), WallClock(2));
@@ -159,10 +169,57 @@ async fn the_shutdown_sends_the_last_report() {
             client: None,
         },
         interval: LONG,
+        kubernetes: None,
     };
     let reporter = Reporter::start(&config, WallClock(1)).unwrap();
     reporter.report(Snapshot::default(), WallClock(2));
     reporter.shutdown(LONG).await;
     assert_eq!(collector.look(|seen| seen.bodies.len()), 1);
     assert_eq!(collector.look(|seen| seen.paths[0].clone()), "/v1/metrics");
+}
+
+#[test]
+fn in_a_pod_the_agent_says_where_it_is() {
+    let config = pods::Config {
+        node_name: "node-1".into(),
+        own: Some(("spanlet".into(), "spanlet-x".into())),
+        ..pods::Config::default()
+    };
+    let resource = own_resource(Some(&config));
+    for (key, value) in [
+        ("host.name", "node-1"),
+        ("k8s.node.name", "node-1"),
+        ("k8s.namespace.name", "spanlet"),
+        ("k8s.pod.name", "spanlet-x"),
+    ] {
+        assert_eq!(resource.text(key), Some(value));
+    }
+}
+
+#[test]
+fn following_the_api_server_is_measured() {
+    let kind = |kind: &str, state| KindStatus {
+        kind: kind.into(),
+        state,
+        objects: 7,
+        errors: vec![("forbidden".into(), 3)],
+        ..KindStatus::default()
+    };
+    let failing = State::Failing {
+        since: 0,
+        error: "no".into(),
+    };
+    let mut snapshot = Snapshot::default();
+    snapshot.add_kubernetes(&Status {
+        kinds: vec![kind("pods", State::Following), kind("services", failing)],
+    });
+    let of = |id, labels: &[&str]| {
+        let mut samples = snapshot.0.iter();
+        let sample = samples.find(|sample| sample.id == id && sample.labels == labels);
+        sample.map(|sample| sample.number)
+    };
+    assert_eq!(of(Id::KubernetesFollowed, &["pods"]), Some(1.0));
+    assert_eq!(of(Id::KubernetesFollowed, &["services"]), Some(0.0));
+    assert_eq!(of(Id::KubernetesErrors, &["pods", "forbidden"]), Some(3.0));
+    assert_eq!(of(Id::KubernetesObjects, &["pods"]), Some(7.0));
 }

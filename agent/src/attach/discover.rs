@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use procfs::process::{MMapPath, Process};
 use procfs::ProcError;
 
-use super::process::ProcessFacts;
+use super::process::{ProcessFacts, Standing};
 use super::runtime::{inspect, Runtime};
 use super::Error;
 use crate::capture::event::HostPid;
+use crate::pods::{cgroup, Place};
 
 /// Its inode is always the same (include/linux/proc_ns.h, PROC_PID_INIT_INO).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -17,7 +18,7 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 const COMMAND_BYTES_MAX: usize = 4096;
 
 /// A process as procfs shows it, before its executable is looked into.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     pub pid: HostPid,
     pub parent: HostPid,
@@ -41,6 +42,13 @@ pub fn processes() -> Result<Vec<Seen>, Error> {
     Ok(all.flatten().map(|process| seen(&process)).collect())
 }
 
+/// The numbers of all processes of the node.
+pub fn pids() -> Vec<HostPid> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.map(HostPid).collect()
+}
+
 /// Whether numbers of processes mean here what they mean to the kernel.
 pub fn in_initial_pid_namespace() -> bool {
     std::fs::read_link("/proc/self/ns/pid")
@@ -57,6 +65,12 @@ pub fn is_thread(pid: HostPid) -> bool {
 /// One process. Errors: it is gone.
 pub fn process(pid: HostPid) -> Result<Seen, Error> {
     open(pid).map(|process| seen(&process))
+}
+
+/// The pod and the container of a process, by its control group. None where that cannot be read.
+pub fn place(pid: HostPid) -> Place {
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.0));
+    cgroup::place(&groups.unwrap_or_default())
 }
 
 /// When a process was started, in clock ticks since boot. Errors: it is gone.
@@ -90,7 +104,9 @@ pub fn facts(pid: HostPid, known: Option<&Inspected>) -> Result<(ProcessFacts, I
         resource_attributes: resource_attributes(
             &variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default(),
         ),
-        container_id: container_id(&process),
+        place: place(pid),
+        workload: None,
+        standing: Standing::Known,
         language: runtime.language,
         runtime_name: runtime.name.clone(),
         runtime_version: runtime.version.clone(),
@@ -197,38 +213,9 @@ fn resource_attributes(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The last 64-digit name in the process's control group path: how container runtimes name containers.
-fn container_id(process: &Process) -> Option<String> {
-    let groups = process.cgroups().ok()?;
-    groups
-        .0
-        .iter()
-        .find_map(|group| container_id_in(&group.pathname))
-}
-
-fn container_id_in(path: &str) -> Option<String> {
-    path.split(['/', '-', '.', ':'])
-        .rev()
-        .find(|part| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        .map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn container_ids_of_the_usual_runtimes() {
-        let id = "0123456789abcdef".repeat(4);
-        for path in [
-            format!("/kubepods/burstable/podx/{id}"),
-            format!("/kubepods.slice/cri-containerd-{id}.scope"),
-            format!("/system.slice/docker-{id}.scope"),
-        ] {
-            assert_eq!(container_id_in(&path).as_ref(), Some(&id), "{path}");
-        }
-        assert_eq!(container_id_in("/user.slice/user-0.slice"), None);
-    }
 
     #[test]
     fn resource_attributes_keep_their_order() {

@@ -1,6 +1,9 @@
 //! What is known of a process before any of its requests: the first output of this room. Plain data.
 
+use std::sync::Arc;
+
 use crate::capture::event::HostPid;
+use crate::pods::{Place, Workload};
 
 /// The language a function is written in, by its runtime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -37,8 +40,28 @@ impl Language {
     }
 }
 
+/// How much Kubernetes has told of a process that is in a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// All that spans wait for; also outside pods, and without Kubernetes.
+    #[default]
+    Known,
+    /// More of its workload may come soon: its spans wait a little.
+    Incomplete,
+    /// Not even whether it is to be traced.
+    Pending,
+}
+
+/// What became of a process of which not all was known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolution {
+    Traced(Standing, Option<Arc<Workload>>),
+    /// It is not to be traced: nothing of it may be told.
+    Refused,
+}
+
 /// A process as procfs and its executable show it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProcessFacts {
     pub pid: HostPid,
     pub parent: HostPid,
@@ -52,8 +75,11 @@ pub struct ProcessFacts {
     pub service_name: Option<String>,
     /// `OTEL_RESOURCE_ATTRIBUTES` of the process, in order.
     pub resource_attributes: Vec<(String, String)>,
-    /// Container id from the control group, where the process is in a container.
-    pub container_id: Option<String>,
+    /// The pod and the container it runs in.
+    pub place: Place,
+    /// What Kubernetes says of them, as far as it is known.
+    pub workload: Option<Arc<Workload>>,
+    pub standing: Standing,
     pub language: Language,
     /// Runtime, as `process.runtime.name` has it: `go`, `cpython`, `nodejs`, `OpenJDK Runtime Environment`.
     pub runtime_name: Option<String>,

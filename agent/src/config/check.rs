@@ -2,30 +2,35 @@
 //! [`super::otlp`] reads.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::Glob;
 
 use super::layers::Layers;
 use super::otlp::target;
-use super::{fault, Config, Faults, Metrics, RawConfig, Select};
+use super::{fault, kubernetes, Config, Faults, Metrics, RawConfig, Select};
 use crate::capture::event::HostPid;
 use crate::export;
 use crate::export::otlp::Signal;
 use crate::export::retry::Policy;
 use crate::export::terminal::Held;
+use crate::pods;
 
 /// The configuration; only to be used when no fault was found.
-pub(super) fn config(layers: &Layers, faults: &mut Faults) -> Config {
+pub(super) fn config(layers: &Layers, in_pod: bool, faults: &mut Faults) -> Config {
     let drain = layers.pick(|raw| raw.drain_interval_ms);
     let drain = in_range("drain_interval_ms", drain, 1..=1000, faults);
     let socket = layers.pick(|raw| raw.socket.clone()).unwrap_or_default();
     if !socket.is_absolute() {
         fault(faults, "socket", "must be a path that begins with a slash");
     }
+    let kubernetes = kubernetes::config(layers, in_pod, faults);
     Config {
-        select: select(layers, faults),
+        select: select(layers, kubernetes.is_some(), faults),
         io_backend: layers.pick(|raw| raw.io_backend).unwrap_or_default(),
         thread_clocks: layers.pick(|raw| raw.thread_clocks).unwrap_or_default(),
         read_wait: layers.pick(|raw| raw.read_wait).unwrap_or_default(),
@@ -33,7 +38,10 @@ pub(super) fn config(layers: &Layers, faults: &mut Faults) -> Config {
         socket,
         drain_interval: Duration::from_millis(drain),
         export: export(layers, faults),
-        metrics: metrics(layers, faults),
+        metrics: metrics(layers, kubernetes.as_ref(), faults),
+        kubernetes,
+        health: health(layers, faults),
+        files: files(layers),
         settings: layers.settings(),
     }
 }
@@ -58,10 +66,10 @@ pub(super) fn in_range<T: PartialOrd + Display + Copy>(
     least
 }
 
-fn select(layers: &Layers, faults: &mut Faults) -> Select {
-    if !layers.raw().any(|raw| raw.select.selects()) {
+fn select(layers: &Layers, by_pod: bool, faults: &mut Faults) -> Select {
+    if !by_pod && !layers.raw().any(|raw| raw.select.selects()) {
         let what =
-            "nothing is selected: give --pid, --exec, --port or --all, or the same in the file";
+            "nothing is selected: give --pid, --exec, --port or --all, or the same in the file, or turn on [kubernetes]";
         fault(faults, "select", what);
     }
     let exec = layers.pick(|raw| raw.select.exec.clone());
@@ -142,7 +150,37 @@ fn export(layers: &Layers, faults: &mut Faults) -> export::Config {
     }
 }
 
-fn metrics(layers: &Layers, faults: &mut Faults) -> Option<Metrics> {
+fn health(layers: &Layers, faults: &mut Faults) -> Option<SocketAddr> {
+    let text = layers.pick(|raw| raw.health.listen.clone())?;
+    let address = text.parse();
+    if address.is_err() {
+        let what = format!("`{text}` is not an address and a port like 0.0.0.0:9464");
+        fault(faults, "health.listen", what);
+    }
+    address.ok()
+}
+
+/// Every file that some source names: what is in them may change.
+fn files(layers: &Layers) -> Vec<PathBuf> {
+    let sections = layers
+        .raw()
+        .flat_map(|raw| [&raw.otlp, &raw.otlp_traces, &raw.otlp_metrics]);
+    let files = sections.flat_map(|otlp| {
+        [
+            &otlp.certificate,
+            &otlp.client_certificate,
+            &otlp.client_key,
+            &otlp.headers_file,
+        ]
+    });
+    files.flatten().cloned().collect()
+}
+
+fn metrics(
+    layers: &Layers,
+    kubernetes: Option<&Arc<pods::Config>>,
+    faults: &mut Faults,
+) -> Option<Metrics> {
     let interval = layers.pick(|raw| raw.metrics.interval_ms);
     let interval = in_range("metrics.interval_ms", interval, 1000..=3_600_000, faults);
     let enabled = layers.pick(|raw| raw.metrics.enabled).unwrap_or_default();
@@ -150,5 +188,6 @@ fn metrics(layers: &Layers, faults: &mut Faults) -> Option<Metrics> {
     Some(Metrics {
         target,
         interval: Duration::from_millis(interval),
+        kubernetes: kubernetes.cloned(),
     })
 }

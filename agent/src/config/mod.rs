@@ -6,12 +6,16 @@
 mod check;
 mod environment;
 pub mod fields;
+mod kubernetes;
 mod layers;
 mod otlp;
 mod raw;
+pub mod reload;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::Glob;
@@ -19,9 +23,13 @@ use globset::Glob;
 use crate::capture::event::HostPid;
 use crate::export;
 use crate::export::otlp::Target;
+use crate::pods;
 use layers::Layers;
 pub use layers::Setting;
-pub use raw::{IoBackend, Query, RawConfig, RawMetrics, RawOtlp, RawSelect};
+pub use raw::{
+    IoBackend, Query, RawConfig, RawHealth, RawKubernetes, RawMetrics, RawOtlp, RawSelect,
+};
+pub use reload::{Reloads, Sources};
 
 /// What the agent is to do.
 #[derive(Clone, Debug)]
@@ -37,6 +45,12 @@ pub struct Config {
     pub export: export::Config,
     /// `None`: the agent's own metrics are not sent.
     pub metrics: Option<Metrics>,
+    /// `None`: the API server is not asked.
+    pub kubernetes: Option<Arc<pods::Config>>,
+    /// Where `/livez` and `/readyz` are answered; `None`: nowhere.
+    pub health: Option<SocketAddr>,
+    /// The files that are named: certificates, keys, headers.
+    pub files: Vec<PathBuf>,
     /// Every setting with its value and where that came from, for `spanlet check-config`; secrets are masked.
     pub settings: Vec<Setting>,
 }
@@ -58,6 +72,8 @@ pub struct Select {
 pub struct Metrics {
     pub target: Target,
     pub interval: Duration,
+    /// Where the agent itself runs, if in Kubernetes.
+    pub kubernetes: Option<Arc<pods::Config>>,
 }
 
 impl Config {
@@ -67,8 +83,9 @@ impl Config {
         env: impl Fn(&str) -> Option<String>,
         flags: RawConfig,
     ) -> Result<Self, ConfigErrors> {
+        let in_pod = kubernetes::in_pod(&env);
         let (layers, mut faults) = Layers::gather(path, env, &flags);
-        let config = check::config(&layers, &mut faults);
+        let config = check::config(&layers, in_pod, &mut faults);
         // A fault of `[otlp]` is one of each signal.
         let mut seen = Faults::new();
         faults.retain(|fault| {

@@ -54,6 +54,8 @@ pub struct RawConfig {
     pub otlp_traces: RawOtlp,
     pub otlp_metrics: RawOtlp,
     pub metrics: RawMetrics,
+    pub health: RawHealth,
+    pub kubernetes: RawKubernetes,
 }
 
 /// `[select]`
@@ -75,6 +77,7 @@ pub struct RawOtlp {
     pub endpoint: Option<String>,
     pub protocol: Option<Protocol>,
     pub headers: Option<BTreeMap<String, String>>,
+    pub headers_file: Option<PathBuf>,
     pub timeout_ms: Option<u64>,
     pub compression: Option<Compression>,
     pub certificate: Option<PathBuf>,
@@ -89,6 +92,38 @@ pub struct RawOtlp {
 pub struct RawMetrics {
     pub enabled: Option<bool>,
     pub interval_ms: Option<u64>,
+}
+
+/// `[health]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawHealth {
+    pub listen: Option<String>,
+}
+
+/// `[kubernetes]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawKubernetes {
+    pub enabled: Option<bool>,
+    pub node_name: Option<String>,
+    pub pod_name: Option<String>,
+    pub pod_namespace: Option<String>,
+    pub kubeconfig: Option<PathBuf>,
+    pub cluster_name: Option<String>,
+    pub environment: Option<String>,
+    pub label: Option<String>,
+    pub exclude_namespaces: Option<Vec<String>>,
+    pub select_pods: Option<Vec<String>>,
+    pub select_workloads: Option<Vec<String>>,
+    pub pod_labels: Option<Vec<String>>,
+    pub pod_annotations: Option<Vec<String>>,
+    pub well_known_labels: Option<bool>,
+    pub cluster_pods: Option<bool>,
+    pub pods_max: Option<usize>,
+    pub namespaces_max: Option<usize>,
+    pub services_max: Option<usize>,
+    pub cluster_pods_max: Option<usize>,
 }
 
 impl RawSelect {

@@ -1,11 +1,14 @@
 //! What a span's process is, in the words of the semantic conventions.
 //!
-//! In: the facts of a process and of the host. Out: a [`Resource`]. What the function's owner said in
-//! `OTEL_RESOURCE_ATTRIBUTES` wins over what was detected. Arguments may hold secrets and are left out.
+//! In: the facts of a process, of its pod and of the host. Out: a [`Resource`]. What the function's owner said in
+//! `OTEL_RESOURCE_ATTRIBUTES` wins over what Kubernetes says, and that over what was detected. Arguments may hold secrets and are left out.
+
+use std::borrow::Cow;
 
 use super::span::{Attribute, Resource, Value};
 use super::{service, Config};
 use crate::attach::ProcessFacts;
+use crate::pods::model;
 
 /// Attributes taken from `OTEL_RESOURCE_ATTRIBUTES`; the rest is left out.
 const OWN_ATTRIBUTES_MAX: usize = 64;
@@ -35,7 +38,10 @@ pub fn of(facts: &ProcessFacts, config: &Config) -> Resource {
         ("process.executable.path", known(&facts.executable_path)),
         ("process.runtime.name", facts.runtime_name.clone()),
         ("process.runtime.version", facts.runtime_version.clone()),
-        ("container.id", facts.container_id.clone()),
+        (
+            "container.id",
+            facts.place.container.as_ref().map(|id| id.0.to_string()),
+        ),
         ("host.name", config.host_name.clone()),
         ("host.id", config.host_id.clone()),
     ];
@@ -44,8 +50,17 @@ pub fn of(facts: &ProcessFacts, config: &Config) -> Resource {
             .into_iter()
             .filter_map(|(key, value)| Some(Attribute::text(key, value?))),
     );
+    for (key, value) in facts
+        .workload
+        .iter()
+        .flat_map(|workload| &workload.attributes)
+    {
+        if is_settable(key) {
+            set(&mut attributes, key.clone(), said(value));
+        }
+    }
     for (key, value) in own {
-        set(&mut attributes, key, value);
+        set(&mut attributes, key.into(), Value::Text(value.into()));
     }
     Resource { attributes }
 }
@@ -75,12 +90,20 @@ fn is_settable(key: &str) -> bool {
         && key != "process.pid"
 }
 
-fn set(attributes: &mut Vec<Attribute>, key: String, value: String) {
+fn set(attributes: &mut Vec<Attribute>, key: Cow<'static, str>, value: Value) {
     match attributes.iter_mut().find(|attribute| attribute.key == key) {
-        // Its value was chosen with the owner's attributes in view.
+        // Its value was chosen with all that names it in view.
         Some(attribute) if attribute.key == "service.name" => {}
-        Some(attribute) => attribute.value = Value::Text(value.into()),
-        None => attributes.push(Attribute::text(key, value)),
+        Some(attribute) => attribute.value = value,
+        None => attributes.push(Attribute { key, value }),
+    }
+}
+
+fn said(value: &model::Value) -> Value {
+    match value {
+        model::Value::Text(text) => Value::Text(text.clone()),
+        model::Value::Integer(number) => Value::Integer(*number),
+        model::Value::Texts(texts) => Value::Texts(texts.clone()),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The name of a service: what its owner says, else what they would call it.
 //!
-//! In: the facts of a process. Out: `OTEL_SERVICE_NAME`, else `service.name` of `OTEL_RESOURCE_ATTRIBUTES`, else for
-//! an interpreter the script, module or archive it runs, else the executable's name.
+//! In: the facts of a process. Out: `OTEL_SERVICE_NAME`, else `service.name` of `OTEL_RESOURCE_ATTRIBUTES`, else as its
+//! pod's service is called, else for an interpreter the script, module or archive it runs, else the executable's name.
 
 use crate::attach::{Language, ProcessFacts};
+use crate::pods::model::Value;
 
 /// The name of the service; `own` are the owner's resource attributes, decoded.
 pub fn name(facts: &ProcessFacts, own: &[(String, String)]) -> String {
@@ -17,8 +18,19 @@ pub fn name(facts: &ProcessFacts, own: &[(String, String)]) -> String {
         .clone()
         .filter(|name| !name.is_empty())
         .or_else(|| own_name().filter(|name| !name.is_empty()))
+        .or_else(|| workload(facts))
         .or_else(|| program(facts))
         .unwrap_or_else(|| executable(facts))
+}
+
+/// What Kubernetes calls the service.
+fn workload(facts: &ProcessFacts) -> Option<String> {
+    let attributes = &facts.workload.as_ref()?.attributes;
+    let named = |(key, value): &(_, Value)| match value {
+        Value::Text(name) if key == "service.name" => Some(name.to_string()),
+        _ => None,
+    };
+    attributes.iter().find_map(named)
 }
 
 fn executable(facts: &ProcessFacts) -> String {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use smol_str::SmolStr;
 use super::evidence::Evidence;
 use super::redact::Query;
 use super::semantic;
+use crate::capture::event::Endpoint;
 use crate::clock::{WallClock, WallOffset};
 use crate::decode::exchange::{Exchange, Side};
+use crate::pods::Peer;
 
 /// W3C trace id: 16 bytes, never all zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,7 +47,7 @@ pub enum Value {
     /// A time, told in seconds as a floating-point number.
     Seconds(Duration),
     Boolean(bool),
-    Texts(Vec<String>),
+    Texts(Vec<SmolStr>),
 }
 
 /// An attribute: its key as the semantic conventions (or, in a resource, the function's owner) have it.
@@ -80,6 +83,8 @@ pub struct Span {
     /// How the exchange's times become those of the wall clock.
     pub offset: WallOffset,
     pub resource: Arc<Resource>,
+    /// The service at the other end of its connection, where that is known.
+    pub peer: Option<Arc<Peer>>,
 }
 
 /// Takes the attributes of a span, one after the other.
@@ -130,10 +135,22 @@ impl Span {
         semantic::status(&self.exchange)
     }
 
+    /// Where the other end of its connection is.
+    pub fn other_end(&self) -> Option<(IpAddr, u16)> {
+        match self.exchange.link.remote {
+            Endpoint::Tcp { address, port } => Some((address, port)),
+            Endpoint::Unix | Endpoint::Unknown => None,
+        }
+    }
+
     /// Tells its attributes, in the order of [`semantic`].
     #[inline]
     pub fn tell(&self, visitor: &mut impl Visitor) {
         semantic::tell(&self.exchange, self.evidence, self.query, visitor);
+        if let Some(peer) = &self.peer {
+            visitor.text("service.peer.name", &peer.name);
+            visitor.text("service.peer.namespace", &peer.namespace);
+        }
     }
 
     /// Its attributes.

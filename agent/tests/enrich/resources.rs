@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::steps::{server, World};
 use spanlet::attach::{Language, ProcessFacts};
 use spanlet::capture::event::HostPid;
-use spanlet::enrich::span::Resource;
+use spanlet::enrich::span::{self, Resource};
 use spanlet::enrich::Config;
+use spanlet::pods::model::Value;
+use spanlet::pods::{ContainerId, Place, Workload};
 
 fn resource(facts: ProcessFacts) -> Arc<Resource> {
     let mut world = World::with(Config {
@@ -104,7 +106,10 @@ fn what_the_owner_says_wins() {
 fn a_resource_is_complete() {
     let facts = ProcessFacts {
         start_ticks: 42,
-        container_id: Some("c0ffee".to_owned()),
+        place: Place {
+            pod: None,
+            container: Some(ContainerId("c0ffee".into())),
+        },
         runtime_name: Some("cpython".to_owned()),
         runtime_version: Some("3.11.7".to_owned()),
         ..command(Language::Python, "python3 /app/orders.py")
@@ -145,4 +150,55 @@ fn an_unknown_process_still_has_a_name() {
         resource(ProcessFacts::default()).text("service.name"),
         Some("unknown_service")
     );
+}
+
+#[test]
+fn kubernetes_says_more_and_the_owner_wins() {
+    let text = |text: &str| Value::Text(text.into());
+    let workload = Workload {
+        attributes: vec![
+            ("service.name".into(), text("shop")),
+            ("service.instance.id".into(), text("shop.web-1.main")),
+            ("host.name".into(), text("node-7")),
+            ("k8s.pod.name".into(), text("web-1")),
+            ("k8s.container.restart_count".into(), Value::Integer(2)),
+            (
+                "container.image.tags".into(),
+                Value::Texts(vec!["v2".into()]),
+            ),
+            ("telemetry.sdk.name".into(), text("not settable")),
+        ],
+        ..Workload::default()
+    };
+    let mut facts = command(Language::Go, "orders");
+    facts.workload = Some(Arc::new(workload));
+    let found = resource(facts.clone());
+    for (key, value) in [
+        ("service.name", "shop"),
+        ("service.instance.id", "shop.web-1.main"),
+        ("host.name", "node-7"),
+        ("host.id", "machine"),
+        ("k8s.pod.name", "web-1"),
+        ("telemetry.sdk.name", "spanlet"),
+    ] {
+        assert_eq!(found.text(key), Some(value), "{key}");
+    }
+    let has = |key: &str, value: span::Value| {
+        let mut attributes = found.attributes.iter();
+        attributes.any(|attribute| attribute.key == key && attribute.value == value)
+    };
+    assert!(has("k8s.container.restart_count", span::Value::Integer(2)));
+    assert!(has(
+        "container.image.tags",
+        span::Value::Texts(vec!["v2".into()])
+    ));
+    facts.resource_attributes = vec![
+        ("k8s.pod.name".to_owned(), "own".to_owned()),
+        ("service.name".to_owned(), "mine".to_owned()),
+    ];
+    let found = resource(facts.clone());
+    assert_eq!(found.text("k8s.pod.name"), Some("own"));
+    assert_eq!(found.text("service.name"), Some("mine"));
+    facts.service_name = Some("named".to_owned());
+    assert_eq!(resource(facts).text("service.name"), Some("named"));
 }

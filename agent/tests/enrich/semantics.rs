@@ -10,6 +10,7 @@ use spanlet::decode::exchange::{EndEvidence, Exchange, Outcome, Protocol, Servin
 use spanlet::decode::Step;
 use spanlet::enrich::span::{Kind, Status};
 use spanlet::enrich::Span;
+use spanlet::pods::Peer;
 
 fn span_of(exchange: Exchange) -> Span {
     let mut world = World::new();
@@ -319,4 +320,25 @@ fn foreign_text_is_bounded() {
     exchange.request.user_agent = Some("é".repeat(50_000).into());
     let span = span_of(exchange);
     assert!(told(&span).len() < 30_000);
+}
+
+/// Told last, where it is known; else not at all.
+#[test]
+fn the_service_at_the_other_end() {
+    let mut span = span_of(client(1, 0).on_connection(5, 7).exchange(50));
+    assert!(span.value("service.peer.name").is_none());
+    let (address, port) = span.other_end().unwrap();
+    assert_eq!((address.to_string().as_str(), port), ("10.0.0.2", 80));
+    span.peer = Some(Arc::new(Peer {
+        name: "cart".into(),
+        namespace: "shop".into(),
+    }));
+    let attributes = span.attributes();
+    let last = attributes[attributes.len() - 2..].iter();
+    let last: Vec<_> = last.map(|a| format!("{} {:?}", a.key, a.value)).collect();
+    let expected = [
+        r#"service.peer.name Text("cart")"#,
+        r#"service.peer.namespace Text("shop")"#,
+    ];
+    assert_eq!(last, expected);
 }

@@ -72,6 +72,7 @@ impl Make<'_> {
             exchange: Box::new(exchange),
             offset: WallOffset(START),
             resource: self.resource.clone(),
+            peer: None,
         }
     }
 }

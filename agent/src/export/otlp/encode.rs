@@ -253,7 +253,7 @@ pub fn key_value(attribute: &Attribute) -> KeyValue {
             Value::Texts(texts) => Any::ArrayValue(ArrayValue {
                 values: texts
                     .iter()
-                    .map(|text| any(Any::StringValue(text.clone())))
+                    .map(|text| any(Any::StringValue(text.to_string())))
                     .collect(),
             }),
         })),
