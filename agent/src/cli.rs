@@ -34,6 +34,14 @@ pub enum Command {
     Probes(Probes),
     /// Try each kernel feature: what it enables, what its absence costs.
     Doctor,
+    /// Ask every agent behind a name whether it has verified its own probes; fails unless all have.
+    Ready {
+        /// Its health endpoint, NAME:PORT; each address of the name is asked.
+        place: String,
+        /// How long they may take to become ready.
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        wait: u64,
+    },
     /// Check a configuration file (with the environment) and print every setting and where it comes from.
     CheckConfig {
         /// What `spanlet run --config` would read.

@@ -20,6 +20,8 @@ mod hash;
 pub mod memory;
 pub mod pipeline;
 pub mod pods;
+pub mod prometheus;
+pub mod ready;
 pub mod report;
 mod tally;
 pub mod telemetry;

@@ -1,13 +1,14 @@
 //! Parses arguments, loads the configuration, starts the pipeline, waits for its end. The rest is library.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use spanlet::cli::{Cli, Command, Probes, ReportForm, Run};
 use spanlet::config::{Config, RawConfig};
 use spanlet::pipeline::{self, Trial};
-use spanlet::{control, doctor, memory, report};
+use spanlet::{control, doctor, memory, ready, report};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -19,6 +20,11 @@ fn main() -> ExitCode {
             let checks = doctor::examine();
             print!("{}", doctor::text(&checks));
             return ExitCode::from(u8::from(!doctor::can_trace(&checks)));
+        }
+        Command::Ready { place, wait } => {
+            let readiness = ready::wait(&place, Duration::from_secs(wait));
+            print!("{readiness}");
+            return ExitCode::from(u8::from(!readiness.is_all()));
         }
         Command::CheckConfig { file } => {
             Config::load(Some(&file), environment, RawConfig::default())
@@ -68,8 +74,10 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// The agent's own log goes to standard error; `SPANLET_LOG` says how much of it (`debug`, `spanlet=trace`).
+/// What kube has to say of a failure is told by who asked.
 fn log() {
-    let filter = EnvFilter::try_from_env("SPANLET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("SPANLET_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

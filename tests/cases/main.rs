@@ -20,6 +20,8 @@ mod attributes;
 mod basics;
 mod broken;
 mod calls;
+mod capabilities;
+mod chart;
 mod collectors;
 mod contention;
 mod costs;

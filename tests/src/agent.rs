@@ -88,8 +88,12 @@ impl Options {
 impl Agent {
     /// Starts it, and waits until its probes are attached.
     pub fn start(options: &Options) -> Result<Self> {
+        Self::start_by(Command::new(binary()?), options)
+    }
+
+    /// The same by a command that becomes the agent when it is given the agent's arguments.
+    pub fn start_by(mut command: Command, options: &Options) -> Result<Self> {
         let scratch = Scratch::new()?;
-        let mut command = Command::new(binary()?);
         command.arg("run");
         for pid in &options.pids {
             command.arg("--pid").arg(pid.to_string());

@@ -101,7 +101,8 @@ impl Collector {
     }
 }
 
-fn binary() -> Result<PathBuf> {
+/// The executable.
+pub fn binary() -> Result<PathBuf> {
     let path =
         std::env::var_os(BINARY).map_or_else(|| target().join("tools/otelcol"), PathBuf::from);
     ensure!(

@@ -11,6 +11,7 @@ pub mod client;
 pub mod collector;
 pub mod function;
 pub mod generator;
+pub mod helm;
 pub mod json;
 pub mod kernel;
 pub mod language;

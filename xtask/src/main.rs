@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod e2e;
 mod fuzz;
+mod image;
 mod libtest;
 mod machine;
 mod paths;
@@ -48,6 +49,8 @@ enum Verb {
     Demo(demo::Options),
     /// Build the kernel programs and the agent that embeds them
     Build(build::Options),
+    /// Make the agent's container image, without a daemon or a registry
+    Image(image::Options),
     /// Set up, build, check and run every test that can run here
     Test,
     /// Run the end-to-end tests only
@@ -87,6 +90,7 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Doctor => doctor::doctor(),
         Verb::Demo(options) => demo::demo(options),
         Verb::Build(options) => build::build(options).map(|()| ExitCode::SUCCESS),
+        Verb::Image(options) => image::image(&options).map(|()| ExitCode::SUCCESS),
         Verb::Test | Verb::Ci => test::test(),
         Verb::E2e(options) => e2e::e2e(options),
         Verb::Runtimes(options) => runtimes::runtimes(&options),

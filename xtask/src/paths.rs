@@ -33,3 +33,8 @@ pub fn bpf_object() -> PathBuf {
 pub fn collector() -> PathBuf {
     tools().join("otelcol")
 }
+
+/// What the chart's tests render it with.
+pub fn helm() -> PathBuf {
+    tools().join("bin/helm")
+}

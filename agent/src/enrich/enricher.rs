@@ -222,16 +222,16 @@ impl Enricher {
     fn settle(&mut self, id: ExchangeId, now: Monotonic, is_final: bool) -> bool {
         let mut doubtful = Vec::new();
         for loose in self.nodes.loose(id) {
-            let verdict = match self.processes.get(&loose.node.process) {
-                Some(process) if loose.evidence == Evidence::Process => {
-                    process.verdict(loose.node, now)
-                }
-                _ => Verdict::Open,
+            let process = self.processes.get(&loose.node.process);
+            let (verdict, may_mix) = match (process, loose.evidence) {
+                (Some(process), Evidence::Process) => (process.verdict(loose.node, now), false),
+                (Some(process), _) => (Verdict::Open, process.threads.lives(loose.node.thread)),
+                (None, _) => (Verdict::Open, false),
             };
             match verdict {
                 Verdict::Yes => {}
                 _ if !is_final => return false,
-                Verdict::Open if !loose.node.is_doubtful => {}
+                Verdict::Open if !may_mix && !loose.node.is_doubtful => {}
                 Verdict::Open | Verdict::No => doubtful.push(loose.child),
             }
         }

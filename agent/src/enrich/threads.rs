@@ -97,6 +97,11 @@ impl Threads {
         thread.is_some_and(|thread| thread.purpose == Purpose::Past)
     }
 
+    /// Whether a thread that was started for some request has not ended: it may be one of a pool, and call for others.
+    pub fn lives(&self, thread: HostTid) -> bool {
+        self.threads.contains_key(&thread)
+    }
+
     /// A request was answered: threads that have called nothing for it will not. `pooled`: they may for others.
     pub fn answered(&mut self, request: ExchangeId, pooled: bool) {
         let all = match self.of.is_empty() {

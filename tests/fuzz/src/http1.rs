@@ -39,7 +39,10 @@ pub fn run(input: &[u8]) {
     }
     let whole = talk(flags, &turns, &[]);
     let (whole, cut) = (decode(&whole.records), decode(&cut.records));
-    if turns.iter().all(|turn| turn.len() <= TURN_BYTES_MAX) && is_sound(&whole) {
+    let is_short = turns.iter().all(|turn| turn.len() <= TURN_BYTES_MAX);
+    // Where the other side speaks first, an unusual method is known only by the end of its line: it must not be cut.
+    let in_order = turns.first().is_some_and(|turn| !turn.is_empty());
+    if is_short && in_order && is_sound(&whole) {
         assert_eq!(whole.lines(), cut.lines(), "whole, cut");
     }
 }

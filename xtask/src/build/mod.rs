@@ -33,6 +33,14 @@ impl Options {
             ..Self::default()
         }
     }
+
+    /// The same, and the one file that runs anywhere.
+    pub fn static_binary() -> Self {
+        Self {
+            static_binary: true,
+            ..Self::release()
+        }
+    }
 }
 
 /// Sets up what building needs, and builds.

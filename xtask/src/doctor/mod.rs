@@ -53,7 +53,9 @@ pub fn end_to_end_blocked() -> Option<String> {
 /// Whether this machine bears out a test's word that it cannot run something here.
 pub fn bears_out(what: &str) -> bool {
     let runtime = what.strip_prefix("runtime ");
-    kernel::lacks(what) || runtime.is_some_and(runtime_is_missing)
+    kernel::lacks(what)
+        || runtime.is_some_and(runtime_is_missing)
+        || what == "helm" && setup::helm_missing(&ThisMachine).is_some()
 }
 
 fn runtime_is_missing(name: &str) -> bool {

@@ -5,6 +5,7 @@ mod apt;
 mod bpf;
 mod collector;
 mod extras;
+mod helm;
 mod musl;
 pub mod runtimes;
 
@@ -17,6 +18,7 @@ use apt::Apt;
 use runtimes::RUNTIMES;
 
 pub use collector::is_current as collector_is_current;
+pub use helm::missing as helm_missing;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -34,7 +36,7 @@ pub enum Purpose {
     Demo,
     /// The same as build, and the static binary
     Static,
-    /// The same as build, and the functions and the collector of the end-to-end tests
+    /// The same as build, and the functions, the collector and helm for the end-to-end tests
     Test,
     /// What counts the agent's instructions
     Profile,
@@ -53,6 +55,7 @@ enum Part {
     Functions,
     Counter,
     Collector,
+    Helm,
 }
 
 /// Brings everything for one purpose. Every step is tried, so that all that is missing is said at once.
@@ -77,11 +80,11 @@ fn parts(what: Purpose) -> &'static [Part] {
         Purpose::Demo => &[Toolchain, BpfLinker, DemoRuntimes],
         Purpose::Static => &[Toolchain, BpfLinker, Musl],
         Purpose::Test => &[
-            Toolchain, BpfLinker, Runtimes, Extras, Functions, Counter, Collector,
+            Toolchain, BpfLinker, Runtimes, Extras, Functions, Counter, Collector, Helm,
         ],
         Purpose::Profile => &[Counter],
         Purpose::All => &[
-            Toolchain, BpfLinker, Musl, Runtimes, Extras, Functions, Counter, Collector,
+            Toolchain, BpfLinker, Musl, Runtimes, Extras, Functions, Counter, Collector, Helm,
         ],
     }
 }
@@ -96,6 +99,7 @@ fn name(part: Part) -> &'static str {
         Part::Functions => "setup: functions",
         Part::Counter => "setup: valgrind",
         Part::Collector => "setup: collector",
+        Part::Helm => "setup: helm",
     }
 }
 
@@ -110,6 +114,7 @@ fn bring(part: Part, apt: &Apt<ThisMachine>) -> Result<Outcome> {
         Part::Functions => extras::functions(),
         Part::Counter => runtimes::program("valgrind", &ThisMachine, apt),
         Part::Collector => collector::collector(&ThisMachine),
+        Part::Helm => helm::helm(&ThisMachine),
     }
 }
 
