@@ -99,7 +99,7 @@ pub struct Run {
     /// Do not measure how long requests wait before they are read.
     #[arg(long)]
     pub no_read_wait: bool,
-    /// The Unix socket where `spanlet probes` asks; unset: /run/spanlet.sock.
+    /// The Unix socket where `spanlet probes` asks; unset: /run/spanlet.sock (also SPANLET_SOCKET).
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Read settings from this file; flags win over it.
@@ -121,9 +121,9 @@ pub struct Probes {
     /// Tables, tables with everything in them, or JSON.
     #[arg(long, value_enum, value_name = "FORM", default_value_t = ReportForm::Text)]
     pub output: ReportForm,
-    /// The agent's socket.
-    #[arg(long, value_name = "PATH", default_value = crate::config::fields::SOCKET)]
-    pub socket: PathBuf,
+    /// The agent's socket; unset: what SPANLET_SOCKET says, else /run/spanlet.sock.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

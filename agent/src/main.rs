@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use spanlet::cli::{Cli, Command, Probes, ReportForm, Run};
-use spanlet::config::{Config, RawConfig};
+use spanlet::config::fields::SOCKET;
+use spanlet::config::{Config, RawConfig, Sources};
 use spanlet::pipeline::{self, Trial};
 use spanlet::{control, doctor, memory, ready, report};
 use tracing_subscriber::EnvFilter;
@@ -44,13 +45,18 @@ fn main() -> ExitCode {
 fn trace(run: &Run) -> anyhow::Result<()> {
     memory::set_up();
     log();
-    let config = Config::load(run.config.as_deref(), environment, run.settings())?;
+    let sources = Sources {
+        file: run.config.clone(),
+        flags: run.settings(),
+    };
+    let config = sources.load()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(pipeline::run(
         config,
+        sources,
         Trial {
             record: run.record.clone(),
             lose_per_mille: run.lose_per_mille,
@@ -60,7 +66,9 @@ fn trace(run: &Run) -> anyhow::Result<()> {
 }
 
 fn show_probes(probes: &Probes) -> anyhow::Result<()> {
-    let report = control::ask(&probes.socket)?;
+    let socket = probes.socket.clone();
+    let socket = socket.or_else(|| environment("SPANLET_SOCKET").map(Into::into));
+    let report = control::ask(&socket.unwrap_or_else(|| SOCKET.into()))?;
     match probes.output {
         ReportForm::Text => print!("{}", report::text(&report, false)),
         ReportForm::Wide => print!("{}", report::text(&report, true)),
@@ -70,7 +78,7 @@ fn show_probes(probes: &Probes) -> anyhow::Result<()> {
 }
 
 fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The agent's own log goes to standard error; `SPANLET_LOG` says how much of it (`debug`, `spanlet=trace`).

@@ -12,6 +12,7 @@ mod config;
 mod image;
 pub mod index;
 pub mod model;
+pub mod notice;
 pub mod selector;
 pub mod status;
 pub mod watch;
