@@ -1,87 +1,110 @@
 //! The answer to `spanlet probes`, put together from what the rooms know. Touches procfs, for who is not traced.
 
-use std::collections::BTreeSet;
-
 use crate::attach::discover::{self, Seen};
 use crate::attach::listening::{ports_of, Listening};
 use crate::attach::probes::Cost;
-use crate::attach::tracked::{Reason, Tracked};
-use crate::attach::Selection;
+use crate::attach::tracked::Tracked;
 use crate::capture::event::HostPid;
 use crate::capture::Reader;
 use crate::enrich;
-use crate::pipeline::Rooms;
-use crate::report::{Counter, Limit, NotAttached, NotTraced, Probe, Process, Report};
+use crate::pipeline::{Cluster, Rooms};
+use crate::pods::{Place, Workload};
+use crate::report::{
+    Counter, Kubernetes, Limit, NotAttached, NotTraced, Pod, Probe, Process, Report,
+};
 use crate::tally;
 
-/// Everything that the rooms know now; who is not traced is found out by [`Others`].
-pub(crate) fn report(rooms: &Rooms, reader: &Reader) -> Report {
+/// Everything that the rooms know now. `others`: what [`others`] found.
+pub(crate) fn report(
+    rooms: &Rooms,
+    reader: &Reader,
+    cluster: Option<&Cluster>,
+    others: Vec<Other>,
+) -> Report {
     let costs = rooms.probes.costs();
     Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: env!("SPANLET_COMMIT").to_owned(),
         uptime_seconds: rooms.began.elapsed().as_secs(),
         io_backend: rooms.probes.back_end.name().to_owned(),
+        verified: rooms.verifier.verified().to_string(),
+        kubernetes: kubernetes(rooms, cluster),
+        configuration_fault: rooms.news.fault.clone(),
         processes: rooms
             .census
             .tracked()
             .map(|(pid, tracked)| process(rooms, pid, tracked))
             .collect(),
         probes: probes(rooms, &costs),
-        counters: counters(rooms, reader, &costs),
+        counters: counters(rooms, reader, cluster, &costs),
         not_attached: not_attached(rooms),
-        not_traced: Vec::new(),
+        not_traced: not_traced(rooms, others),
     }
 }
 
-/// Finds the processes that listen on TCP and are not traced: where people look first. Searches procfs, which takes a
-/// while.
-pub(crate) struct Others {
-    traced: BTreeSet<HostPid>,
-    selection: Selection,
+fn kubernetes(rooms: &Rooms, cluster: Option<&Cluster>) -> Option<Kubernetes> {
+    let index = rooms.census.pods()?;
+    let counts = rooms.enricher.counts();
+    Some(Kubernetes {
+        status: cluster?.status(index).to_string(),
+        held_spans: rooms.enricher.held_for_pods() as u64,
+        dropped_spans: counts.dropped_unknown + counts.dropped_held_full,
+    })
 }
 
-impl Others {
-    /// All but those that are traced now.
-    pub fn of(rooms: &Rooms) -> Self {
-        let own = HostPid(std::process::id());
-        let traced = rooms.census.tracked().map(|(pid, _)| pid);
-        Self {
-            traced: traced.chain([own]).collect(),
-            selection: rooms.census.selection().clone(),
-        }
-    }
+/// A process that may have to be told of though it is not traced: it listens, or is in a pod.
+#[derive(Debug, Default)]
+pub(crate) struct Other {
+    seen: Seen,
+    place: Place,
+    ports: Vec<u16>,
+}
 
-    pub fn not_traced(&self) -> Vec<NotTraced> {
-        let mut listening = Listening::default();
-        let others = discover::processes().unwrap_or_default().into_iter();
-        others
-            .filter(|seen| !self.traced.contains(&seen.pid))
-            .filter_map(|seen| self.listener(seen, &mut listening))
-            .collect()
-    }
+/// Finds them, traced or not. Searches procfs, which takes a while.
+pub(crate) fn others() -> Vec<Other> {
+    let mut listening = Listening::default();
+    let all = discover::processes().unwrap_or_default().into_iter();
+    let other = |seen: Seen| Other {
+        place: discover::place(seen.pid),
+        ports: ports_of(&listening.of(seen.pid)),
+        seen,
+    };
+    all.map(other)
+        .filter(|other| !other.ports.is_empty() || other.place.pod.is_some())
+        .collect()
+}
 
-    fn listener(&self, seen: Seen, listening: &mut Listening) -> Option<NotTraced> {
-        let ports = ports_of(&listening.of(seen.pid));
-        let first = ports.first()?;
-        let (reason, remedy) = match self.selection.excludes(&seen.executable_path) {
-            true => (
-                "an exclusion names it",
-                "take it out of --exclude-exec".to_owned(),
-            ),
-            false => (
-                "nothing selects it",
-                format!("--pid {} or --port {first}", seen.pid.0),
-            ),
-        };
-        Some(NotTraced {
-            pid: seen.pid.0,
-            executable: seen.executable_path,
-            reason: reason.to_owned(),
-            remedy,
-            ports,
+fn not_traced(rooms: &Rooms, others: Vec<Other>) -> Vec<NotTraced> {
+    let own = std::process::id();
+    let index = rooms.census.pods();
+    let is_told = |other: &Other| {
+        let is_traced = rooms.census.traces(other.seen.pid) || other.seen.pid.0 == own;
+        !is_traced && (index.is_some() || !other.ports.is_empty())
+    };
+    let others = others.into_iter().filter(is_told);
+    others
+        .map(|other| {
+            let left = rooms.census.why_left(&other.seen, &other.place);
+            let workload = index.and_then(|index| index.workload(&other.place));
+            NotTraced {
+                pid: other.seen.pid.0,
+                pod: pod(workload.as_deref()),
+                reason: left.to_string(),
+                remedy: left.remedy(other.seen.pid, other.ports.first().copied()),
+                executable: other.seen.executable_path,
+                ports: other.ports,
+            }
         })
-    }
+        .collect()
+}
+
+fn pod(workload: Option<&Workload>) -> Option<Pod> {
+    let workload = workload?;
+    Some(Pod {
+        namespace: workload.namespace.to_string(),
+        name: workload.pod.to_string(),
+        container: workload.container.to_string(),
+    })
 }
 
 fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
@@ -89,15 +112,12 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
     let state = rooms.probes.state(pid).unwrap_or_default();
     Process {
         pid: pid.0,
+        pod: pod(facts.workload.as_deref()),
         service: enrich::service_name(facts),
         language: facts.language.name().to_owned(),
         runtime_version: facts.runtime_version.clone(),
         executable: facts.executable_path.clone(),
-        reason: match tracked.reason {
-            Reason::Selected => "selected".to_owned(),
-            Reason::Port(port) => format!("listens on {port}"),
-            Reason::Child(parent) => format!("child of {}", parent.0),
-        },
+        reason: tracked.reason.to_string(),
         ports: tracked.ports.clone(),
         attached: rooms
             .probes
@@ -150,8 +170,13 @@ fn not_attached(rooms: &Rooms) -> Vec<NotAttached> {
     left.collect()
 }
 
-fn counters(rooms: &Rooms, reader: &Reader, costs: &[Cost]) -> Vec<Counter> {
-    let snapshot = tally::snapshot(rooms, reader, costs);
+fn counters(
+    rooms: &Rooms,
+    reader: &Reader,
+    cluster: Option<&Cluster>,
+    costs: &[Cost],
+) -> Vec<Counter> {
+    let snapshot = tally::snapshot(rooms, reader, cluster, costs);
     let counters = snapshot.0.iter().map(|sample| Counter {
         room: sample.id.metric().name.to_owned(),
         name: sample.labels.join(" "),

@@ -77,6 +77,9 @@ fn listen(path: &Path) -> Result<UnixListener, Error> {
         path: path.to_owned(),
         source,
     };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(Error::InUse {
             path: path.to_owned(),

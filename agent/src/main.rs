@@ -5,22 +5,26 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use spanlet::cli::{Cli, Command, Probes, ReportForm, Run};
-use spanlet::config::{Config, RawConfig};
+use spanlet::cli::{Cli, Command, Doctor, Probes, ReportForm, Run};
+use spanlet::config::fields::SOCKET;
+use spanlet::config::{Config, RawConfig, Sources};
 use spanlet::pipeline::{self, Trial};
-use spanlet::{control, doctor, memory, ready, report};
+use spanlet::{cluster, control, doctor, memory, ready, report};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Run(run) => trace(&run),
-        Command::Probes(probes) => show_probes(&probes),
-        Command::Doctor => {
-            let checks = doctor::examine();
-            print!("{}", doctor::text(&checks));
-            return ExitCode::from(u8::from(!doctor::can_trace(&checks)));
+        Command::Probes(probes) if probes.of.cluster || is_plugin() => {
+            cluster::show_probes(&probes)
         }
+        Command::Probes(probes) => show_probes(&probes),
+        Command::Doctor(of) if of.of.cluster || is_plugin() => cluster::show_doctor(&of),
+        Command::Doctor(of) => match show_doctor(&of) {
+            Ok(can_trace) => return ExitCode::from(u8::from(!can_trace)),
+            Err(error) => Err(error),
+        },
         Command::Ready { place, wait } => {
             let readiness = ready::wait(&place, Duration::from_secs(wait));
             print!("{readiness}");
@@ -44,13 +48,18 @@ fn main() -> ExitCode {
 fn trace(run: &Run) -> anyhow::Result<()> {
     memory::set_up();
     log();
-    let config = Config::load(run.config.as_deref(), environment, run.settings())?;
+    let sources = Sources {
+        file: run.config.clone(),
+        flags: run.settings(),
+    };
+    let config = sources.load()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(pipeline::run(
         config,
+        sources,
         Trial {
             record: run.record.clone(),
             lose_per_mille: run.lose_per_mille,
@@ -59,8 +68,26 @@ fn trace(run: &Run) -> anyhow::Result<()> {
     ))
 }
 
+/// Called as `kubectl spanlet`, it is about the cluster.
+fn is_plugin() -> bool {
+    let name = std::env::args_os().next();
+    name.is_some_and(|path| std::path::Path::new(&path).ends_with("kubectl-spanlet"))
+}
+
+/// Whether anything can be traced here.
+fn show_doctor(asked: &Doctor) -> anyhow::Result<bool> {
+    let checks = doctor::examine();
+    match asked.output {
+        ReportForm::Text | ReportForm::Wide => print!("{}", doctor::text(&checks)),
+        ReportForm::Json => println!("{}", serde_json::to_string_pretty(&checks)?),
+    }
+    Ok(doctor::can_trace(&checks))
+}
+
 fn show_probes(probes: &Probes) -> anyhow::Result<()> {
-    let report = control::ask(&probes.socket)?;
+    let socket = probes.socket.clone();
+    let socket = socket.or_else(|| environment("SPANLET_SOCKET").map(Into::into));
+    let report = control::ask(&socket.unwrap_or_else(|| SOCKET.into()))?;
     match probes.output {
         ReportForm::Text => print!("{}", report::text(&report, false)),
         ReportForm::Wide => print!("{}", report::text(&report, true)),
@@ -70,7 +97,7 @@ fn show_probes(probes: &Probes) -> anyhow::Result<()> {
 }
 
 fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The agent's own log goes to standard error; `SPANLET_LOG` says how much of it (`debug`, `spanlet=trace`).

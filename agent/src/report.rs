@@ -1,9 +1,12 @@
 //! What `spanlet probes` shows: each traced process, what is attached, what it costs, what was lost; and what is not
-//! attached, why, and what to do. Plain data, written as JSON or as tables for people.
+//! attached, why, and what to do. Plain data, written as JSON or, by [`tables`], for people.
 
-use std::fmt::Write;
+mod tables;
 
 use serde::{Deserialize, Serialize};
+
+pub use tables::text;
+pub(crate) use tables::{is_told, table};
 
 /// The answer of the running agent. Its JSON form is the output of `spanlet probes --output json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -12,19 +15,45 @@ pub struct Report {
     pub commit: String,
     pub uptime_seconds: u64,
     pub io_backend: String,
+    /// Whether the agent has seen a request of its own to itself: `yes`, `not yet`, `no: …`.
+    pub verified: String,
+    /// Where it is on.
+    pub kubernetes: Option<Kubernetes>,
+    /// What is wrong with the newest configuration, while the one before is in effect.
+    pub configuration_fault: Option<String>,
     pub processes: Vec<Process>,
     pub probes: Vec<Probe>,
     pub not_attached: Vec<NotAttached>,
-    /// Processes that listen and are not traced.
+    /// Processes that are not traced: those that listen, and with Kubernetes all that are in pods.
     pub not_traced: Vec<NotTraced>,
     /// Everything counted, by room and name; what was lost is among it.
     pub counters: Vec<Counter>,
+}
+
+/// How the agent knows of pods.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kubernetes {
+    /// `connected`, or since when not and why.
+    pub status: String,
+    /// Spans that wait for what it says of their process, and those that waited in vain.
+    pub held_spans: u64,
+    pub dropped_spans: u64,
+}
+
+/// The pod that a process is in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pod {
+    pub namespace: String,
+    pub name: String,
+    /// Empty: not known, or in none.
+    pub container: String,
 }
 
 /// A traced process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Process {
     pub pid: u32,
+    pub pod: Option<Pod>,
     pub service: String,
     pub language: String,
     pub runtime_version: Option<String>,
@@ -71,10 +100,11 @@ pub struct NotAttached {
     pub without: String,
 }
 
-/// A process that listens and is not traced.
+/// A process that is not traced.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NotTraced {
     pub pid: u32,
+    pub pod: Option<Pod>,
     pub executable: String,
     pub ports: Vec<u16>,
     pub reason: String,
@@ -87,199 +117,6 @@ pub struct Counter {
     pub room: String,
     pub name: String,
     pub value: u64,
-}
-
-/// The metrics that say what became of spans and why; the others are in the wide form.
-const TOLD: [&str; 8] = [
-    "spanlet.kernel.losses",
-    "spanlet.kernel.requests_lost",
-    "spanlet.capture.skipped",
-    "spanlet.decode.noted",
-    "spanlet.enrich.parents",
-    "spanlet.enrich.refused",
-    "spanlet.enrich.unfollowed",
-    "spanlet.export.dropped",
-];
-
-/// As tables. `wide` adds what most questions do not need: whole paths, every probe's purpose and every counter,
-/// zeroes too.
-pub fn text(report: &Report, wide: bool) -> String {
-    let mut out = format!(
-        "spanlet {} ({}), up {} s, I/O back end {}\n",
-        report.version, report.commit, report.uptime_seconds, report.io_backend
-    );
-    processes(report, wide, &mut out);
-    probes(report, wide, &mut out);
-    not_attached(report, &mut out);
-    not_traced(report, wide, &mut out);
-    counters(report, wide, &mut out);
-    out
-}
-
-fn processes(report: &Report, wide: bool, out: &mut String) {
-    if report.processes.is_empty() {
-        out.push_str("\nno process is traced yet\n");
-        return;
-    }
-    let mut header = vec![
-        "PID",
-        "SERVICE",
-        "RUNTIME",
-        "PORTS",
-        "PROBES",
-        "RECORDS",
-        "SPANS",
-        "LOST",
-        "WHY TRACED",
-    ];
-    if wide {
-        header.push("EXECUTABLE");
-    }
-    let rows = report.processes.iter().map(|process| {
-        let mut row = vec![
-            process.pid.to_string(),
-            process.service.clone(),
-            runtime(process),
-            numbers(&process.ports),
-            process.attached.len().to_string(),
-            process.records.to_string(),
-            process.spans.to_string(),
-            process.losses.to_string(),
-            process.reason.clone(),
-        ];
-        if wide {
-            row.push(process.executable.clone());
-        }
-        row
-    });
-    table(&header, rows.collect(), out);
-    for process in &report.processes {
-        for limit in &process.limits {
-            let _ = writeln!(
-                out,
-                "  {} ({}): {}: {}; {}",
-                process.service, process.pid, limit.what, limit.reason, limit.remedy
-            );
-        }
-    }
-}
-
-fn runtime(process: &Process) -> String {
-    match &process.runtime_version {
-        Some(version) => format!("{} {version}", process.language),
-        None => process.language.clone(),
-    }
-}
-
-fn numbers(ports: &[u16]) -> String {
-    let texts: Vec<_> = ports.iter().map(u16::to_string).collect();
-    texts.join(",")
-}
-
-fn probes(report: &Report, wide: bool, out: &mut String) {
-    let mut header = vec!["PROBE", "AT", "HITS MEASURED", "NS/HIT"];
-    if wide {
-        header.push("ENABLES");
-    }
-    let rows = report.probes.iter().map(|probe| {
-        let cost = probe.nanoseconds_per_hit;
-        let mut row = vec![
-            probe.name.clone(),
-            probe.at.clone(),
-            probe.hits.to_string(),
-            cost.map_or_else(|| "-".to_owned(), |cost| cost.to_string()),
-        ];
-        if wide {
-            row.push(probe.enables.clone());
-        }
-        row
-    });
-    table(&header, rows.collect(), out);
-}
-
-fn not_attached(report: &Report, out: &mut String) {
-    if report.not_attached.is_empty() {
-        return;
-    }
-    let rows = report
-        .not_attached
-        .iter()
-        .map(|left| vec![left.name.clone(), left.reason.clone(), left.without.clone()]);
-    table(&["NOT ATTACHED", "WHY", "SO"], rows.collect(), out);
-}
-
-fn not_traced(report: &Report, wide: bool, out: &mut String) {
-    if report.not_traced.is_empty() {
-        return;
-    }
-    let rows = report.not_traced.iter().map(|process| {
-        let path = &process.executable;
-        let name = path.rsplit('/').next().unwrap_or(path);
-        vec![
-            process.pid.to_string(),
-            if wide { path } else { name }.to_owned(),
-            numbers(&process.ports),
-            process.reason.clone(),
-            process.remedy.clone(),
-        ]
-    });
-    table(
-        &["NOT TRACED", "EXECUTABLE", "PORTS", "WHY", "WHAT TO DO"],
-        rows.collect(),
-        out,
-    );
-}
-
-fn counters(report: &Report, wide: bool, out: &mut String) {
-    let told = |counter: &&Counter| counter.value > 0 && TOLD.contains(&counter.room.as_str());
-    let shown = report
-        .counters
-        .iter()
-        .filter(|counter| wide || told(counter));
-    let rows: Vec<_> = shown
-        .map(|counter| {
-            vec![
-                counter.room.clone(),
-                counter.name.clone(),
-                counter.value.to_string(),
-            ]
-        })
-        .collect();
-    if !rows.is_empty() {
-        table(&["COUNTER", "OF WHAT", "VALUE"], rows, out);
-    }
-}
-
-/// A table with columns as wide as their widest cell; numbers to the right.
-pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>, out: &mut String) {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells
-            .chain([header[column].len()])
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    out.push('\n');
-    line(header.iter().map(|cell| (*cell).to_owned()), &widths, out);
-    for row in rows {
-        line(row.into_iter(), &widths, out);
-    }
-}
-
-fn line(cells: impl Iterator<Item = String>, widths: &[usize], out: &mut String) {
-    let start = out.len();
-    for (cell, width) in cells.zip(widths) {
-        let number = !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
-        let _ = if number {
-            write!(out, "{cell:>width$}  ")
-        } else {
-            write!(out, "{cell:<width$}  ")
-        };
-    }
-    let end = out[start..].trim_end().len();
-    out.truncate(start + end);
-    out.push('\n');
 }
 
 #[cfg(test)]
@@ -368,6 +205,7 @@ mod tests {
                 ports: vec![8080],
                 reason: "nothing selects it".into(),
                 remedy: "--pid 7".into(),
+                pod: None,
             }],
             ..Report::default()
         };
@@ -378,6 +216,72 @@ mod tests {
             text(&report, false)
         );
         assert!(text(&report, true).contains("  /usr/bin/python3.11  "));
+    }
+
+    fn refused(pid: u32, pod: &str, executable: &str) -> NotTraced {
+        NotTraced {
+            pid,
+            pod: Some(Pod {
+                namespace: "shop".into(),
+                name: pod.into(),
+                container: "web".into(),
+            }),
+            executable: executable.into(),
+            reason: "namespace shop is not labelled".into(),
+            remedy: "label it".into(),
+            ..NotTraced::default()
+        }
+    }
+
+    #[test]
+    fn processes_of_pods_that_are_not_traced_are_few_lines() {
+        let mut not_traced: Vec<_> = (0..50)
+            .map(|pid| refused(pid, "web-1", "/usr/sbin/nginx"))
+            .collect();
+        not_traced.push(refused(50, "web-2", "/pause"));
+        let report = Report {
+            not_traced,
+            ..Report::default()
+        };
+        let narrow = text(&report, false);
+        let row = "shop           2 pods  2 executables         51  namespace shop is not labelled  label it\n";
+        assert!(narrow.contains(row), "{narrow}");
+        let wide = text(&report, true);
+        let row = "shop           web-1  /usr/sbin/nginx         50  namespace shop is not labelled  label it\n";
+        assert!(wide.contains(row), "{wide}");
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(json.matches("nginx").count(), 50, "JSON has all");
+    }
+
+    #[test]
+    fn pods_have_their_columns_where_there_are_any() {
+        let mut report = sample();
+        report.kubernetes = Some(Kubernetes {
+            status: "connected".into(),
+            held_spans: 3,
+            dropped_spans: 1,
+        });
+        report.processes[0].pod = Some(Pod {
+            namespace: "shop".into(),
+            name: "orders-5d4".into(),
+            container: "orders".into(),
+        });
+        let text = text(&report, false);
+        assert!(text.contains("Kubernetes: connected; 3 spans wait for it, 1 waited in vain\n"));
+        let rows = "PID  NAMESPACE  POD         CONTAINER  SERVICE  RUNTIME    PORTS   RECORDS  SPANS  LOST  WHY TRACED\n 12  shop       orders-5d4  orders     orders   go 1.26.8  80,443     1000      5     0  --pid\n";
+        assert!(text.contains(rows), "{text}");
+    }
+
+    #[test]
+    fn a_configuration_that_is_not_in_effect_is_told() {
+        let report = Report {
+            verified: "no: neither half".into(),
+            configuration_fault: Some("query: unknown".into()),
+            ..Report::default()
+        };
+        let text = text(&report, false);
+        assert!(text.contains("\nverified: no: neither half\n"), "{text}");
+        assert!(text.contains("not in effect: query: unknown\n"), "{text}");
     }
 
     #[test]

@@ -4,11 +4,17 @@ use spanlet_abi::loss;
 
 use crate::attach::probes::Cost;
 use crate::capture::Reader;
-use crate::pipeline::Rooms;
+use crate::pipeline::{Cluster, Rooms};
 use crate::telemetry::{Id, Snapshot};
+use crate::verify::Verified;
 
 /// The counters of all rooms now, and what probes have cost.
-pub(crate) fn snapshot(rooms: &Rooms, reader: &Reader, costs: &[Cost]) -> Snapshot {
+pub(crate) fn snapshot(
+    rooms: &Rooms,
+    reader: &Reader,
+    cluster: Option<&Cluster>,
+    costs: &[Cost],
+) -> Snapshot {
     let mut snapshot = Snapshot::default();
     kernel(&mut snapshot, rooms, costs);
     capture(&mut snapshot, rooms, reader);
@@ -16,6 +22,10 @@ pub(crate) fn snapshot(rooms: &Rooms, reader: &Reader, costs: &[Cost]) -> Snapsh
     enrich(&mut snapshot, rooms);
     snapshot.add_export(&rooms.exporter.counts());
     processes(&mut snapshot, rooms);
+    configuration(&mut snapshot, rooms);
+    if let (Some(cluster), Some(index)) = (cluster, rooms.census.pods()) {
+        snapshot.add_kubernetes(&cluster.status(index));
+    }
     snapshot.add_own_usage();
     snapshot
 }
@@ -73,6 +83,7 @@ fn decode(snapshot: &mut Snapshot, rooms: &Rooms) {
 
 fn enrich(snapshot: &mut Snapshot, rooms: &Rooms) {
     let counts = rooms.enricher.counts();
+    snapshot.add(Id::EnrichHeld, rooms.enricher.held_for_pods() as f64);
     snapshot.add(Id::EnrichSpans, counts.spans as f64);
     for (evidence, number) in counts.linked() {
         snapshot.add_one(Id::EnrichParents, evidence, number as f64);
@@ -82,6 +93,9 @@ fn enrich(snapshot: &mut Snapshot, rooms: &Rooms) {
     }
     for (reason, number) in [
         ("waiting_full", counts.dropped_waiting_full),
+        ("pod_refused", counts.dropped_refused),
+        ("pods_unknown", counts.dropped_unknown),
+        ("pods_held_full", counts.dropped_held_full),
         ("exchanges_full", counts.exchanges_full),
         ("processes_full", counts.processes_full),
         ("abandoned", counts.abandoned),
@@ -93,6 +107,20 @@ fn enrich(snapshot: &mut Snapshot, rooms: &Rooms) {
     }
 }
 
+fn configuration(snapshot: &mut Snapshot, rooms: &Rooms) {
+    let news = &rooms.news;
+    snapshot.add_one(Id::Configurations, "applied", news.applied as f64);
+    snapshot.add_one(Id::Configurations, "refused", news.refused as f64);
+    snapshot.add(
+        Id::ConfigurationFault,
+        f64::from(u8::from(news.fault.is_some())),
+    );
+    snapshot.add(Id::ProbesReopened, news.reopened as f64);
+    snapshot.add(Id::ProbesBlind, news.blind.as_secs_f64());
+    let verified = *rooms.verifier.verified() == Verified::Yes;
+    snapshot.add(Id::ProbesVerified, f64::from(u8::from(verified)));
+}
+
 fn processes(snapshot: &mut Snapshot, rooms: &Rooms) {
     let mut by_language = std::collections::BTreeMap::<&str, f64>::new();
     for (_, tracked) in rooms.census.tracked() {
@@ -102,6 +130,7 @@ fn processes(snapshot: &mut Snapshot, rooms: &Rooms) {
     }
     for (reason, number) in [
         ("gone_before_known", rooms.census.unidentified()),
+        ("pods_unknown", rooms.census.pods_unknown()),
         ("table_full", rooms.census.full()),
     ] {
         snapshot.add_one(Id::ProcessesMissed, reason, number as f64);

@@ -83,6 +83,12 @@ metrics! {
     ReportsFailed Sum "spanlet.metrics.failed" "{report}" [] "Reports of these metrics that could not be delivered.";
     ProcessesTraced Gauge "spanlet.processes.traced" "{process}" ["language"] "Processes traced now.";
     ProcessesMissed Sum "spanlet.processes.missed" "{process}" ["reason"] "Processes that could not be looked at or entered.";
+    EnrichHeld Gauge "spanlet.enrich.held" "{span}" [] "Spans that wait for what Kubernetes says of their process.";
+    Configurations Sum "spanlet.configuration.loads" "{load}" ["outcome"] "Configurations that were read while the agent ran: applied or refused.";
+    ConfigurationFault Gauge "spanlet.configuration.fault" "1" [] "1 while the newest configuration is refused and the one before in effect.";
+    ProbesReopened Sum "spanlet.probes.reopened" "{time}" [] "Times that the probes were opened anew for another configuration.";
+    ProbesBlind Sum "spanlet.probes.blind" "s" [] "Time in which nothing was seen because of that.";
+    ProbesVerified Gauge "spanlet.probes.verified" "1" [] "1 when the agent has seen a request of its own to itself.";
     ProbeHits Sum "spanlet.probe.hits" "{hit}" ["probe"] "Times that a probe ran, where the kernel counts it.";
     ProbeTime Sum "spanlet.probe.time" "ns" ["probe"] "Time spent in a probe, where the kernel counts it.";
     KubernetesFollowed Gauge "spanlet.kubernetes.followed" "1" ["kind"] "Whether the API server's objects are followed: 1, or 0 while that fails.";

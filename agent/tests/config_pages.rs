@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use spanlet::config::{
-    fields, IoBackend, Query, RawConfig, RawKubernetes, RawMetrics, RawOtlp, RawSelect,
+    fields, IoBackend, Query, RawConfig, RawHealth, RawKubernetes, RawMetrics, RawOtlp, RawSelect,
 };
 use spanlet::export::otlp::{Compression, Protocol};
 use spanlet::export::Output;
@@ -88,6 +88,7 @@ fn the_table_has_every_key() {
             endpoint: Some(String::new()),
             protocol: Some(Protocol::Grpc),
             headers: Some(Default::default()),
+            headers_file: Some("/h".into()),
             timeout_ms: Some(1),
             compression: Some(Compression::Gzip),
             certificate: Some("/c".into()),
@@ -100,6 +101,9 @@ fn the_table_has_every_key() {
         metrics: RawMetrics {
             enabled: Some(true),
             interval_ms: Some(1),
+        },
+        health: RawHealth {
+            listen: Some(String::new()),
         },
         kubernetes: RawKubernetes {
             enabled: Some(true),

@@ -5,12 +5,16 @@
 
 mod exec;
 mod look;
+mod pods;
+mod reselect;
+mod scan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use spanlet_abi::state;
 
+use super::decision::{decide, is_named, Case, Decision, Inherited};
 use super::discover::{self, Seen};
 use super::golang::goroutine_offsets;
 use super::inspected::Executables;
@@ -21,11 +25,35 @@ use super::runtime::Runtime;
 use super::tracked::{limits, Limit, Reason, Tracked};
 use super::{Error, Probes, Selection};
 use crate::capture::event::HostPid;
+use crate::clock::Monotonic;
+use crate::pods::{Index, Place};
 use look::{Look, Looks};
+use pods::Pods;
+pub use pods::{Reconsidered, PENDING_MAX};
+use scan::Scan;
 
 /// Holds the listeners of services that are started by their first connection, and starts everything else: never
 /// traced for a port.
 const INIT: HostPid = HostPid(1);
+
+/// Why a process is traced; see [`Tracked`].
+struct Chosen {
+    reason: Reason,
+    is_named: bool,
+}
+
+impl Tracked {
+    /// A pod that was chosen is so until the opposite is told, though it is not known any more.
+    fn unless_forgotten(&self, chosen: Chosen) -> Chosen {
+        match (&chosen.reason, &self.reason) {
+            (Reason::Pending, Reason::Pod(_)) => Chosen {
+                reason: self.reason.clone(),
+                ..chosen
+            },
+            _ => chosen,
+        }
+    }
+}
 
 /// Every traced process.
 pub struct Census {
@@ -34,6 +62,9 @@ pub struct Census {
     executables: Executables,
     places: Places,
     looks: Looks,
+    /// `None`: Kubernetes is off.
+    pods: Option<Pods>,
+    scan: Option<Scan>,
     /// Processes that only one side traced when that was looked at last.
     alone: BTreeSet<HostPid>,
     unidentified: u64,
@@ -41,14 +72,16 @@ pub struct Census {
 }
 
 impl Census {
-    /// Nobody yet.
-    pub fn new(selection: Selection) -> Self {
+    /// Nobody yet. `index`: where Kubernetes is on.
+    pub fn new(selection: Selection, index: Option<Index>) -> Self {
         Self {
             selection,
             tracked: BTreeMap::new(),
             executables: Executables::default(),
             places: Places::default(),
             looks: Looks::default(),
+            pods: index.map(Pods::new),
+            scan: None,
             alone: BTreeSet::new(),
             unidentified: 0,
             full: 0,
@@ -102,8 +135,12 @@ impl Census {
         if seen.pid == own || self.traces(seen.pid) {
             return None;
         }
-        let reason = self.reason(seen, listening)?;
-        let (facts, runtime) = self.executables.facts(seen.pid).ok()?;
+        let chosen = self.chosen(seen, listening)?;
+        // What it did before it is known is lost anyhow: only new programs are traced until then.
+        if chosen.reason == Reason::Pending {
+            return None;
+        }
+        let (facts, runtime) = self.facts(seen.pid, &chosen)?;
         if probes
             .trace(seen.pid, kernel_state(probes, &facts, &runtime))
             .is_err()
@@ -116,34 +153,61 @@ impl Census {
             probes.leave(seen.pid);
             return None;
         }
-        self.track(reason, &facts, limits(&runtime));
+        self.track(chosen, &facts, limits(&runtime));
         Some(facts)
     }
 
-    fn reason(&self, seen: &Seen, listening: &mut Listening) -> Option<Reason> {
-        if self.selection.chooses(seen.pid, &seen.executable_path) {
-            return Some(Reason::Selected);
-        }
-        if self.selection.excludes(&seen.executable_path) {
-            return None;
-        }
-        if let Some(reason) = self.inherited(seen) {
-            return Some(reason);
-        }
-        if self.selection.ports.is_empty() || seen.pid == INIT {
-            return None;
-        }
-        listening
-            .of(seen.pid)
-            .into_iter()
-            .find(|(_, port)| self.selection.ports.contains(port))
-            .map(|(_, port)| Reason::Port(port))
+    /// Why a process is traced, if it is.
+    fn chosen(&self, seen: &Seen, listening: &mut Listening) -> Option<Chosen> {
+        self.chosen_with(seen, || self.port(seen.pid, listening))
     }
 
-    /// Children are traced. One that is not known yet was born before, or the record of its birth was lost.
-    fn inherited(&self, seen: &Seen) -> Option<Reason> {
-        let is_child = self.traces(seen.parent);
-        is_child.then_some(Reason::Child(seen.parent))
+    fn chosen_with(&self, seen: &Seen, port: impl FnOnce() -> Option<u16>) -> Option<Chosen> {
+        let place = self.place(seen.pid);
+        let case = self.case(seen, &place);
+        let reason = match decide(&self.selection, &case, port) {
+            Decision::Traced(reason) => reason,
+            Decision::Pending => Reason::Pending,
+            Decision::Left(_) => return None,
+        };
+        let is_named = is_named(&self.selection, &case);
+        Some(Chosen { reason, is_named })
+    }
+
+    fn case<'a>(&self, seen: &'a Seen, place: &'a Place) -> Case<'a> {
+        Case {
+            pid: seen.pid,
+            executable_path: &seen.executable_path,
+            place,
+            choice: self.choice(place),
+            inherited: self.inherited(seen.parent),
+        }
+    }
+
+    /// A named port that a process listens on.
+    fn port(&self, pid: HostPid, listening: &mut Listening) -> Option<u16> {
+        if self.selection.ports.is_empty() || pid == INIT {
+            return None;
+        }
+        let mut ports = listening.of(pid).into_iter().map(|(_, port)| port);
+        ports.find(|port| self.selection.ports.contains(port))
+    }
+
+    /// Children are traced. One that is not known yet was born before, or the record of its birth was lost. Those of
+    /// processes that are traced for their pod have a pod of their own.
+    fn inherited(&self, parent: HostPid) -> Option<Inherited> {
+        let tracked = self.tracked.get(&parent)?;
+        (!tracked.reason.is_of_pod()).then_some(Inherited {
+            parent,
+            is_named: tracked.is_named,
+        })
+    }
+
+    /// The facts of a process that was chosen. `None`: it is gone.
+    fn facts(&mut self, pid: HostPid, chosen: &Chosen) -> Option<(ProcessFacts, Runtime)> {
+        let (mut facts, runtime) = self.executables.facts(pid).ok()?;
+        self.describe(&mut facts, &chosen.reason);
+        Some((facts, runtime))
     }
 
     /// Goes on tracing a process that the kernel side traces already. `None`: it is gone.
@@ -151,25 +215,29 @@ impl Census {
         &mut self,
         probes: &mut Probes,
         pid: HostPid,
-        reason: Reason,
+        chosen: Chosen,
     ) -> Option<ProcessFacts> {
-        let (facts, runtime) = self.executables.facts(pid).ok()?;
+        let (facts, runtime) = self.facts(pid, &chosen)?;
         let state = kernel_state(probes, &facts, &runtime);
         if !probes.retrace(pid, state) && !self.traces(pid) {
             return None;
         }
-        self.track(reason, &facts, limits(&runtime));
+        self.track(chosen, &facts, limits(&runtime));
         Some(facts)
     }
 
-    fn track(&mut self, reason: Reason, facts: &ProcessFacts, limits: Vec<Limit>) {
+    fn track(&mut self, chosen: Chosen, facts: &ProcessFacts, limits: Vec<Limit>) {
         let before = self.tracked.remove(&facts.pid);
+        let since = before.as_ref().and_then(|before| before.pending_since);
+        let is_pending = chosen.reason == Reason::Pending;
         if before.is_none() {
             self.looks.wanted.insert(facts.pid, Look::Places);
         }
         let tracked = Tracked {
             facts: facts.clone(),
-            reason,
+            reason: chosen.reason,
+            is_named: chosen.is_named,
+            pending_since: is_pending.then(|| since.unwrap_or_else(Monotonic::now)),
             limits,
             ..before.unwrap_or_default()
         };
@@ -184,8 +252,12 @@ impl Census {
             }
             return;
         };
+        let reason = match &tracked.reason {
+            of_pod if of_pod.is_of_pod() => of_pod.clone(),
+            _ => Reason::Child(parent),
+        };
         let mut tracked = Tracked {
-            reason: Reason::Child(parent),
+            reason,
             records: 0,
             spans: 0,
             opaque: 0,
@@ -208,11 +280,11 @@ impl Census {
         port: u16,
     ) -> Option<ProcessFacts> {
         if !self.traces(pid) {
-            let Some(reason) = self.named_by_port(pid, port) else {
+            let Some(chosen) = self.chosen_by_port(pid, port) else {
                 self.forget(probes, pid);
                 return None;
             };
-            return self.retrace(probes, pid, reason);
+            return self.retrace(probes, pid, chosen);
         }
         if let Some(tracked) = self.tracked.get_mut(&pid) {
             tracked.listens(port);
@@ -221,15 +293,10 @@ impl Census {
         None
     }
 
-    fn named_by_port(&self, pid: HostPid, port: u16) -> Option<Reason> {
+    fn chosen_by_port(&self, pid: HostPid, port: u16) -> Option<Chosen> {
         let seen = discover::process(pid).ok()?;
-        if self.selection.excludes(&seen.executable_path) {
-            return None;
-        }
-        let named = self.selection.ports.contains(&port) && pid != INIT;
-        named
-            .then_some(Reason::Port(port))
-            .or_else(|| self.inherited(&seen))
+        let is_named = self.selection.ports.contains(&port) && pid != INIT;
+        self.chosen_with(&seen, || is_named.then_some(port))
     }
 
     /// Puts right what a lost record left wrong: processes that only one side traces, now and at the last call, so that
@@ -261,8 +328,8 @@ impl Census {
     /// Goes on with a process that only the kernel side traces, if there is a reason; else leaves it.
     fn adopt(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
         let seen = discover::process(pid).ok();
-        let reason = seen.and_then(|seen| self.reason(&seen, &mut Listening::default()));
-        let facts = reason.and_then(|reason| self.retrace(probes, pid, reason));
+        let chosen = seen.and_then(|seen| self.chosen(&seen, &mut Listening::default()));
+        let facts = chosen.and_then(|chosen| self.retrace(probes, pid, chosen));
         if facts.is_none() {
             probes.leave(pid);
         }

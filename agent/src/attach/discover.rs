@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use procfs::process::{MMapPath, Process};
 use procfs::ProcError;
 
-use super::process::ProcessFacts;
+use super::process::{ProcessFacts, Standing};
 use super::runtime::{inspect, Runtime};
 use super::Error;
 use crate::capture::event::HostPid;
@@ -18,7 +18,7 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 const COMMAND_BYTES_MAX: usize = 4096;
 
 /// A process as procfs shows it, before its executable is looked into.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     pub pid: HostPid,
     pub parent: HostPid,
@@ -40,6 +40,13 @@ pub fn processes() -> Result<Vec<Seen>, Error> {
         reason: source.to_string(),
     })?;
     Ok(all.flatten().map(|process| seen(&process)).collect())
+}
+
+/// The numbers of all processes of the node.
+pub fn pids() -> Vec<HostPid> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.map(HostPid).collect()
 }
 
 /// Whether numbers of processes mean here what they mean to the kernel.
@@ -99,7 +106,7 @@ pub fn facts(pid: HostPid, known: Option<&Inspected>) -> Result<(ProcessFacts, I
         ),
         place: place(pid),
         workload: None,
-        is_pending: false,
+        standing: Standing::Known,
         language: runtime.language,
         runtime_name: runtime.name.clone(),
         runtime_version: runtime.version.clone(),

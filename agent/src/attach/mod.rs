@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod census;
+pub mod decision;
 pub mod discover;
 mod error;
 pub mod golang;
@@ -19,5 +20,5 @@ pub mod tracked;
 pub use census::Census;
 pub use error::Error;
 pub use probes::Probes;
-pub use process::{Language, ProcessFacts};
+pub use process::{Language, ProcessFacts, Resolution, Standing};
 pub use selection::Selection;

@@ -1,6 +1,7 @@
 //! Touches the kernel: loads the programs, attaches the probes, owns the maps. Dropping it detaches everything;
 //! nothing is pinned, so the kernel does the same when the agent is killed.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
@@ -35,7 +36,7 @@ unsafe impl Pod for Plain<state::Process> {}
 unsafe impl Pod for Plain<state::Connection> {}
 
 /// What the agent asks of the kernel side.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     pub wish: Wish,
     pub settings: Settings,
@@ -69,8 +70,13 @@ pub struct Probes {
     processes: HashMap<MapData, u32, Plain<state::Process>>,
     listeners: HashMap<MapData, u64, u32>,
     ports: HashMap<MapData, u16, u32>,
+    connections: HashMap<MapData, u64, Plain<state::Connection>>,
+    unix_connections: HashMap<MapData, u64, Plain<state::Connection>>,
     losses: PerCpuArray<MapData, u64>,
     lost_requests: PerCpuArray<MapData, u64>,
+    /// What was lost by the probes that these follow.
+    losses_before: ByReason,
+    lost_requests_before: ByReason,
     #[cfg(feature = "probe-log")]
     log: aya_log::EbpfLogger<&'static dyn log::Log>,
 }
@@ -115,8 +121,12 @@ impl Probes {
             processes: take(&mut ebpf, "PROCESSES", HashMap::try_from)?,
             listeners: take(&mut ebpf, "LISTENERS", HashMap::try_from)?,
             ports: take(&mut ebpf, "PORTS", HashMap::try_from)?,
+            connections: take(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
+            unix_connections: take(&mut ebpf, "UNIX_CONNECTIONS", HashMap::try_from)?,
             losses: take(&mut ebpf, "LOSSES", PerCpuArray::try_from)?,
             lost_requests: take(&mut ebpf, "LOST_REQUESTS", PerCpuArray::try_from)?,
+            losses_before: ByReason::default(),
+            lost_requests_before: ByReason::default(),
             ebpf,
             #[cfg(feature = "probe-log")]
             log,
@@ -177,6 +187,32 @@ impl Probes {
         };
     }
 
+    /// Nobody who is traced listens there any more.
+    pub fn forget_listener(&mut self, place: Place) {
+        // Not an error: it is gone.
+        let _ = self.listeners.remove(&key(place));
+    }
+
+    /// Forgets the connections of processes that were left: should they be traced again, their connections are told of
+    /// as any that was open before.
+    pub fn forget_connections(&mut self, processes: &BTreeSet<HostPid>) {
+        for connections in [&mut self.connections, &mut self.unix_connections] {
+            let its = connections.iter().flatten();
+            let its = its.filter(|(_, state)| processes.contains(&HostPid(state.0.process)));
+            let sockets: Vec<u64> = its.map(|(socket, _)| socket).collect();
+            for socket in sockets {
+                // Not an error: it is gone.
+                let _ = connections.remove(&socket);
+            }
+        }
+    }
+
+    /// Traces nobody for listening on this port.
+    pub fn no_port(&mut self, port: u16) {
+        // Not an error: it is gone.
+        let _ = self.ports.remove(&port);
+    }
+
     /// Traces whoever comes to listen on this port.
     pub fn port(&mut self, port: u16) -> Result<(), Error> {
         self.ports
@@ -186,12 +222,24 @@ impl Probes {
 
     /// What the kernel side lost so far, by reason.
     pub fn losses(&self) -> ByReason {
-        by_reason(&self.losses)
+        sum(by_reason(&self.losses), self.losses_before)
+    }
+
+    /// Goes on in the place of other probes: counts go on, and every process that they traced is traced.
+    pub fn succeed(&mut self, before: &Self) {
+        self.losses_before = before.losses();
+        self.lost_requests_before = before.lost_requests();
+        for pid in before.traced() {
+            // Not errors: it has ended meanwhile. Where there is no room there was none before.
+            if let Some(state) = before.state(pid) {
+                let _ = self.trace(pid, state);
+            }
+        }
     }
 
     /// How many requests to traced processes were lost with that.
     pub fn lost_requests(&self) -> ByReason {
-        by_reason(&self.lost_requests)
+        sum(by_reason(&self.lost_requests), self.lost_requests_before)
     }
 
     /// What each attached probe has cost while costs were measured.
@@ -237,6 +285,10 @@ fn by_reason(counts: &PerCpuArray<MapData, u64>) -> ByReason {
         let cpus = counts.get(&(reason as u32), 0);
         cpus.map_or(0, |cpus| cpus.iter().sum())
     })
+}
+
+fn sum(these: ByReason, others: ByReason) -> ByReason {
+    std::array::from_fn(|reason| these[reason] + others[reason])
 }
 
 fn load(offsets: &Offsets, request: &Request) -> Result<Ebpf, Error> {

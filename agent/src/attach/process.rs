@@ -40,6 +40,26 @@ impl Language {
     }
 }
 
+/// How much Kubernetes has told of a process that is in a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// All that spans wait for; also outside pods, and without Kubernetes.
+    #[default]
+    Known,
+    /// More of its workload may come soon: its spans wait a little.
+    Incomplete,
+    /// Not even whether it is to be traced.
+    Pending,
+}
+
+/// What became of a process of which not all was known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolution {
+    Traced(Standing, Option<Arc<Workload>>),
+    /// It is not to be traced: nothing of it may be told.
+    Refused,
+}
+
 /// A process as procfs and its executable show it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProcessFacts {
@@ -59,8 +79,7 @@ pub struct ProcessFacts {
     pub place: Place,
     /// What Kubernetes says of them, as far as it is known.
     pub workload: Option<Arc<Workload>>,
-    /// Whether it is to be traced is not known yet: the API server has not told of its pod.
-    pub is_pending: bool,
+    pub standing: Standing,
     pub language: Language,
     /// Runtime, as `process.runtime.name` has it: `go`, `cpython`, `nodejs`, `OpenJDK Runtime Environment`.
     pub runtime_name: Option<String>,

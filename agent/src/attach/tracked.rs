@@ -1,11 +1,15 @@
 //! What is kept of a traced process: who it is, why it is traced, what is not seen of it and why. Plain data.
 
+use std::fmt;
+
 use super::process::ProcessFacts;
 use super::runtime::Runtime;
 use crate::capture::event::HostPid;
+use crate::clock::Monotonic;
+use crate::pods::Why;
 
 /// Why a process is traced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Reason {
     /// Its number, its executable or `--all`.
     #[default]
@@ -14,6 +18,29 @@ pub enum Reason {
     Port(u16),
     /// A traced process started it.
     Child(HostPid),
+    /// Its pod.
+    Pod(Why),
+    /// It is not known yet whether its pod is chosen.
+    Pending,
+}
+
+impl Reason {
+    /// Whether its pod is the reason, or may be.
+    pub fn is_of_pod(&self) -> bool {
+        matches!(self, Self::Pod(_) | Self::Pending)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Selected => f.write_str("selected"),
+            Self::Port(port) => write!(f, "listens on {port}"),
+            Self::Child(parent) => write!(f, "child of {}", parent.0),
+            Self::Pod(why) => why.fmt(f),
+            Self::Pending => f.write_str("its pod is not known yet"),
+        }
+    }
 }
 
 /// What is not seen of a process, and what to do about it.
@@ -32,6 +59,10 @@ const PORTS_MAX: usize = 64;
 pub struct Tracked {
     pub facts: ProcessFacts,
     pub reason: Reason,
+    /// Its own number was named, or that of a process it descends from: no pod's choice is above that.
+    pub is_named: bool,
+    /// Since when it waits to be decided.
+    pub pending_since: Option<Monotonic>,
     pub limits: Vec<Limit>,
     /// Where it was seen to listen, in order.
     pub ports: Vec<u16>,

@@ -46,17 +46,30 @@ impl Reader {
         interval: Duration,
         recorder: Option<Recorder>,
     ) -> std::io::Result<Self> {
-        // SAFETY: an `OwnedFd` gives the same open descriptor for as long as it lives.
-        let ready = unsafe { AsyncFd::register(ring.as_fd().try_clone_to_owned()?) }?;
         Ok(Self {
+            ready: ready(&ring)?,
             ring,
-            ready,
             interval,
             pause: interval,
             due: Instant::now(),
             recorder,
             counts: Counts::default(),
         })
+    }
+
+    /// Reads another ring from now on.
+    ///
+    /// Errors: its descriptor cannot be waited on.
+    pub fn reopen(&mut self, ring: Ring) -> std::io::Result<()> {
+        self.ready = ready(&ring)?;
+        self.ring = ring;
+        Ok(())
+    }
+
+    /// Looks this often from now on.
+    pub fn every(&mut self, interval: Duration) {
+        self.interval = interval;
+        self.pause = interval;
     }
 
     /// Waits until it is time to drain.
@@ -106,4 +119,10 @@ impl Reader {
     pub fn counts(&self) -> Counts {
         self.counts
     }
+}
+
+fn ready(ring: &Ring) -> std::io::Result<AsyncFd<OwnedFd>> {
+    let descriptor = ring.as_fd().try_clone_to_owned()?;
+    // SAFETY: an `OwnedFd` gives the same open descriptor for as long as it lives.
+    Ok(unsafe { AsyncFd::register(descriptor) }?)
 }

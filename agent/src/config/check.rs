@@ -2,7 +2,9 @@
 //! [`super::otlp`] reads.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +40,8 @@ pub(super) fn config(layers: &Layers, in_pod: bool, faults: &mut Faults) -> Conf
         export: export(layers, faults),
         metrics: metrics(layers, kubernetes.as_ref(), faults),
         kubernetes,
+        health: health(layers, faults),
+        files: files(layers),
         settings: layers.settings(),
     }
 }
@@ -144,6 +148,32 @@ fn export(layers: &Layers, faults: &mut Faults) -> export::Config {
             ..Held::default()
         },
     }
+}
+
+fn health(layers: &Layers, faults: &mut Faults) -> Option<SocketAddr> {
+    let text = layers.pick(|raw| raw.health.listen.clone())?;
+    let address = text.parse();
+    if address.is_err() {
+        let what = format!("`{text}` is not an address and a port like 0.0.0.0:9464");
+        fault(faults, "health.listen", what);
+    }
+    address.ok()
+}
+
+/// Every file that some source names: what is in them may change.
+fn files(layers: &Layers) -> Vec<PathBuf> {
+    let sections = layers
+        .raw()
+        .flat_map(|raw| [&raw.otlp, &raw.otlp_traces, &raw.otlp_metrics]);
+    let files = sections.flat_map(|otlp| {
+        [
+            &otlp.certificate,
+            &otlp.client_certificate,
+            &otlp.client_key,
+            &otlp.headers_file,
+        ]
+    });
+    files.flatten().cloned().collect()
 }
 
 fn metrics(

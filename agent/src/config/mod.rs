@@ -10,8 +10,10 @@ mod kubernetes;
 mod layers;
 mod otlp;
 mod raw;
+pub mod reload;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +26,10 @@ use crate::export::otlp::Target;
 use crate::pods;
 use layers::Layers;
 pub use layers::Setting;
-pub use raw::{IoBackend, Query, RawConfig, RawKubernetes, RawMetrics, RawOtlp, RawSelect};
+pub use raw::{
+    IoBackend, Query, RawConfig, RawHealth, RawKubernetes, RawMetrics, RawOtlp, RawSelect,
+};
+pub use reload::{Reloads, Sources};
 
 /// What the agent is to do.
 #[derive(Clone, Debug)]
@@ -42,6 +47,10 @@ pub struct Config {
     pub metrics: Option<Metrics>,
     /// `None`: the API server is not asked.
     pub kubernetes: Option<Arc<pods::Config>>,
+    /// Where `/livez` and `/readyz` are answered; `None`: nowhere.
+    pub health: Option<SocketAddr>,
+    /// The files that are named: certificates, keys, headers.
+    pub files: Vec<PathBuf>,
     /// Every setting with its value and where that came from, for `spanlet check-config`; secrets are masked.
     pub settings: Vec<Setting>,
 }

@@ -145,21 +145,55 @@ impl<'a> Options<'a> {
     }
 
     fn headers(&self, faults: &mut Faults) -> Vec<(HeaderName, HeaderValue)> {
-        let written = self.pick(|raw| raw.headers.as_ref());
-        let headers = written.into_iter().flatten().filter_map(|(name, value)| {
+        let written = self.pick(|raw| raw.headers.clone()).unwrap_or_default();
+        let mut headers = Vec::new();
+        let filed = self.filed_headers(faults);
+        for (at, (name, value)) in written
+            .into_iter()
+            .map(|pair| ("headers", pair))
+            .chain(filed.into_iter().map(|pair| ("headers_file", pair)))
+        {
             let checked = (
                 HeaderName::try_from(name.as_str()),
                 HeaderValue::try_from(value.as_str()),
             );
             let (Ok(name), Ok(mut value)) = checked else {
                 let what = format!("`{name}` is not a header with a value that can be sent");
-                fault(faults, self.at("headers"), what);
-                return None;
+                fault(faults, self.at(at), what);
+                continue;
             };
             value.set_sensitive(true);
-            Some((name, value))
-        });
-        headers.collect()
+            headers.retain(|(known, _)| *known != name);
+            headers.push((name, value));
+        }
+        headers
+    }
+
+    /// What the file of headers holds: a line `name=value` each.
+    fn filed_headers(&self, faults: &mut Faults) -> Vec<(String, String)> {
+        let Some(path) = self.pick(|raw| raw.headers_file.as_deref()) else {
+            return Vec::new();
+        };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let what = format!("cannot read {}: {error}", path.display());
+                fault(faults, self.at("headers_file"), what);
+                return Vec::new();
+            }
+        };
+        let lines = text.lines().map(str::trim).enumerate();
+        let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let pair = |(number, line): (usize, &str)| {
+            let Some((name, value)) = line.split_once('=') else {
+                // The line itself may be a secret: it is not shown.
+                let what = format!("{}, line {}: is not name=value", path.display(), number + 1);
+                fault(faults, self.at("headers_file"), what);
+                return None;
+            };
+            Some((name.trim().to_owned(), value.trim().to_owned()))
+        };
+        lines.filter_map(pair).collect()
     }
 
     fn client(&self, faults: &mut Faults) -> Option<ClientIdentity> {

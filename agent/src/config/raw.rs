@@ -54,6 +54,7 @@ pub struct RawConfig {
     pub otlp_traces: RawOtlp,
     pub otlp_metrics: RawOtlp,
     pub metrics: RawMetrics,
+    pub health: RawHealth,
     pub kubernetes: RawKubernetes,
 }
 
@@ -76,6 +77,7 @@ pub struct RawOtlp {
     pub endpoint: Option<String>,
     pub protocol: Option<Protocol>,
     pub headers: Option<BTreeMap<String, String>>,
+    pub headers_file: Option<PathBuf>,
     pub timeout_ms: Option<u64>,
     pub compression: Option<Compression>,
     pub certificate: Option<PathBuf>,
@@ -90,6 +92,13 @@ pub struct RawOtlp {
 pub struct RawMetrics {
     pub enabled: Option<bool>,
     pub interval_ms: Option<u64>,
+}
+
+/// `[health]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawHealth {
+    pub listen: Option<String>,
 }
 
 /// `[kubernetes]`

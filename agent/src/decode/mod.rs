@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use self::books::Books;
 use self::connection::Connection;
-use crate::capture::event::{Closed, ConnectionId, Event, Io, Opened, Origin};
+use crate::capture::event::{Closed, ConnectionId, Event, HostPid, Io, Opened, Origin};
 use crate::clock::Monotonic;
 use crate::hash::WordMap;
 
@@ -111,6 +111,17 @@ impl Decoder {
         self.quiet.clear();
     }
 
+    /// Forgets what a process has to do with: what is open ends here, unseen.
+    pub fn forget(&mut self, process: HostPid, out: &mut Vec<Step>) {
+        let its = self.connections.iter();
+        let its = its.filter(|(_, connection)| connection.process == process);
+        let sockets: Vec<u64> = its.map(|(socket, _)| *socket).collect();
+        for socket in sockets {
+            self.let_go(socket, out);
+        }
+        self.books.forget_process(process);
+    }
+
     /// Running totals.
     pub fn counts(&self) -> Counts {
         self.books.counts
@@ -165,13 +176,7 @@ impl Decoder {
             connection.exited(process, status != 0, origin.time, &mut self.books, out);
             self.footprint = connection.weigh(self.footprint);
         }
-        let its = self.connections.iter();
-        let its = its.filter(|(_, connection)| connection.process == process);
-        let sockets: Vec<u64> = its.map(|(socket, _)| *socket).collect();
-        for socket in sockets {
-            self.let_go(socket, out);
-        }
-        self.books.forget_process(process);
+        self.forget(process, out);
     }
 
     /// Sees to it that the table holds this connection, unless a later one has its socket. An earlier one is gone.

@@ -36,6 +36,13 @@ pub struct Limits {
     pub exchanges: usize,
     /// Finished exchanges waiting for their grace (about 500 bytes each). Reached: the newest gets no span.
     pub waiting: usize,
+    /// Finished exchanges waiting for Kubernetes, among those. Reached: one that is not known to be meant gets no span,
+    /// another is told with what is known.
+    pub held: usize,
+    /// How long a process is waited for of whose pod nobody has told. Over: no span.
+    pub pending: Duration,
+    /// How long spans wait for the name of their container. Over: they are told without it.
+    pub incomplete: Duration,
     /// Processes known at once. Reached: a new one has no facts and no parents by thread or process.
     pub processes: usize,
     /// Names of spans of one process. Reached: a new name is the method alone.
@@ -66,6 +73,9 @@ impl Default for Limits {
             loss_shadow: Duration::from_secs(30),
             exchanges: 65536,
             waiting: 65536,
+            held: 16384,
+            pending: Duration::from_secs(32),
+            incomplete: Duration::from_secs(10),
             processes: 8192,
             names: 100,
             gone: Duration::from_secs(60),

@@ -7,11 +7,17 @@ use super::{Evidence, Refusal};
 /// Totals since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Exchanges that finished: each becomes a span, waits for its grace, or is in `dropped_waiting_full`.
+    /// Exchanges that finished: each becomes a span, waits, or is in one of those that begin with `dropped_`.
     pub exchanges: u64,
     pub spans: u64,
     /// Finished without room among those waiting: no span.
     pub dropped_waiting_full: u64,
+    /// Of processes that turned out not to be meant: no span.
+    pub dropped_refused: u64,
+    /// Of processes of whose pod nobody told in time: no span.
+    pub dropped_unknown: u64,
+    /// Of processes of whose pod nobody had told, without room among those that wait for that: no span.
+    pub dropped_held_full: u64,
     /// Finished without having been told to start, or started without room: a span without a parent on this node.
     pub unannounced: u64,
     /// Started without room in the table of open exchanges.

@@ -10,10 +10,12 @@ use smol_str::SmolStr;
 
 use super::context::{self, Context};
 use super::counts::Counts;
+use super::held::Fate;
 use super::ids::Ids;
 use super::nodes::{Birth, Node, Nodes};
 use super::place::Place;
 use super::process::Process;
+use super::program::{Program, Unresolved};
 use super::semantic;
 use super::span::{Resource, Span};
 use super::trust::Verdict;
@@ -28,25 +30,32 @@ use crate::hash::WordMap;
 
 /// Makes spans of exchanges.
 pub struct Enricher {
-    config: Config,
+    pub(super) config: Config,
     ids: Ids,
     /// The latest time that anything told of.
-    latest: Monotonic,
-    processes: WordMap<HostPid, Process>,
+    pub(super) latest: Monotonic,
+    pub(super) processes: WordMap<HostPid, Process>,
     /// Processes that ended, in order.
     gone: VecDeque<(Monotonic, HostPid)>,
-    nodes: Nodes,
+    pub(super) nodes: Nodes,
     wire: Wire,
-    waiting: VecDeque<Waiting>,
-    counts: Counts,
+    pub(super) waiting: VecDeque<Waiting>,
+    /// How many of those wait for Kubernetes.
+    pub(super) held: usize,
+    pub(super) unresolved: Vec<Unresolved>,
+    pub(super) counts: Counts,
 }
 
 /// A finished exchange whose span is not emitted.
-struct Waiting {
-    due: Monotonic,
-    exchange: Box<Exchange>,
-    /// That of its process when it ended, where the process was known.
-    resource: Option<Arc<Resource>>,
+pub(super) struct Waiting {
+    pub due: Monotonic,
+    pub exchange: Box<Exchange>,
+    /// What its process ran when it ended, where the process was known.
+    pub program: Option<Program>,
+    /// It waits for Kubernetes.
+    pub is_held: bool,
+    /// It waits no longer for its parents.
+    pub is_final: bool,
 }
 
 impl Enricher {
@@ -61,8 +70,15 @@ impl Enricher {
             nodes: Nodes::default(),
             wire: Wire::default(),
             waiting: VecDeque::new(),
+            held: 0,
+            unresolved: Vec::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// Works by another configuration from now on.
+    pub fn configure(&mut self, config: Config) {
+        self.config = config;
     }
 
     pub fn counts(&self) -> Counts {
@@ -78,7 +94,6 @@ impl Enricher {
     /// A process was found, or runs another program now.
     pub fn process(&mut self, facts: ProcessFacts) {
         let pid = facts.pid;
-        let resource = Arc::new(resource::of(&facts, &self.config));
         let Some(process) = known(&mut self.processes, pid, &self.config, &mut self.counts) else {
             return;
         };
@@ -97,8 +112,13 @@ impl Enricher {
             let is_other_program = process.facts.executable_path != facts.executable_path;
             process.exec(is_other_program);
         }
-        process.facts = facts;
-        process.resource = resource;
+        match is_other || is_exec {
+            true => process.program = Program::new(&facts, &self.config),
+            false => process.program.learn(&facts, &self.config),
+        }
+        let program = process.program.clone();
+        process.facts = facts.clone();
+        self.unresolved(&facts, program);
     }
 
     /// A process was forked: the child is taken for the same program until its own facts come.
@@ -186,17 +206,23 @@ impl Enricher {
     /// Emits the spans whose grace has passed.
     pub fn spans(&mut self, now: Monotonic, offset: WallOffset, out: &mut Vec<Span>) {
         self.latest = self.latest.max(now);
+        self.give_up_unresolved(now);
         // Those that have to wait longer come back at the end: each has one turn, whatever its times say.
         for _ in 0..self.waiting.len() {
             let Some(mut waiting) = self.waiting.pop_front_if(|waiting| waiting.due <= now) else {
                 break;
             };
-            let is_final = now.since(waiting.exchange.ended) >= self.config.hold;
-            if !self.settle(waiting.exchange.id, now, is_final) {
-                waiting.due = now.after(self.config.grace);
-                self.waiting.push_back(waiting);
-            } else {
-                out.push(self.emit(waiting, offset));
+            let is_final =
+                waiting.is_final || now.since(waiting.exchange.ended) >= self.config.hold;
+            match self.fate(&mut waiting) {
+                Fate::Dropped => self.drop(&waiting),
+                Fate::Told if self.settle(waiting.exchange.id, now, is_final) => {
+                    out.push(self.emit(waiting, offset));
+                }
+                Fate::Told | Fate::Held => {
+                    waiting.due = now.after(self.config.grace);
+                    self.waiting.push_back(waiting);
+                }
             }
         }
         while let Some((time, pid)) = self
@@ -207,12 +233,18 @@ impl Enricher {
         }
     }
 
-    /// Emits all spans.
+    /// Emits all spans, but those of processes that may not be meant.
     pub fn flush(&mut self, offset: WallOffset, out: &mut Vec<Span>) {
+        self.unresolved.iter().for_each(Unresolved::give_up);
+        self.give_up_unresolved(self.latest);
         let over = |waiting: &Waiting| (waiting.exchange.process, waiting.exchange.id);
         let all: Vec<_> = self.waiting.iter().map(over).collect();
         all.into_iter().for_each(|(pid, id)| self.over(pid, id));
-        while let Some(waiting) = self.waiting.pop_front() {
+        while let Some(mut waiting) = self.waiting.pop_front() {
+            if self.fate(&mut waiting) == Fate::Dropped {
+                self.drop(&waiting);
+                continue;
+            }
             self.settle(waiting.exchange.id, self.latest, true);
             out.push(self.emit(waiting, offset));
         }
@@ -326,7 +358,7 @@ impl Enricher {
         self.latest = self.latest.max(exchange.ended);
         self.counts.exchanges += 1;
         let process = self.processes.get_mut(&exchange.process);
-        let resource = process.as_ref().map(|process| process.resource.clone());
+        let program = process.as_ref().map(|process| process.program.clone());
         if let (Some(node), Some(process)) = (self.nodes.get(exchange.id), process) {
             process.ended(exchange.id, node.thread, node.goroutine, exchange.ended);
             let calls = self.nodes.outliving(node, exchange.ended);
@@ -341,7 +373,9 @@ impl Enricher {
         self.waiting.push_back(Waiting {
             due: self.latest.after(self.config.grace),
             exchange,
-            resource,
+            program,
+            is_held: false,
+            is_final: false,
         });
     }
 
@@ -355,8 +389,8 @@ impl Enricher {
         self.counts.by_context += u64::from(place.is_by_context());
         self.counts.spans += 1;
         let name = self.name(&exchange);
-        let resource = match waiting.resource {
-            Some(resource) => resource,
+        let resource = match waiting.program {
+            Some(program) => program.resource(),
             None => self.resource(exchange.process),
         };
         Span {
@@ -376,7 +410,7 @@ impl Enricher {
     }
 
     /// Nothing more will come of an exchange.
-    fn over(&mut self, pid: HostPid, id: ExchangeId) {
+    pub(super) fn over(&mut self, pid: HostPid, id: ExchangeId) {
         if let Some(process) = self.processes.get_mut(&pid) {
             let left = process.over(id);
             self.counts.undone += self.nodes.undo_by_threads(id, &left);
@@ -393,12 +427,12 @@ impl Enricher {
 
     fn resource(&self, pid: HostPid) -> Arc<Resource> {
         match self.processes.get(&pid) {
-            Some(process) => process.resource.clone(),
+            Some(process) => process.program.resource(),
             None => Arc::new(resource::of(&unknown(pid), &self.config)),
         }
     }
 
-    fn take(&mut self, id: ExchangeId) -> Option<Node> {
+    pub(super) fn take(&mut self, id: ExchangeId) -> Option<Node> {
         let node = self.nodes.emit(id)?;
         if let Some(name) = node.name {
             self.wire.remove(id, name);
@@ -446,8 +480,8 @@ fn known<'a>(
         }
         Entry::Vacant(place) => {
             let facts = unknown(pid);
-            let resource = Arc::new(resource::of(&facts, config));
-            Some(place.insert(Process::new(facts, resource)))
+            let program = Program::new(&facts, config);
+            Some(place.insert(Process::new(facts, program)))
         }
     }
 }

@@ -274,12 +274,7 @@ impl Nodes {
 
     /// The links from an exchange upwards that may still be taken back: child, parent.
     pub fn loose(&self, id: ExchangeId) -> impl Iterator<Item = Loose<'_>> {
-        let first = self.nodes.get(&id).map(|node| (id, node));
-        let up = move |(_, node): &(ExchangeId, &Node)| {
-            let above = node.parent.as_ref()?.exchange;
-            self.nodes.get(&above).map(|node| (above, node))
-        };
-        std::iter::successors(first, up).filter_map(move |(child, node)| {
+        self.upwards(id).filter_map(move |(child, node)| {
             let link = node.parent.as_ref()?;
             let above = self.nodes.get(&link.exchange);
             let is_of_other_thread = || above.is_some_and(|above| above.thread != node.thread);
@@ -313,6 +308,27 @@ impl Nodes {
         }
         self.seal(parent);
         Some(node)
+    }
+
+    /// All exchanges of a process.
+    pub fn of(&self, process: HostPid) -> Vec<ExchangeId> {
+        let its = self.nodes.iter();
+        let its = its.filter(|(_, node)| node.process == process);
+        its.map(|(id, _)| *id).collect()
+    }
+
+    /// An exchange, its parent, its parent's parent, and so on.
+    pub fn upwards(&self, id: ExchangeId) -> impl Iterator<Item = (ExchangeId, &Node)> {
+        let first = self.nodes.get(&id).map(|node| (id, node));
+        std::iter::successors(first, |(_, node)| {
+            let above = node.parent.as_ref()?.exchange;
+            self.nodes.get(&above).map(|node| (above, node))
+        })
+    }
+
+    /// Takes its children from an exchange, but those of which something has been emitted; their number is returned.
+    pub fn orphan_children(&mut self, parent: ExchangeId) -> u64 {
+        self.unlink_children(parent, |_| true)
     }
 
     fn check(

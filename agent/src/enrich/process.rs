@@ -5,15 +5,14 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::calls::Calls;
 use super::goroutines::Goroutines;
 use super::nodes::{Alone, Node};
+use super::program::Program;
 use super::rhythm::Stretch;
 use super::route::Names;
-use super::span::Resource;
 use super::threads::{Purpose, Threads};
 use super::trust::{Case, Verdict};
 use super::{Evidence, Refusal};
@@ -32,7 +31,7 @@ const OPAQUE_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Process {
     pub facts: ProcessFacts,
-    pub resource: Arc<Resource>,
+    pub program: Program,
     pub names: Names,
     pub goroutines: Goroutines,
     pub calls: Calls,
@@ -65,10 +64,10 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn new(facts: ProcessFacts, resource: Arc<Resource>) -> Self {
+    pub fn new(facts: ProcessFacts, program: Program) -> Self {
         Self {
             facts,
-            resource,
+            program,
             ..Self::default()
         }
     }

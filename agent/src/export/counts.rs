@@ -1,6 +1,7 @@
 //! What became of spans: each output adds here; the agent's metrics and `spanlet probes` read.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
 
 use crate::enrich::Span;
 
@@ -80,10 +81,49 @@ impl OutputCounts {
         self.dropped.iter().sum()
     }
 
+    fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.delivered += other.delivered;
+        for (dropped, more) in self.dropped.iter_mut().zip(other.dropped) {
+            *dropped += more;
+        }
+    }
+
     /// Spans that are queued or on their way.
     pub fn waiting(&self) -> u64 {
         self.accepted
             .saturating_sub(self.delivered + self.dropped_total())
+    }
+}
+
+/// What became of the spans of outputs that were replaced by another of their kind.
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    ended: OutputCounts,
+    /// Those that may still deliver.
+    ending: Vec<Arc<Tally>>,
+}
+
+impl Gone {
+    pub fn add(&mut self, tally: Arc<Tally>) {
+        for over in self
+            .ending
+            .extract_if(.., |tally| tally.read().waiting() == 0)
+        {
+            self.ended.add(&over.read());
+        }
+        self.ending.push(tally);
+    }
+
+    /// Together with those of the output that is there now. `None`: there never was one.
+    pub fn with(&self, now: Option<OutputCounts>) -> Option<OutputCounts> {
+        if self.ending.is_empty() {
+            return now;
+        }
+        let mut sum = self.ended;
+        let ending = self.ending.iter().map(|tally| tally.read());
+        ending.chain(now).for_each(|counts| sum.add(&counts));
+        Some(sum)
     }
 }
 

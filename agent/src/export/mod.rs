@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::enrich::Span;
+use counts::Gone;
 pub use counts::{Counts, OutputCounts, Reason};
 use delivery::Delivery;
 use terminal::{Screen, Terminal};
@@ -36,7 +37,7 @@ pub enum Output {
 }
 
 /// Where spans go, and how much of them is held meanwhile.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub output: Output,
     pub otlp: Option<otlp::Target>,
@@ -61,8 +62,17 @@ pub enum Error {
 
 /// Delivers spans to every output that is on.
 pub struct Exporter {
+    config: Config,
     otlp: Option<Delivery>,
     terminal: Option<Terminal>,
+    past: Past,
+}
+
+/// What became of the spans of outputs that were replaced.
+#[derive(Default)]
+struct Past {
+    otlp: Gone,
+    terminal: Gone,
 }
 
 impl Exporter {
@@ -85,7 +95,44 @@ impl Exporter {
             Some(target) => Some(Delivery::start(&config, target)?),
             None => None,
         };
-        Ok(Self { otlp, terminal })
+        Ok(Self {
+            config,
+            otlp,
+            terminal,
+            past: Past::default(),
+        })
+    }
+
+    /// Goes on with the outputs that `config` says, where they are others. What the old ones hold is still delivered, for
+    /// at most `deadline`. Must be called inside a tokio runtime.
+    ///
+    /// Errors: as at the start; then nothing has changed.
+    pub fn reconfigure(&mut self, config: Config, deadline: Duration) -> Result<(), Error> {
+        if config == self.config {
+            return Ok(());
+        }
+        let mut new = Self::start(Config {
+            output: match self.config.is_same_terminal(&config) {
+                true => Output::None,
+                false => config.output,
+            },
+            ..config.clone()
+        })?;
+        if self.config.is_same_terminal(&config) {
+            new.terminal = self.terminal.take();
+        }
+        new.config = config;
+        new.past = std::mem::take(&mut self.past);
+        let old = std::mem::replace(self, new);
+        if let Some(otlp) = old.otlp {
+            self.past.otlp.add(otlp.tally.clone());
+            tokio::spawn(otlp.finish(deadline));
+        }
+        if let Some(terminal) = old.terminal {
+            self.past.terminal.add(terminal.tally.clone());
+            tokio::spawn(terminal.finish(deadline));
+        }
+        Ok(())
     }
 
     /// Hands spans to each output. Never blocks: what does not fit is dropped and counted.
@@ -103,18 +150,36 @@ impl Exporter {
 
     /// What became of the spans so far.
     pub fn counts(&self) -> Counts {
+        let otlp = self.otlp.as_ref().map(|otlp| otlp.tally.read());
+        let terminal = self.terminal.as_ref().map(|terminal| terminal.tally.read());
         Counts {
-            otlp: self.otlp.as_ref().map(|otlp| otlp.tally.read()),
-            terminal: self.terminal.as_ref().map(|terminal| terminal.tally.read()),
+            otlp: self.past.otlp.with(otlp),
+            terminal: self.past.terminal.with(terminal),
         }
     }
 
     /// Delivers what is queued for at most `deadline`; what is left then is counted as dropped by the shutdown.
     pub async fn shutdown(self, deadline: Duration) -> Counts {
-        let Self { otlp, terminal } = self;
+        let Self {
+            otlp,
+            terminal,
+            past,
+            ..
+        } = self;
         let (otlp, terminal) = tokio::join!(async { Some(otlp?.finish(deadline).await) }, async {
             Some(terminal?.finish(deadline).await)
         },);
-        Counts { otlp, terminal }
+        Counts {
+            otlp: past.otlp.with(otlp),
+            terminal: past.terminal.with(terminal),
+        }
+    }
+}
+
+impl Config {
+    /// Whether standard output goes on as it is.
+    fn is_same_terminal(&self, other: &Self) -> bool {
+        let terminal = |config: &Self| (config.output, config.held, config.queue_spans);
+        terminal(self) == terminal(other)
     }
 }

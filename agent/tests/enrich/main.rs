@@ -3,6 +3,7 @@
 mod contexts;
 mod growth;
 mod habits;
+mod held;
 mod learned;
 mod lifecycle;
 mod parents;

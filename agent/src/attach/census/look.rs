@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Census;
+use super::{Census, Chosen};
 use crate::attach::listening::{ports_of, Listening, Place};
 use crate::attach::{Probes, ProcessFacts};
 use crate::capture::event::HostPid;
@@ -39,15 +39,16 @@ impl Census {
                 Look::Runtime => facts.extend(self.look_again(probes, pid)),
             }
             if began.elapsed() >= time {
-                break;
+                return facts;
             }
         }
+        while self.scan_some(probes, &mut facts) && began.elapsed() < time {}
         facts
     }
 
     /// Whether there is still something to be looked at.
     pub fn has_looks(&self) -> bool {
-        !self.looks.now.is_empty() || !self.looks.wanted.is_empty()
+        self.scan.is_some() || !self.looks.now.is_empty() || !self.looks.wanted.is_empty()
     }
 
     fn next_look(&mut self) -> Option<(HostPid, Look)> {
@@ -87,8 +88,12 @@ impl Census {
 
     fn look_again(&mut self, probes: &mut Probes, pid: HostPid) -> Option<ProcessFacts> {
         let tracked = self.tracked.get(&pid)?;
-        let (reason, before) = (tracked.reason, tracked.limits.clone());
-        let facts = self.retrace(probes, pid, reason)?;
+        let chosen = Chosen {
+            reason: tracked.reason.clone(),
+            is_named: tracked.is_named,
+        };
+        let before = tracked.limits.clone();
+        let facts = self.retrace(probes, pid, chosen)?;
         for limit in before {
             self.limit(pid, limit);
         }

@@ -64,7 +64,7 @@ pub enum Signal {
 }
 
 /// A checked destination of one signal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// `http` or `https`, host, port and, for HTTP, the whole path.
     pub endpoint: String,
