@@ -33,7 +33,7 @@ pub enum Command {
     /// Ask the running agent what is traced, what is attached and what it costs; and what is not, and why.
     Probes(Probes),
     /// Try each kernel feature: what it enables, what its absence costs.
-    Doctor,
+    Doctor(Doctor),
     /// Ask every agent behind a name whether it has verified its own probes; fails unless all have.
     Ready {
         /// Its health endpoint, NAME:PORT; each address of the name is asked.
@@ -122,8 +122,45 @@ pub struct Probes {
     #[arg(long, value_enum, value_name = "FORM", default_value_t = ReportForm::Text)]
     pub output: ReportForm,
     /// The agent's socket; unset: what SPANLET_SOCKET says, else /run/spanlet.sock.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "cluster")]
     pub socket: Option<PathBuf>,
+    #[command(flatten)]
+    pub of: Cluster,
+    /// With --cluster: show the processes of this namespace's pods; unset: of the context's namespace.
+    #[arg(short, long, value_name = "NAME", conflicts_with = "all_namespaces")]
+    pub namespace: Option<String>,
+    /// With --cluster: show the processes of all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// A table or JSON.
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = ReportForm::Text)]
+    pub output: ReportForm,
+    #[command(flatten)]
+    pub of: Cluster,
+}
+
+/// A cluster in place of this node.
+#[derive(Args, Debug)]
+pub struct Cluster {
+    /// Ask the agents of all nodes of a cluster, through its API server, as kubectl would.
+    #[arg(long)]
+    pub cluster: bool,
+    /// With --cluster: only this node (repeatable).
+    #[arg(long, value_name = "NAME")]
+    pub node: Vec<String>,
+    /// With --cluster: the context in the kubeconfig; unset: the current one.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// With --cluster: the kubeconfig; unset: as kubectl finds it.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// With --cluster: the agents' namespace, where not all pods may be listed.
+    #[arg(long, value_name = "NAME")]
+    pub agent_namespace: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

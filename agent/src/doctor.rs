@@ -2,6 +2,9 @@
 //!
 //! Nothing is asked of version numbers: what can be tried is tried.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use spanlet_abi::settings::{Settings, ABSENT};
 
 use crate::attach::btf::Btf;
@@ -12,7 +15,8 @@ use crate::attach::probes::{has_thread_clocks, Probes, Request};
 use crate::report::table;
 
 /// How a check came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Works,
     /// Something is not seen or costs more.
@@ -21,16 +25,16 @@ pub enum Outcome {
     Fatal,
 }
 
-/// One row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One row. A list of them as JSON is the output of `spanlet doctor --output json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    pub feature: &'static str,
+    pub feature: Cow<'static, str>,
     pub outcome: Outcome,
     /// What was found.
     pub found: String,
-    pub enables: &'static str,
+    pub enables: Cow<'static, str>,
     /// What its absence costs, and what to do.
-    pub without: &'static str,
+    pub without: Cow<'static, str>,
 }
 
 /// Tries everything.
@@ -108,11 +112,11 @@ fn check(feature: &'static str, found: Result<String, (Outcome, String)>, words:
         Err(reason) => reason,
     };
     Check {
-        feature,
+        feature: feature.into(),
         outcome,
         found,
-        enables: words.0,
-        without: words.1,
+        enables: words.0.into(),
+        without: words.1.into(),
     }
 }
 
@@ -226,19 +230,31 @@ pub fn can_trace(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.outcome != Outcome::Fatal)
 }
 
+/// An outcome in a word.
+pub(crate) fn mark(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Works => "ok",
+        Outcome::Missing => "missing",
+        Outcome::Fatal => "FATAL",
+    }
+}
+
+/// What it enables, or what its absence costs.
+pub(crate) fn meaning(check: &Check) -> &str {
+    match check.outcome {
+        Outcome::Works => &check.enables,
+        Outcome::Missing | Outcome::Fatal => &check.without,
+    }
+}
+
 /// As a table, with a line of conclusion.
 pub fn text(checks: &[Check]) -> String {
     let rows = checks.iter().map(|check| {
-        let (mark, last) = match check.outcome {
-            Outcome::Works => ("ok", check.enables),
-            Outcome::Missing => ("missing", check.without),
-            Outcome::Fatal => ("FATAL", check.without),
-        };
         vec![
-            mark.to_owned(),
-            check.feature.to_owned(),
+            mark(check.outcome).to_owned(),
+            check.feature.to_string(),
             check.found.clone(),
-            last.to_owned(),
+            meaning(check).to_owned(),
         ]
     });
     let mut out = String::new();

@@ -9,6 +9,7 @@ pub mod attach;
 pub mod capture;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod decode;

@@ -5,23 +5,26 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use spanlet::cli::{Cli, Command, Probes, ReportForm, Run};
+use spanlet::cli::{Cli, Command, Doctor, Probes, ReportForm, Run};
 use spanlet::config::fields::SOCKET;
 use spanlet::config::{Config, RawConfig, Sources};
 use spanlet::pipeline::{self, Trial};
-use spanlet::{control, doctor, memory, ready, report};
+use spanlet::{cluster, control, doctor, memory, ready, report};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Run(run) => trace(&run),
-        Command::Probes(probes) => show_probes(&probes),
-        Command::Doctor => {
-            let checks = doctor::examine();
-            print!("{}", doctor::text(&checks));
-            return ExitCode::from(u8::from(!doctor::can_trace(&checks)));
+        Command::Probes(probes) if probes.of.cluster || is_plugin() => {
+            cluster::show_probes(&probes)
         }
+        Command::Probes(probes) => show_probes(&probes),
+        Command::Doctor(of) if of.of.cluster || is_plugin() => cluster::show_doctor(&of),
+        Command::Doctor(of) => match show_doctor(&of) {
+            Ok(can_trace) => return ExitCode::from(u8::from(!can_trace)),
+            Err(error) => Err(error),
+        },
         Command::Ready { place, wait } => {
             let readiness = ready::wait(&place, Duration::from_secs(wait));
             print!("{readiness}");
@@ -65,6 +68,22 @@ fn trace(run: &Run) -> anyhow::Result<()> {
     ))
 }
 
+/// Called as `kubectl spanlet`, it is about the cluster.
+fn is_plugin() -> bool {
+    let name = std::env::args_os().next();
+    name.is_some_and(|path| std::path::Path::new(&path).ends_with("kubectl-spanlet"))
+}
+
+/// Whether anything can be traced here.
+fn show_doctor(asked: &Doctor) -> anyhow::Result<bool> {
+    let checks = doctor::examine();
+    match asked.output {
+        ReportForm::Text | ReportForm::Wide => print!("{}", doctor::text(&checks)),
+        ReportForm::Json => println!("{}", serde_json::to_string_pretty(&checks)?),
+    }
+    Ok(doctor::can_trace(&checks))
+}
+
 fn show_probes(probes: &Probes) -> anyhow::Result<()> {
     let socket = probes.socket.clone();
     let socket = socket.or_else(|| environment("SPANLET_SOCKET").map(Into::into));
@@ -82,8 +101,10 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// The agent's own log goes to standard error; `SPANLET_LOG` says how much of it (`debug`, `spanlet=trace`).
+/// What kube has to say of a failure is told by who asked.
 fn log() {
-    let filter = EnvFilter::try_from_env("SPANLET_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("SPANLET_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -24,6 +24,7 @@ use crate::clock::{Monotonic, WallOffset};
 use crate::config::{Config, ConfigErrors, Reloads, Sources};
 use crate::control::{Desk, Question};
 use crate::health::{Endpoint, Vitals};
+use crate::pods::events::{self, OwnPod};
 use crate::pods::Update;
 use crate::telemetry::Reporter;
 use crate::{answer, memory, tally};
@@ -134,6 +135,7 @@ pub async fn run(config: Config, sources: Sources, trial: Trial) -> anyhow::Resu
         measuring: None,
         searching: None,
     };
+    tell_events(&config, &mut rooms);
     tracing::info!(
         "ready: {} processes traced, I/O back end {}",
         rooms.census.tracked().count(),
@@ -211,6 +213,16 @@ fn endpoint(
 fn report_every(config: &Config) -> Interval {
     let every = config.metrics.as_ref().map(|metrics| metrics.interval);
     interval(every.unwrap_or(Duration::from_secs(60)))
+}
+
+/// What goes wrong becomes Events, where there is somebody to take them.
+fn tell_events(config: &Config, rooms: &mut Rooms) {
+    let own = OwnPod::of(|name| std::env::var(name).ok());
+    if let (Some(kubernetes), Some(own)) = (&config.kubernetes, own) {
+        if let Some(notices) = rooms.news.take_notices() {
+            events::start(kubernetes, own, notices);
+        }
+    }
 }
 
 impl Inputs {

@@ -5,8 +5,8 @@ mod tables;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use tables::table;
 pub use tables::text;
+pub(crate) use tables::{is_told, table};
 
 /// The answer of the running agent. Its JSON form is the output of `spanlet probes --output json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ mod doctor;
 mod e2e;
 mod fuzz;
 mod image;
+mod k8s;
 mod libtest;
 mod machine;
 mod paths;
@@ -65,6 +66,9 @@ enum Verb {
     Fuzz(fuzz::Options),
     /// Run the agent's tests with AddressSanitizer
     Sanitize,
+    /// A real Kubernetes of one node, and the scenario that the agent walks on it
+    #[command(subcommand)]
+    K8s(k8s::Options),
     /// Count what the agent spends on a request, room by room, and compare it with what it was
     Profile,
     /// What continuous integration runs: the same as test
@@ -98,6 +102,7 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Bench(options) => bench::bench(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Sanitize => sanitize::sanitize(),
+        Verb::K8s(options) => k8s::k8s(options),
         Verb::Profile => {
             setup::setup(setup::Purpose::Profile)?;
             profile::profile()

@@ -11,7 +11,7 @@ use crate::machine::ThisMachine;
 use crate::run::{command_line, Run};
 use crate::setup::Purpose;
 use crate::times::Times;
-use crate::{build, doctor, e2e, fuzz, machine, profile, setup};
+use crate::{build, doctor, e2e, fuzz, k8s, machine, profile, setup};
 
 /// Sets up, builds, checks and tests. A fault does not stop what comes after it, as far as that can still be done.
 pub fn test() -> Result<ExitCode> {
@@ -36,6 +36,7 @@ pub fn test() -> Result<ExitCode> {
             succeeded &= times.of("end-to-end ring", || stream(e2e::all(), &mut tally))?;
             let grown = times.of("profile", profile::compare);
             faults.extend(grown.unwrap_or_else(|fault| vec![format!("{fault:#}")]));
+            faults.extend(times.of("Kubernetes ring", || kubernetes(&mut tally)));
         }
         None => faults.push("the end-to-end ring did not run: setup or build failed".into()),
         Some(reason) => {
@@ -156,6 +157,20 @@ fn fuzz(tally: &mut Tally) -> Vec<String> {
         faults.extend(result.err().map(|fault| format!("{fault:#}")));
     }
     faults
+}
+
+/// The scenario on a real Kubernetes.
+fn kubernetes(tally: &mut Tally) -> Vec<String> {
+    if let Some(missing) = doctor::kubernetes_blocked() {
+        println!("skipped: Kubernetes ring: {missing}");
+        tally.skipped += 1;
+        return Vec::new();
+    }
+    match k8s::test::all(tally) {
+        Ok(true) => Vec::new(),
+        Ok(false) => vec!["tests on Kubernetes failed".into()],
+        Err(fault) => vec![format!("the Kubernetes ring: {fault:#}")],
+    }
 }
 
 fn unit() -> Command {

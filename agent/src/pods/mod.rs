@@ -2,13 +2,15 @@
 //! spans say of their pod.
 //!
 //! [`cgroup`] names a process's pod and container, [`watch`] follows the API server, [`index`] keeps what it told,
-//! [`choice`] decides by it, [`attributes`] says it in the words of the semantic conventions.
+//! [`choice`] decides by it, [`attributes`] says it in the words of the semantic conventions; [`events`] tells administrators
+//! what is wrong.
 
 mod addresses;
 mod attributes;
 pub mod cgroup;
 pub mod choice;
 mod config;
+pub mod events;
 mod image;
 pub mod index;
 pub mod model;

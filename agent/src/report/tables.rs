@@ -249,12 +249,16 @@ fn executable(process: &NotTraced, wide: bool) -> &str {
     }
 }
 
+/// Whether a counter says something of spans.
+pub(crate) fn is_told(counter: &Counter) -> bool {
+    counter.value > 0 && TOLD.contains(&counter.room.as_str())
+}
+
 fn counters(report: &Report, wide: bool, out: &mut String) {
-    let told = |counter: &&Counter| counter.value > 0 && TOLD.contains(&counter.room.as_str());
     let shown = report
         .counters
         .iter()
-        .filter(|counter| wide || told(counter));
+        .filter(|counter| wide || is_told(counter));
     let rows: Vec<_> = shown
         .map(|counter| {
             vec![

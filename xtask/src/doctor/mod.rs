@@ -2,6 +2,7 @@
 //! thing that is missing; exit status 1 when the end-to-end ring cannot run.
 
 mod kernel;
+mod kubernetes;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,11 @@ pub fn end_to_end_blocked() -> Option<String> {
             .err()
             .map(|fault| format!("{}: {fault}", need.name))
     })
+}
+
+/// Why no Kubernetes can run here, for reasons that setup cannot mend.
+pub fn kubernetes_blocked() -> Option<String> {
+    end_to_end_blocked().or_else(|| kubernetes::missing(&ThisMachine))
 }
 
 /// Whether this machine bears out a test's word that it cannot run something here.

@@ -27,6 +27,13 @@ pub struct Options {
     name: String,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        let name = NAME.to_owned();
+        Self { name }
+    }
+}
+
 /// The same as `deploy/chart` asks for by default.
 pub const NAME: &str = concat!("localhost/spanlet:", env!("CARGO_PKG_VERSION"));
 

@@ -3,6 +3,7 @@
 
 mod apt;
 mod bpf;
+mod cluster;
 mod collector;
 mod extras;
 mod helm;
@@ -12,6 +13,7 @@ pub mod runtimes;
 use anyhow::{bail, Result};
 use clap::ValueEnum;
 
+use crate::k8s::programs;
 use crate::machine::ThisMachine;
 use crate::step::{step, Outcome};
 use apt::Apt;
@@ -40,6 +42,8 @@ pub enum Purpose {
     Test,
     /// What counts the agent's instructions
     Profile,
+    /// A Kubernetes of one node
+    Kubernetes,
     /// All of it, and a load generator
     All,
 }
@@ -56,6 +60,8 @@ enum Part {
     Counter,
     Collector,
     Helm,
+    NodePackages,
+    Kubernetes,
 }
 
 /// Brings everything for one purpose. Every step is tried, so that all that is missing is said at once.
@@ -83,8 +89,19 @@ fn parts(what: Purpose) -> &'static [Part] {
             Toolchain, BpfLinker, Runtimes, Extras, Functions, Counter, Collector, Helm,
         ],
         Purpose::Profile => &[Counter],
+        Purpose::Kubernetes => &[Runtimes, Collector, Helm, NodePackages, Kubernetes],
         Purpose::All => &[
-            Toolchain, BpfLinker, Musl, Runtimes, Extras, Functions, Counter, Collector, Helm,
+            Toolchain,
+            BpfLinker,
+            Musl,
+            Runtimes,
+            Extras,
+            Functions,
+            Counter,
+            Collector,
+            Helm,
+            NodePackages,
+            Kubernetes,
         ],
     }
 }
@@ -100,6 +117,8 @@ fn name(part: Part) -> &'static str {
         Part::Counter => "setup: valgrind",
         Part::Collector => "setup: collector",
         Part::Helm => "setup: helm",
+        Part::NodePackages => "setup: node",
+        Part::Kubernetes => "setup: Kubernetes",
     }
 }
 
@@ -115,6 +134,8 @@ fn bring(part: Part, apt: &Apt<ThisMachine>) -> Result<Outcome> {
         Part::Counter => runtimes::program("valgrind", &ThisMachine, apt),
         Part::Collector => collector::collector(&ThisMachine),
         Part::Helm => helm::helm(&ThisMachine),
+        Part::NodePackages => cluster::packages(&ThisMachine, apt),
+        Part::Kubernetes => programs::programs(&ThisMachine),
     }
 }
 

@@ -137,7 +137,14 @@ async fn connect(sink: &Sink) -> Client {
 }
 
 async fn client(sink: &Sink) -> anyhow::Result<Client> {
-    let mut config = match &sink.config.kubeconfig {
+    let layer = meter::Layer(sink.meter.clone());
+    let config = access(&sink.config).await?;
+    Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+}
+
+/// How the API server is reached.
+pub(super) async fn access(config: &Config) -> anyhow::Result<kube::Config> {
+    let mut config = match &config.kubeconfig {
         Some(path) => {
             let file = Kubeconfig::read_from(path)?;
             kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
@@ -152,8 +159,7 @@ async fn client(sink: &Sink) -> anyhow::Result<Client> {
     config
         .headers
         .push((USER_AGENT, HeaderValue::from_static(agent)));
-    let layer = meter::Layer(sink.meter.clone());
-    Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+    Ok(config)
 }
 
 async fn pods(sink: &Sink, client: &Client, owners: &Owners) {
