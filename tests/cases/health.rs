@@ -29,6 +29,8 @@ fn it_is_ready_when_it_has_seen_its_own_request(backend: Backend) -> Result<()> 
         Ok(answer.starts_with("HTTP/1.1 200 ").then_some(()))
     })?;
     ensure!(get(address, "/livez")?.ends_with("\r\n\r\nok\n"));
+    let page = get(address, "/metrics")?;
+    ensure!(page.contains("\nspanlet_probes_verified 1\n"), "{page}");
     ensure!(get(address, "/")?.starts_with("HTTP/1.1 404 "));
     let report = agent.report()?;
     ensure!(report.verified == "yes", "{report:?}");

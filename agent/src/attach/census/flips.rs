@@ -88,6 +88,7 @@ fn known(label: Option<&str>) -> Vec<Update> {
         Update::Begin(namespaces),
         namespace(label),
         Update::Complete(namespaces),
+        Update::Node(Box::default()),
         Update::Begin(pods),
         pod(None, None),
         Update::Complete(pods),
