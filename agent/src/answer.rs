@@ -35,6 +35,7 @@ pub(crate) fn report(
             .tracked()
             .map(|(pid, tracked)| process(rooms, pid, tracked))
             .collect(),
+        has_costs: true,
         probes: probes(rooms, &costs),
         counters: counters(rooms, reader, cluster, &costs),
         not_attached: not_attached(rooms),

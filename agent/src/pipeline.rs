@@ -85,13 +85,14 @@ enum Input {
 struct Measuring {
     questions: Vec<Question>,
     until: Instant,
-    // Costs are measured for as long as this is open.
-    _descriptor: Option<std::os::fd::OwnedFd>,
+    /// Costs are measured for as long as this is open; `None`: the agent may not.
+    descriptor: Option<std::os::fd::OwnedFd>,
 }
 
 /// Questions whose answer waits for procfs to be searched, beside the loop.
 struct Searching {
     questions: Vec<Question>,
+    has_costs: bool,
     found: JoinHandle<Vec<answer::Other>>,
 }
 
@@ -269,7 +270,7 @@ impl Inputs {
         let measuring = self.measuring.get_or_insert_with(|| Measuring {
             questions: Vec::new(),
             until: Instant::now() + MEASURE,
-            _descriptor: probes.measure().ok(),
+            descriptor: probes.measure().ok(),
         });
         measuring.questions.push(question);
     }
@@ -284,6 +285,7 @@ impl Inputs {
             None => {
                 self.searching = Some(Searching {
                     questions: measuring.questions,
+                    has_costs: measuring.descriptor.is_some(),
                     found: tokio::task::spawn_blocking(answer::others),
                 });
             }
@@ -291,8 +293,12 @@ impl Inputs {
     }
 
     fn answer(&mut self, rooms: &Rooms, others: Vec<answer::Other>) {
-        let report = answer::report(rooms, &self.reader, self.cluster.as_ref(), others);
-        for question in self.searching.take().into_iter().flat_map(|s| s.questions) {
+        let Some(searching) = self.searching.take() else {
+            return;
+        };
+        let mut report = answer::report(rooms, &self.reader, self.cluster.as_ref(), others);
+        report.has_costs = searching.has_costs;
+        for question in searching.questions {
             // An asker that has gone has no use for it.
             let _ = question.answer.send(report.clone());
         }
