@@ -35,6 +35,7 @@ pub(crate) fn report(
             .tracked()
             .map(|(pid, tracked)| process(rooms, pid, tracked))
             .collect(),
+        has_costs: true,
         probes: probes(rooms, &costs),
         counters: counters(rooms, reader, cluster, &costs),
         not_attached: not_attached(rooms),
@@ -88,7 +89,10 @@ fn not_traced(rooms: &Rooms, others: Vec<Other>) -> Vec<NotTraced> {
             let workload = index.and_then(|index| index.workload(&other.place));
             NotTraced {
                 pid: other.seen.pid.0,
-                pod: pod(workload.as_deref()),
+                pod: match index {
+                    Some(_) => pod(workload.as_deref()).or_else(|| unknown_pod(&other.place)),
+                    None => None,
+                },
                 reason: left.to_string(),
                 remedy: left.remedy(other.seen.pid, other.ports.first().copied()),
                 executable: other.seen.executable_path,
@@ -96,6 +100,15 @@ fn not_traced(rooms: &Rooms, others: Vec<Other>) -> Vec<NotTraced> {
             }
         })
         .collect()
+}
+
+/// A pod that the API server has not told of: by its UID.
+fn unknown_pod(place: &Place) -> Option<Pod> {
+    let uid = place.pod.as_ref()?;
+    Some(Pod {
+        name: uid.0.to_string(),
+        ..Pod::default()
+    })
 }
 
 fn pod(workload: Option<&Workload>) -> Option<Pod> {

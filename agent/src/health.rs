@@ -1,5 +1,5 @@
-//! Touches the network: `/livez` and `/readyz`, for Kubernetes. In: when the loop turned last, whether the probes are
-//! verified. Out: 200 or 503, and why.
+//! Touches the network: `/livez` and `/readyz` for Kubernetes, `/metrics` for Prometheus. In: when the loop turned last,
+//! whether the probes are verified, the loop's answer to who scrapes. Out: 200 or 503, and why; a page.
 //!
 //! Who asks may be hostile: a request is read for so long and so far, and so many ask at once.
 
@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{mpsc, oneshot, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::clock::Monotonic;
+use crate::prometheus::CONTENT_TYPE;
 use crate::verify::Verified;
 
 /// The loop turns ten times a second and more: when it has not for so long, the agent does not live.
@@ -32,6 +33,9 @@ pub struct Vitals {
     turned: AtomicU64,
     verified: Mutex<Verified>,
 }
+
+/// Who scrapes, and waits for the page.
+pub type Scrape = oneshot::Sender<String>;
 
 /// The answering end; stops when it is dropped.
 pub struct Endpoint(JoinHandle<()>);
@@ -72,7 +76,7 @@ impl Vitals {
             "/livez" => self.lives(now),
             "/readyz" => self.lives(now).and_then(|()| self.is_ready()),
             _ => {
-                let what = "there are /livez and /readyz\n".to_owned();
+                let what = "there are /livez, /readyz and /metrics\n".to_owned();
                 return ("404 Not Found", what);
             }
         };
@@ -107,12 +111,16 @@ impl Default for Vitals {
 
 impl Endpoint {
     /// Listens. Must be called inside a tokio runtime.
-    pub fn open(address: SocketAddr, vitals: Arc<Vitals>) -> Result<Self, Error> {
+    pub fn open(
+        address: SocketAddr,
+        vitals: Arc<Vitals>,
+        scrapes: mpsc::Sender<Scrape>,
+    ) -> Result<Self, Error> {
         let failed = |source| Error { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
-        Ok(Self(tokio::spawn(serve(listener, vitals))))
+        Ok(Self(tokio::spawn(serve(listener, vitals, scrapes))))
     }
 }
 
@@ -122,7 +130,7 @@ impl Drop for Endpoint {
     }
 }
 
-async fn serve(listener: TcpListener, vitals: Arc<Vitals>) {
+async fn serve(listener: TcpListener, vitals: Arc<Vitals>, scrapes: mpsc::Sender<Scrape>) {
     let askers = Arc::new(Semaphore::new(ASKERS_MAX));
     loop {
         // It is never closed.
@@ -131,9 +139,10 @@ async fn serve(listener: TcpListener, vitals: Arc<Vitals>) {
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let vitals = vitals.clone();
+                let (vitals, scrapes) = (vitals.clone(), scrapes.clone());
                 tokio::spawn(async move {
-                    let _ = tokio::time::timeout(PATIENCE, answer(stream, &vitals)).await;
+                    let answer = answer(stream, &vitals, &scrapes);
+                    let _ = tokio::time::timeout(PATIENCE, answer).await;
                     drop(place);
                 });
             }
@@ -145,7 +154,11 @@ async fn serve(listener: TcpListener, vitals: Arc<Vitals>) {
     }
 }
 
-async fn answer(mut stream: TcpStream, vitals: &Vitals) -> std::io::Result<()> {
+async fn answer(
+    mut stream: TcpStream,
+    vitals: &Vitals,
+    scrapes: &mpsc::Sender<Scrape>,
+) -> std::io::Result<()> {
     let mut request = Vec::new();
     let mut reading = (&mut stream).take(REQUEST_BYTES_MAX as u64);
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -155,14 +168,30 @@ async fn answer(mut stream: TcpStream, vitals: &Vitals) -> std::io::Result<()> {
     }
     let text = String::from_utf8_lossy(&request);
     let line = text.lines().next().unwrap_or("");
-    let (status, body) = vitals.answer(line, Monotonic::now());
+    let is_scrape = line.starts_with("GET /metrics ");
+    let (status, body) = match is_scrape {
+        true => ("200 OK", page(scrapes).await.unwrap_or_default()),
+        false => vitals.answer(line, Monotonic::now()),
+    };
+    let kind = if is_scrape {
+        CONTENT_TYPE
+    } else {
+        "text/plain"
+    };
     let shown = if line.starts_with("HEAD ") { "" } else { &body };
     let length = body.len();
     let answer = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{shown}"
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{shown}"
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await
+}
+
+/// The metrics now. `None`: the loop ends.
+async fn page(scrapes: &mpsc::Sender<Scrape>) -> Option<String> {
+    let (scrape, page) = oneshot::channel();
+    scrapes.send(scrape).await.ok()?;
+    page.await.ok()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use spanlet_abi::limit::RING_BYTES;
 use tokio::signal::unix::{signal, Signal, SignalKind};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{interval, Instant, Interval};
 
@@ -23,11 +24,11 @@ use crate::capture::{Reader, Ring};
 use crate::clock::{Monotonic, WallOffset};
 use crate::config::{Config, ConfigErrors, Reloads, Sources};
 use crate::control::{Desk, Question};
-use crate::health::{Endpoint, Vitals};
+use crate::health::{Endpoint, Scrape, Vitals};
 use crate::pods::events::{self, OwnPod};
 use crate::pods::Update;
-use crate::telemetry::Reporter;
-use crate::{answer, memory, tally};
+use crate::telemetry::{Reporter, Snapshot};
+use crate::{answer, memory, prometheus, tally};
 pub(crate) use cluster::Cluster;
 pub(crate) use rooms::Rooms;
 
@@ -35,6 +36,9 @@ pub(crate) use rooms::Rooms;
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long `spanlet probes` measures what probes cost. Only then, because measuring costs too.
 const MEASURE: Duration = Duration::from_millis(500);
+
+/// Scrapes that wait at most; further ones wait to be taken.
+const SCRAPES_MAX: usize = 4;
 
 /// What tests ask of a run, besides the configuration.
 #[derive(Debug, Default)]
@@ -64,12 +68,14 @@ enum Input {
     /// The API server told something.
     Pods(Vec<Update>),
     /// The configuration has another content.
-    Configuration(Result<Config, ConfigErrors>),
+    Configuration(Result<Box<Config>, ConfigErrors>),
     Question(Question),
     /// Costs have been measured long enough.
     Measured,
     /// It was found out which processes there are, for questions.
     Found(Vec<answer::Other>),
+    /// Prometheus asks for the metrics.
+    Scrape(Scrape),
     /// It is time to report metrics.
     Report,
     Stop,
@@ -79,13 +85,14 @@ enum Input {
 struct Measuring {
     questions: Vec<Question>,
     until: Instant,
-    // Costs are measured for as long as this is open.
-    _descriptor: Option<std::os::fd::OwnedFd>,
+    /// Costs are measured for as long as this is open; `None`: the agent may not.
+    descriptor: Option<std::os::fd::OwnedFd>,
 }
 
 /// Questions whose answer waits for procfs to be searched, beside the loop.
 struct Searching {
     questions: Vec<Question>,
+    has_costs: bool,
     found: JoinHandle<Vec<answer::Other>>,
 }
 
@@ -95,6 +102,7 @@ struct Inputs {
     cluster: Option<Cluster>,
     reloads: Reloads,
     desk: Desk,
+    scrapes: mpsc::Receiver<Scrape>,
     stop: [Signal; 2],
     report: Interval,
     measuring: Option<Measuring>,
@@ -107,6 +115,8 @@ struct Outside {
     vitals: Arc<Vitals>,
     /// Answers for as long as it lives.
     endpoint: Option<Endpoint>,
+    /// Where its scrapes go.
+    scraping: mpsc::Sender<Scrape>,
 }
 
 /// Traces until a signal stops it.
@@ -121,12 +131,14 @@ pub async fn run(config: Config, sources: Sources, trial: Trial) -> anyhow::Resu
         config.drain_interval,
         recorder.context("cannot create the recording")?,
     )?;
-    let mut outside = Outside::open(&config, &rooms)?;
+    let (scraping, scrapes) = mpsc::channel(SCRAPES_MAX);
+    let mut outside = Outside::open(&config, &rooms, scraping)?;
     let mut inputs = Inputs {
         reader,
         cluster: Cluster::follow(&config),
         reloads: Reloads::watch(sources, &config),
         desk: Desk::open(&config.socket)?,
+        scrapes,
         stop: [
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
@@ -158,12 +170,16 @@ pub async fn run(config: Config, sources: Sources, trial: Trial) -> anyhow::Resu
                 inputs.reader.again_in(Duration::ZERO);
             }
             Input::Configuration(Ok(new)) => {
-                config = reopen::apply(&mut rooms, &mut inputs, &mut outside, config, new, &trial);
+                config = reopen::apply(&mut rooms, &mut inputs, &mut outside, config, *new, &trial);
             }
             Input::Configuration(Err(errors)) => rooms.news.refuse(errors.to_string()),
             Input::Question(question) => inputs.measure(question, &rooms.probes),
             Input::Measured => inputs.search(),
             Input::Found(others) => inputs.answer(&rooms, others),
+            Input::Scrape(scrape) => {
+                // A scraper that has gone has no use for it.
+                let _ = scrape.send(prometheus::text(&snapshot(&rooms, &inputs)));
+            }
             Input::Report => outside.report(&mut rooms, &inputs),
             Input::Stop => break,
         }
@@ -174,13 +190,24 @@ pub async fn run(config: Config, sources: Sources, trial: Trial) -> anyhow::Resu
 }
 
 impl Outside {
-    fn open(config: &Config, rooms: &Rooms) -> anyhow::Result<Self> {
-        let vitals = Arc::new(Vitals::new());
-        Ok(Self {
+    fn open(
+        config: &Config,
+        rooms: &Rooms,
+        scraping: mpsc::Sender<Scrape>,
+    ) -> anyhow::Result<Self> {
+        let mut outside = Self {
             reporter: reporter(config, rooms)?,
-            endpoint: endpoint(config, &vitals)?,
-            vitals,
-        })
+            vitals: Arc::new(Vitals::new()),
+            endpoint: None,
+            scraping,
+        };
+        outside.endpoint = outside.endpoint_of(config)?;
+        Ok(outside)
+    }
+
+    fn endpoint_of(&self, config: &Config) -> Result<Option<Endpoint>, crate::health::Error> {
+        let open = |address| Endpoint::open(address, self.vitals.clone(), self.scraping.clone());
+        config.health.map(open).transpose()
     }
 
     fn report(&self, rooms: &mut Rooms, inputs: &Inputs) {
@@ -188,11 +215,14 @@ impl Outside {
         rooms.reconcile();
         memory::give_back();
         if let Some(reporter) = &self.reporter {
-            let costs = rooms.probes.costs();
-            let snapshot = tally::snapshot(rooms, &inputs.reader, inputs.cluster.as_ref(), &costs);
-            reporter.report(snapshot, rooms.now());
+            reporter.report(snapshot(rooms, inputs), rooms.now());
         }
     }
+}
+
+fn snapshot(rooms: &Rooms, inputs: &Inputs) -> Snapshot {
+    let costs = rooms.probes.costs();
+    tally::snapshot(rooms, &inputs.reader, inputs.cluster.as_ref(), &costs)
 }
 
 fn reporter(config: &Config, rooms: &Rooms) -> Result<Option<Reporter>, crate::export::Error> {
@@ -200,14 +230,6 @@ fn reporter(config: &Config, rooms: &Rooms) -> Result<Option<Reporter>, crate::e
     metrics
         .map(|metrics| Reporter::start(metrics, rooms.started))
         .transpose()
-}
-
-fn endpoint(
-    config: &Config,
-    vitals: &Arc<Vitals>,
-) -> Result<Option<Endpoint>, crate::health::Error> {
-    let open = |address| Endpoint::open(address, vitals.clone());
-    config.health.map(open).transpose()
 }
 
 fn report_every(config: &Config) -> Interval {
@@ -236,7 +258,9 @@ impl Inputs {
             others = found(&mut self.searching) => Input::Found(others),
             question = self.desk.next() => Input::Question(question),
             updates = cluster::next(&mut self.cluster) => Input::Pods(updates),
-            config = self.reloads.next() => Input::Configuration(config),
+            config = self.reloads.next() => Input::Configuration(config.map(Box::new)),
+            // Its other end is kept.
+            Some(scrape) = self.scrapes.recv() => Input::Scrape(scrape),
             _ = self.report.tick() => Input::Report,
             () = self.reader.wait() => Input::Records,
         }
@@ -246,7 +270,7 @@ impl Inputs {
         let measuring = self.measuring.get_or_insert_with(|| Measuring {
             questions: Vec::new(),
             until: Instant::now() + MEASURE,
-            _descriptor: probes.measure().ok(),
+            descriptor: probes.measure().ok(),
         });
         measuring.questions.push(question);
     }
@@ -261,6 +285,7 @@ impl Inputs {
             None => {
                 self.searching = Some(Searching {
                     questions: measuring.questions,
+                    has_costs: measuring.descriptor.is_some(),
                     found: tokio::task::spawn_blocking(answer::others),
                 });
             }
@@ -268,8 +293,12 @@ impl Inputs {
     }
 
     fn answer(&mut self, rooms: &Rooms, others: Vec<answer::Other>) {
-        let report = answer::report(rooms, &self.reader, self.cluster.as_ref(), others);
-        for question in self.searching.take().into_iter().flat_map(|s| s.questions) {
+        let Some(searching) = self.searching.take() else {
+            return;
+        };
+        let mut report = answer::report(rooms, &self.reader, self.cluster.as_ref(), others);
+        report.has_costs = searching.has_costs;
+        for question in searching.questions {
             // An asker that has gone has no use for it.
             let _ = question.answer.send(report.clone());
         }

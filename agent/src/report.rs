@@ -22,6 +22,8 @@ pub struct Report {
     /// What is wrong with the newest configuration, while the one before is in effect.
     pub configuration_fault: Option<String>,
     pub processes: Vec<Process>,
+    /// Whether the kernel measures what probes cost: that needs CAP_SYS_ADMIN.
+    pub has_costs: bool,
     pub probes: Vec<Probe>,
     pub not_attached: Vec<NotAttached>,
     /// Processes that are not traced: those that listen, and with Kubernetes all that are in pods.
@@ -125,6 +127,7 @@ mod tests {
 
     fn sample() -> Report {
         Report {
+            has_costs: true,
             version: "0.1.0".into(),
             commit: "abc".into(),
             uptime_seconds: 7,
@@ -216,6 +219,17 @@ mod tests {
             text(&report, false)
         );
         assert!(text(&report, true).contains("  /usr/bin/python3.11  "));
+    }
+
+    #[test]
+    fn costs_that_are_not_measured_are_not_zero() {
+        let report = Report {
+            has_costs: false,
+            ..sample()
+        };
+        let text = text(&report, false);
+        assert!(text.contains("raw_tp/sys_exit  -"), "{text}");
+        assert!(text.contains("needs CAP_SYS_ADMIN"), "{text}");
     }
 
     fn refused(pid: u32, pod: &str, executable: &str) -> NotTraced {

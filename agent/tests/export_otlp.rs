@@ -50,6 +50,43 @@ async fn spans_arrive_by_both_protocols_grouped_by_process() {
 }
 
 #[tokio::test]
+async fn another_collector_gets_what_comes_later_and_the_first_what_it_was_given() {
+    let (first, second) = (Collector::http(vec![]).await, Collector::http(vec![]).await);
+    let at = |collector: &Collector| config(target(collector, Protocol::HttpProtobuf));
+    let mut exporter = Exporter::start(at(&first)).unwrap();
+    exporter.offer(spans(3));
+    exporter.reconfigure(at(&second), LONG).unwrap();
+    exporter.offer(spans(2));
+    first.wait(|seen| seen.spans() == 3).await;
+    second.wait(|seen| seen.spans() == 2).await;
+    // Sums go on, also while the first is still acknowledging.
+    let delivered = || exporter.counts().otlp.unwrap().delivered;
+    let all = async {
+        while delivered() < 5 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, all).await.unwrap();
+    assert_eq!(exporter.counts().otlp.unwrap().accepted, 5);
+}
+
+#[tokio::test]
+async fn outputs_that_cannot_be_set_up_leave_those_that_are_there() {
+    let collector = Collector::http(vec![]).await;
+    let good = config(target(&collector, Protocol::HttpProtobuf));
+    let mut exporter = Exporter::start(good.clone()).unwrap();
+    let mut bad = good;
+    bad.otlp.as_mut().unwrap().certificate = Some(Pem {
+        path: PathBuf::from("ca.pem"),
+        bytes: b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec(),
+    });
+    assert!(exporter.reconfigure(bad, LONG).is_err());
+    exporter.offer(spans(2));
+    let counts = exporter.shutdown(LONG).await.otlp.unwrap();
+    assert_eq!(counts.delivered, 2);
+}
+
+#[tokio::test]
 async fn a_span_is_written_as_otlp_has_it() {
     let collector = Collector::grpc(vec![]).await;
     let mut failed = checkout().remove(2);

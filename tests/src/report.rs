@@ -6,6 +6,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
     pub io_backend: String,
+    pub verified: String,
+    pub configuration_fault: Option<String>,
     pub processes: Vec<Process>,
     pub probes: Vec<Probe>,
     pub not_traced: Vec<NotTraced>,

@@ -4,6 +4,8 @@
 //! [`Probes`]), and the facts of each process for the rooms that follow. Touches procfs through [`discover`].
 
 mod exec;
+#[cfg(test)]
+mod flips;
 mod look;
 mod pods;
 mod reselect;

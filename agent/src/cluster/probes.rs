@@ -370,7 +370,7 @@ mod tests {
             text.contains("shop       orders-b  main       b     orders   go"),
             "{text}"
         );
-        assert!(text.contains("2 of 2             20     200"), "{text}");
+        assert!(text.contains("2 of 2               20     200"), "{text}");
         assert!(
             text.contains("a, b and 2 more  namespace plain is not labelled"),
             "{text}"

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, Node, Pod};
 use kube::api::{Api, AttachParams, AttachedProcess, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
@@ -180,10 +180,8 @@ async fn ask_one<T: DeserializeOwned>(
     pod: &Pod,
     arguments: Vec<String>,
 ) -> Result<T, String> {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.clone());
-    if phase.as_deref() != Some("Running") {
-        let phase = phase.unwrap_or_else(|| "of an unknown phase".to_owned());
-        return Err(format!("its agent's pod is {phase}"));
+    if let Some(reason) = not_running(pod) {
+        return Err(reason);
     }
     let api: Api<Pod> = Api::namespaced(client, &pod.namespace().unwrap_or_default());
     let parameters = AttachParams::default().container(CONTAINER).stderr(true);
@@ -193,6 +191,32 @@ async fn ask_one<T: DeserializeOwned>(
     serde_json::from_slice(&answer).map_err(|error| {
         format!("its answer is not understood: {error} (is it of another version?)")
     })
+}
+
+/// Why the agent cannot be asked, as far as its pod tells.
+fn not_running(pod: &Pod) -> Option<String> {
+    let status = pod.status.clone().unwrap_or_default();
+    let mut containers = status.container_statuses.unwrap_or_default().into_iter();
+    let agent = containers.find(|container| container.name == CONTAINER);
+    let (now, before) = match agent {
+        Some(agent) => (agent.state.unwrap_or_default(), agent.last_state),
+        None => (ContainerState::default(), None),
+    };
+    if now.running.is_some() {
+        return None;
+    }
+    let phase = status
+        .phase
+        .unwrap_or_else(|| "of an unknown phase".to_owned());
+    let waits = now.waiting.and_then(|waiting| waiting.reason);
+    let ended = now.terminated.or_else(|| before?.terminated);
+    let last_words = ended.and_then(|ended| ended.message);
+    let mut reason = format!("its agent's pod is {}", waits.unwrap_or(phase));
+    if let Some(words) = last_words {
+        reason.push_str(": ");
+        reason.push_str(words.trim());
+    }
+    Some(reason)
 }
 
 /// What the command wrote; `doctor` fails where nothing can be traced, and says why all the same.
@@ -222,4 +246,35 @@ async fn read(stream: Option<impl AsyncRead + Unpin>, bytes_max: u64) -> Vec<u8>
         let _ = stream.take(bytes_max).read_to_end(&mut bytes).await;
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> Pod {
+        serde_json::from_value(serde_json::json!({ "status": status })).unwrap()
+    }
+
+    #[test]
+    fn an_agent_that_does_not_run_is_told_with_its_last_words() {
+        let pending = pod(serde_json::json!({"phase": "Pending"}));
+        assert_eq!(not_running(&pending).unwrap(), "its agent's pod is Pending");
+        let crashing = pod(
+            serde_json::json!({"phase": "Running", "containerStatuses": [{
+                "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 3,
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 1, "message": "no such key\n"}},
+            }]}),
+        );
+        let told = "its agent's pod is CrashLoopBackOff: no such key";
+        assert_eq!(not_running(&crashing).unwrap(), told);
+        let running = pod(
+            serde_json::json!({"phase": "Running", "containerStatuses": [{
+                "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"running": {}},
+            }]}),
+        );
+        assert_eq!(not_running(&running), None);
+    }
 }

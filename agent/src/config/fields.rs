@@ -120,7 +120,7 @@ pub const FIELDS: &[Field] = &[
     field("metrics.interval_ms", "60000", "OTEL_METRIC_EXPORT_INTERVAL",
         "How often, 1000 to 3600000 ms."),
     optional("health.listen", r#""0.0.0.0:9464""#, "",
-        "Address and port where `/livez` (the agent's loop turns) and `/readyz` (it has seen a request of its own to itself) are answered over HTTP. Unset: nowhere."),
+        "Address and port where `/livez` (the agent's loop turns) and `/readyz` (it has seen a request of its own to itself) are answered over HTTP, and `/metrics` for Prometheus. Unset: nowhere."),
     optional("kubernetes.enabled", "true", "",
         "Ask the API server whose pods are traced and what they are called; then nothing else has to be selected. Unset: when `node_name` is set and there is a `kubeconfig` or, in a pod, a service account."),
     optional("kubernetes.node_name", r#""node-1""#, "SPANLET_NODE_NAME",

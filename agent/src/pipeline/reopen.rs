@@ -6,7 +6,7 @@ use tokio::time::{Instant, Interval};
 
 use super::cluster::Cluster;
 use super::settings::{enrich_config, request, selection};
-use super::{endpoint, report_every, reporter, Inputs, Outside, Rooms, Trial, STOP_DEADLINE};
+use super::{report_every, reporter, Inputs, Outside, Rooms, Trial, STOP_DEADLINE};
 use crate::attach::probes::{Probes, Request};
 use crate::attach::Selection;
 use crate::capture::Ring;
@@ -65,7 +65,7 @@ fn prepare(
     let asked = request(new, trial, &selection);
     let endpoint = match new.health == old.health {
         true => None,
-        false => Some(endpoint(new, &outside.vitals)?),
+        false => Some(outside.endpoint_of(new)?),
     };
     let reporter = match is_same_metrics(old, new) {
         true => None,

@@ -57,8 +57,15 @@ pub fn enrich_config(config: &Config) -> enrich::Config {
             Query::Keep => enrich::Query::Keep,
             Query::Drop => enrich::Query::Drop,
         },
-        host_name: read("/proc/sys/kernel/hostname"),
-        host_id: read("/etc/machine-id"),
+        // The agent's own are those of its container there; a pod's workload says what its node's machine-id is.
+        host_name: match &config.kubernetes {
+            Some(kubernetes) => Some(kubernetes.node_name.clone()),
+            None => read("/proc/sys/kernel/hostname"),
+        },
+        host_id: match &config.kubernetes {
+            Some(_) => None,
+            None => read("/etc/machine-id"),
+        },
         ..enrich::Config::default()
     }
 }

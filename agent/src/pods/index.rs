@@ -120,7 +120,9 @@ impl Index {
             Update::Node(node) => {
                 self.state(Kind::Node).is_complete = true;
                 self.state(Kind::Node).failure = None;
-                self.alter(|_| true, changes, |index| index.node = Some(node));
+                if self.node.as_ref() != Some(&node) {
+                    self.alter(|_| true, changes, |index| index.node = Some(node));
+                }
             }
             Update::Failed(kind, failure) => self.failed(kind, failure, changes),
         }
@@ -154,7 +156,7 @@ impl Index {
     /// How much is kept of a kind.
     pub fn kept(&self, kind: Kind) -> Kept {
         let objects = match kind {
-            Kind::Pods => self.pods.len(),
+            Kind::Pods => self.present(),
             Kind::Namespaces => self.namespaces.len(),
             Kind::Services => self.services.len(),
             Kind::Node => usize::from(self.node.is_some()),
@@ -170,6 +172,11 @@ impl Index {
             _ => self.states[kind as usize].dropped,
         };
         Kept { objects, dropped }
+    }
+
+    /// Pods that were not deleted.
+    fn present(&self) -> usize {
+        self.pods.len() - self.gone.len()
     }
 
     fn state(&mut self, kind: Kind) -> &mut State {
@@ -248,7 +255,7 @@ impl Index {
     fn pod(&mut self, pod: Pod, changes: &mut Changes) {
         let key = pod.key.clone();
         let is_new = !self.pods.contains_key(&key);
-        if is_new && self.pods.len() - self.gone.len() >= self.config.limits.pods {
+        if is_new && self.present() >= self.config.limits.pods {
             self.state(Kind::Pods).dropped += 1;
             return;
         }
@@ -321,6 +328,12 @@ impl Index {
             telling: self.state(Kind::Namespaces).telling,
             is_gone: false,
         };
+        if let Some(before) = self.namespaces.get_mut(&name) {
+            if before.what == known.what {
+                before.telling = known.telling;
+                return;
+            }
+        }
         let is_in = |pod: &Pod| pod.namespace == name;
         self.alter(is_in, changes, |index| {
             drop(index.namespaces.insert(name.clone(), known));
@@ -366,7 +379,7 @@ impl Index {
     fn choice_of_unknown(&self) -> Choice {
         let state = &self.states[Kind::Pods as usize];
         let limit = self.config.limits.pods;
-        if self.pods.len() - self.gone.len() >= limit {
+        if self.present() >= limit {
             let text = format!("pod is not known: {limit} others are");
             let remedy = Some("set pods_max in [kubernetes]".to_owned());
             return Choice::Unchosen(Why {

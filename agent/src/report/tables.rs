@@ -147,7 +147,10 @@ fn probes(report: &Report, wide: bool, out: &mut String) {
         let mut row = vec![
             probe.name.clone(),
             probe.at.clone(),
-            probe.hits.to_string(),
+            match report.has_costs {
+                true => probe.hits.to_string(),
+                false => "-".to_owned(),
+            },
             cost.map_or_else(|| "-".to_owned(), |cost| cost.to_string()),
         ];
         if wide {
@@ -156,6 +159,9 @@ fn probes(report: &Report, wide: bool, out: &mut String) {
         row
     });
     table(&header, rows.collect(), out);
+    if !report.has_costs {
+        out.push_str("costs are not measured: that needs CAP_SYS_ADMIN\n");
+    }
 }
 
 fn not_attached(report: &Report, out: &mut String) {

@@ -53,13 +53,18 @@ impl Pods {
         }
     }
 
+    /// What was told since this was last asked.
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
     /// Another configuration; whom it concerns is reconsidered.
     pub fn configure(&mut self, config: Arc<Config>) {
         self.index.configure(config, &mut self.changes);
     }
 
     /// Whether processes that are not traced have to be looked for: those of pods that came to be chosen.
-    fn has_new(&mut self, changes: &Changes) -> bool {
+    pub fn has_new(&mut self, changes: &Changes) -> bool {
         let index = &self.index;
         let is_traced = |pod: &PodUid| matches!(index.choice(pod), Choice::Traced(_));
         self.entered.retain(is_traced);
@@ -100,7 +105,7 @@ impl Census {
         let Some(pods) = &mut self.pods else {
             return Reconsidered::default();
         };
-        let changes = std::mem::take(&mut pods.changes);
+        let changes = pods.take_changes();
         let its = |(pid, tracked): (&HostPid, &super::Tracked)| {
             concerns(&changes, &tracked.facts.place).then_some(*pid)
         };
@@ -217,7 +222,7 @@ impl Census {
         again
     }
 
-    fn chosen_still(&self, pid: HostPid) -> Option<Chosen> {
+    pub(super) fn chosen_still(&self, pid: HostPid) -> Option<Chosen> {
         let tracked = self.tracked.get(&pid)?;
         let chosen = self.chosen_anew(&seen(&tracked.facts), &tracked.facts.place)?;
         Some(tracked.unless_forgotten(chosen))

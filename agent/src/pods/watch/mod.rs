@@ -42,8 +42,8 @@ const MESSAGES_MAX: usize = 16;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long one object, or a page of them, may take.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long a connection may be silent: twice as long as an API server lets pass between two bookmarks.
-pub const SILENCE: Duration = Duration::from_secs(120);
+/// How long a connection may be silent: an API server sends a bookmark after 75 s at most.
+pub const SILENCE: Duration = Duration::from_secs(90);
 /// How often the node is asked for anew.
 const NODE_EVERY: Duration = Duration::from_secs(300);
 /// Objects in one answer, where there can be many.
