@@ -349,7 +349,7 @@ fn replaced(purpose: &str, replace: impl Fn() -> Result<()>) -> Result<()> {
         .every_ms(5)
         .keep_alive()
         .start();
-    let quiet = during(|| Ok(std::thread::sleep(AROUND)))?;
+    let quiet = during(pass)?;
     let control = during(|| {
         kubectl(&[
             "rollout",
@@ -362,7 +362,7 @@ fn replaced(purpose: &str, replace: impl Fn() -> Result<()>) -> Result<()> {
     })?;
     std::thread::sleep(AROUND / 3);
     let change = during(replace)?;
-    let after = during(|| Ok(std::thread::sleep(AROUND)))?;
+    let after = during(pass)?;
     let sent = load.finish_all_answered()?;
     let spans = arrivals.settled(QUIET)?;
     let found = spans::by_id(&spans::of(&spans, Kind::Server, &ids));
@@ -387,6 +387,12 @@ fn replaced(purpose: &str, replace: impl Fn() -> Result<()>) -> Result<()> {
         "no spans of requests while there was an agent: {outside:?}"
     );
     no_slower(&sent, [quiet, control, change, after])
+}
+
+/// Nothing but time.
+fn pass() -> Result<()> {
+    std::thread::sleep(AROUND);
+    Ok(())
 }
 
 /// When something was done, by the clock of spans.
