@@ -40,7 +40,7 @@ pub struct KindStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Nothing is known yet.
+    /// Not all of it was told yet.
     #[default]
     Starting,
     Following,
@@ -81,7 +81,8 @@ fn of_kind(kind: Kind, index: &Index, meter: &Meter) -> KindStatus {
                 .map_or(0, |now| now.saturating_sub(silent).as_secs()),
             error: "the API server says nothing".to_owned(),
         },
-        (None, _) if source.updates == 0 && source.tellings == 0 => State::Starting,
+        (None, _) if is_watched && source.tellings == 0 => State::Starting,
+        (None, _) if source.updates == 0 && !is_watched => State::Starting,
         (None, _) => State::Following,
     };
     let errors = Trouble::ALL.iter().zip(source.errors);
@@ -125,7 +126,7 @@ impl fmt::Display for KindStatus {
         let Self { kind, objects, .. } = self;
         let kind = kind.replace('_', " ");
         match &self.state {
-            State::Starting => write!(f, "{kind}: not told yet")?,
+            State::Starting => write!(f, "{kind}: {objects} told, not all yet")?,
             State::Following => write!(f, "{kind}: {objects} followed")?,
             State::Failing { since, error } => {
                 let now = UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs());
