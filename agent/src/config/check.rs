@@ -42,6 +42,7 @@ pub(super) fn config(layers: &Layers, in_pod: bool, faults: &mut Faults) -> Conf
         kubernetes,
         health: health(layers, faults),
         files: files(layers),
+        content: 0,
         settings: layers.settings(),
     }
 }

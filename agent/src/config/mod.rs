@@ -51,6 +51,8 @@ pub struct Config {
     pub health: Option<SocketAddr>,
     /// The files that are named: certificates, keys, headers.
     pub files: Vec<PathBuf>,
+    /// What the files held when they were read, as [`reload`] compares it.
+    pub content: u64,
     /// Every setting with its value and where that came from, for `spanlet check-config`; secrets are masked.
     pub settings: Vec<Setting>,
 }

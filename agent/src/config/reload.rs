@@ -31,7 +31,9 @@ impl Sources {
     /// Reads everything.
     pub fn load(&self) -> Result<Config, ConfigErrors> {
         let variable = |name: &str| std::env::var(name).ok();
-        Config::load(self.file.as_deref(), variable, self.flags.clone())
+        let mut config = Config::load(self.file.as_deref(), variable, self.flags.clone())?;
+        config.content = content(&files(self, &config));
+        Ok(config)
     }
 }
 
@@ -42,7 +44,7 @@ impl Reloads {
         let files = files(&sources, config);
         Self {
             news,
-            task: tokio::spawn(watch(sources, files, sender)),
+            task: tokio::spawn(watch(sources, files, config.content, sender)),
         }
     }
 
@@ -65,28 +67,25 @@ impl Drop for Reloads {
 async fn watch(
     sources: Sources,
     mut files: Vec<PathBuf>,
+    mut seen: u64,
     sender: mpsc::Sender<Result<Config, ConfigErrors>>,
 ) {
-    let mut seen = None;
     loop {
-        let (read, content) = off_the_loop(files, |files| content(files)).await;
-        files = read;
-        if seen.is_some_and(|seen| seen != content) {
-            let (_, loaded) = off_the_loop(sources.clone(), Sources::load).await;
-            if let Ok(config) = &loaded {
-                files = self::files(&sources, config);
-            }
-            if sender.send(loaded).await.is_err() {
-                return;
-            }
-            // What the new configuration names was read with it, or is looked at from now on.
-            let (read, content) = off_the_loop(files, |files| self::content(files)).await;
-            files = read;
-            seen = Some(content);
-        } else {
-            seen = Some(content);
-        }
         tokio::time::sleep(EVERY).await;
+        let (looked_at, content) = off_the_loop(files, |files| self::content(files)).await;
+        files = looked_at;
+        if content == seen {
+            continue;
+        }
+        let (_, loaded) = off_the_loop(sources.clone(), Sources::load).await;
+        seen = content;
+        if let Ok(config) = &loaded {
+            files = self::files(&sources, config);
+            seen = config.content;
+        }
+        if sender.send(loaded).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -175,6 +174,20 @@ mod tests {
         assert!(faults.to_string().contains("query"), "{faults}");
         fs::write(&file, "[select]\nall = true\n").unwrap();
         assert!(reloads.next().await.is_ok(), "put right");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_between_the_load_and_the_first_look_is_told() {
+        let folder = Folder::new("reload-early");
+        let file = folder.write("spanlet.toml", "[select]\nall = true\n");
+        let sources = Sources {
+            file: Some(file.clone()),
+            flags: RawConfig::default(),
+        };
+        let config = sources.load().unwrap();
+        fs::write(&file, "query = \"drop\"\n[select]\nall = true\n").unwrap();
+        let mut reloads = Reloads::watch(sources, &config);
+        assert!(reloads.next().await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
