@@ -6,7 +6,7 @@ mod tables;
 use serde::{Deserialize, Serialize};
 
 pub use tables::text;
-pub(crate) use tables::{is_told, table};
+pub(crate) use tables::{is_told, numbers, runtime, table};
 
 /// The answer of the running agent. Its JSON form is the output of `spanlet probes --output json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,9 @@ pub struct Report {
 /// How the agent knows of pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Kubernetes {
-    /// `connected`, or since when not and why.
+    /// All that is asked of the API server is known.
+    pub is_good: bool,
+    /// `connected: …`, or what is not known, since when and why.
     pub status: String,
     /// Spans that wait for what it says of their process, and those that waited in vain.
     pub held_spans: u64,
@@ -271,6 +273,7 @@ mod tests {
     fn pods_have_their_columns_where_there_are_any() {
         let mut report = sample();
         report.kubernetes = Some(Kubernetes {
+            is_good: true,
             status: "connected".into(),
             held_spans: 3,
             dropped_spans: 1,

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::reach::Answer;
 use super::{count, not_reached, said};
-use crate::report::{is_told, table, Kubernetes, NotTraced, Pod, Probe, Process, Report};
+use crate::report::{
+    is_told, numbers, runtime, table, Kubernetes, NotTraced, Pod, Probe, Process, Report,
+};
 
 /// What is shown of what the nodes said.
 #[derive(Clone, Debug, Default)]
@@ -85,11 +87,7 @@ fn agents(answers: &[Answer<Report>], out: &mut String) {
     ];
     table(&header, rows, out);
     for (node, report) in said(answers) {
-        if let Some(trouble) = report
-            .kubernetes
-            .as_ref()
-            .filter(|known| state(known) != CONNECTED)
-        {
+        if let Some(trouble) = report.kubernetes.as_ref().filter(|known| !known.is_good) {
             out.push_str(&format!("  {node}: Kubernetes: {}\n", trouble.status));
         }
         if let Some(fault) = &report.configuration_fault {
@@ -100,12 +98,10 @@ fn agents(answers: &[Answer<Report>], out: &mut String) {
     }
 }
 
-const CONNECTED: &str = "connected";
-
 /// How an agent knows of pods, in a word.
 fn state(kubernetes: &Kubernetes) -> &'static str {
-    match kubernetes.status.starts_with(CONNECTED) {
-        true => CONNECTED,
+    match kubernetes.is_good {
+        true => "connected",
         false => "see below",
     }
 }
@@ -284,18 +280,6 @@ fn names(pod: &Option<Pod>) -> [&str; 3] {
         Some(pod) => [&pod.namespace, &pod.name, &pod.container],
         None => ["-"; 3],
     }
-}
-
-fn runtime(process: &Process) -> String {
-    match &process.runtime_version {
-        Some(version) => format!("{} {version}", process.language),
-        None => process.language.clone(),
-    }
-}
-
-fn numbers(ports: &[u16]) -> String {
-    let texts: Vec<_> = ports.iter().map(u16::to_string).collect();
-    texts.join(",")
 }
 
 /// `4d`, `3h`, `12m`, `7s`, as kubectl tells ages.

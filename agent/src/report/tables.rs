@@ -125,14 +125,14 @@ fn process_row<T>(pods: bool, wide: bool, of_pod: [T; 3], cells: [T; 10]) -> Vec
     row
 }
 
-fn runtime(process: &Process) -> String {
+pub(crate) fn runtime(process: &Process) -> String {
     match &process.runtime_version {
         Some(version) => format!("{} {version}", process.language),
         None => process.language.clone(),
     }
 }
 
-fn numbers(ports: &[u16]) -> String {
+pub(crate) fn numbers(ports: &[u16]) -> String {
     let texts: Vec<_> = ports.iter().map(u16::to_string).collect();
     texts.join(",")
 }
