@@ -68,7 +68,7 @@ enum Input {
     /// The API server told something.
     Pods(Vec<Update>),
     /// The configuration has another content.
-    Configuration(Result<Config, ConfigErrors>),
+    Configuration(Result<Box<Config>, ConfigErrors>),
     Question(Question),
     /// Costs have been measured long enough.
     Measured,
@@ -170,7 +170,7 @@ pub async fn run(config: Config, sources: Sources, trial: Trial) -> anyhow::Resu
                 inputs.reader.again_in(Duration::ZERO);
             }
             Input::Configuration(Ok(new)) => {
-                config = reopen::apply(&mut rooms, &mut inputs, &mut outside, config, new, &trial);
+                config = reopen::apply(&mut rooms, &mut inputs, &mut outside, config, *new, &trial);
             }
             Input::Configuration(Err(errors)) => rooms.news.refuse(errors.to_string()),
             Input::Question(question) => inputs.measure(question, &rooms.probes),
@@ -258,7 +258,7 @@ impl Inputs {
             others = found(&mut self.searching) => Input::Found(others),
             question = self.desk.next() => Input::Question(question),
             updates = cluster::next(&mut self.cluster) => Input::Pods(updates),
-            config = self.reloads.next() => Input::Configuration(config),
+            config = self.reloads.next() => Input::Configuration(config.map(Box::new)),
             // Its other end is kept.
             Some(scrape) = self.scrapes.recv() => Input::Scrape(scrape),
             _ = self.report.tick() => Input::Report,

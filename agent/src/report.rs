@@ -281,7 +281,7 @@ mod tests {
             container: "orders".into(),
         });
         let text = text(&report, false);
-        assert!(text.contains("Kubernetes: connected; 3 spans wait for it, 1 waited in vain\n"));
+        assert!(text.contains("Kubernetes: connected\n3 spans wait for it, 1 waited in vain\n"));
         let rows = "PID  NAMESPACE  POD         CONTAINER  SERVICE  RUNTIME    PORTS   RECORDS  SPANS  LOST  WHY TRACED\n 12  shop       orders-5d4  orders     orders   go 1.26.8  80,443     1000      5     0  --pid\n";
         assert!(text.contains(rows), "{text}");
     }

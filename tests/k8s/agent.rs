@@ -134,6 +134,8 @@ fn helm(values: &Json, more: &[&str]) -> Result<()> {
         "--namespace",
         NAMESPACE,
         "--create-namespace",
+        // Tests change objects by hand too.
+        "--force-conflicts",
         "--values",
         "-",
     ];

@@ -36,25 +36,28 @@ fn a_malformed_configuration_changes_nothing_and_is_told() -> Result<()> {
         "-p",
         &broken(),
     ])?;
-    // By its unknown key.
+    let told = told_of_the_unknown_key();
+    let pod = namespace.pod("shop")?;
+    Plan::new(address(&pod)?, &namespace.name, "/hello").send(10)?;
+    let traced = arrivals.wait_for(Kind::Server, &namespace.name, 10);
+    agent::ensure_default()?;
+    told?;
+    traced?;
+    wait_until(CONFIGURED, "end of the fault", || {
+        Ok((!agent::probes(&[])?.contains("no_such_key")).then_some(()))
+    })?;
+    same_process(&before, &agent::pod()?)
+}
+
+fn told_of_the_unknown_key() -> Result<()> {
     wait_until(CONFIGURED, "word of the bad configuration", || {
         Ok(agent::probes(&[])?.contains("no_such_key").then_some(()))
     })?;
     wait_until(PATIENCE, "Event about the bad configuration", || {
         let events = get(&["events", "-n", agent::NAMESPACE])?;
-        Ok(events["items"]
-            .to_string()
-            .contains("no_such_key")
-            .then_some(()))
-    })?;
-    let pod = namespace.pod("shop")?;
-    Plan::new(address(&pod)?, &namespace.name, "/hello").send(10)?;
-    arrivals.wait_for(Kind::Server, &namespace.name, 10)?;
-    agent::ensure_default()?;
-    wait_until(CONFIGURED, "end of the fault", || {
-        Ok((!agent::probes(&[])?.contains("no_such_key")).then_some(()))
-    })?;
-    same_process(&before, &agent::pod()?)
+        let told = events["items"].to_string().contains("no_such_key");
+        Ok(told.then_some(()))
+    })
 }
 
 /// As a merge patch of the ConfigMap.

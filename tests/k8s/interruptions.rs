@@ -19,7 +19,7 @@ use crate::scenario;
 use crate::spans::{self, resource, Arrivals};
 
 const SERVER: &str = "kube-apiserver";
-const QUIET: Duration = Duration::from_secs(4);
+const QUIET: Duration = Duration::from_secs(3);
 
 #[test]
 fn tracing_goes_on_while_the_api_server_stands_still() -> Result<()> {

@@ -37,11 +37,11 @@ pub fn text(report: &Report, wide: bool) -> String {
 fn state(report: &Report, out: &mut String) {
     let _ = writeln!(out, "verified: {}", report.verified);
     if let Some(kubernetes) = &report.kubernetes {
-        let _ = writeln!(
-            out,
-            "Kubernetes: {}; {} spans wait for it, {} waited in vain",
-            kubernetes.status, kubernetes.held_spans, kubernetes.dropped_spans
-        );
+        let (held, dropped) = (kubernetes.held_spans, kubernetes.dropped_spans);
+        let _ = writeln!(out, "Kubernetes: {}", kubernetes.status);
+        if held + dropped > 0 {
+            let _ = writeln!(out, "{held} spans wait for it, {dropped} waited in vain");
+        }
     }
     if let Some(fault) = &report.configuration_fault {
         let _ = writeln!(out, "the newest configuration is not in effect: {fault}");

@@ -88,7 +88,7 @@ pub fn load() -> Result<Outcome> {
     for archive in archives.chain(agent) {
         let name = archive.file_name().context("an archive has a name")?;
         let note = places::state().join("imported").join(name);
-        if is_stale(&[archive.clone()], &note) {
+        if is_stale(std::slice::from_ref(&archive), &note) {
             import(&archive)?;
             fs::write(&note, "")?;
             loaded += 1;
