@@ -46,8 +46,10 @@ pub(crate) fn report(
 fn kubernetes(rooms: &Rooms, cluster: Option<&Cluster>) -> Option<Kubernetes> {
     let index = rooms.census.pods()?;
     let counts = rooms.enricher.counts();
+    let status = cluster?.status(index);
     Some(Kubernetes {
-        status: cluster?.status(index).to_string(),
+        is_good: status.is_good(),
+        status: status.to_string(),
         held_spans: rooms.enricher.held_for_pods() as u64,
         dropped_spans: counts.dropped_unknown + counts.dropped_held_full,
     })

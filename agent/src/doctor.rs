@@ -170,6 +170,17 @@ fn process_namespace() -> Check {
     check("PID namespace", found, words)
 }
 
+/// The large maps, by entries or bytes: nothing is kept in them here, and beside a running agent there is little room in
+/// its pod.
+const SMALL_MAPS: [(&str, u32); 6] = [
+    ("EVENTS", 4096),
+    ("PROCESSES", 16),
+    ("CONNECTIONS", 16),
+    ("UNIX_CONNECTIONS", 16),
+    ("LISTENERS", 16),
+    ("PLACES", 16),
+];
+
 /// Loads and attaches each back end in turn, tracing nobody.
 fn probes() -> Vec<Check> {
     let mut checks = Vec::new();
@@ -211,7 +222,7 @@ fn attach(back_end: BackEnd) -> Result<Probes, crate::attach::Error> {
             read_wait: true,
         },
         settings: Settings::default(),
-        map_sizes: Vec::new(),
+        map_sizes: SMALL_MAPS.map(|(map, size)| (map.to_owned(), size)).into(),
     };
     Probes::attach(&request).map(|(probes, _ring)| probes)
 }

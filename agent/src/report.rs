@@ -6,7 +6,7 @@ mod tables;
 use serde::{Deserialize, Serialize};
 
 pub use tables::text;
-pub(crate) use tables::{is_told, table};
+pub(crate) use tables::{is_told, numbers, runtime, table};
 
 /// The answer of the running agent. Its JSON form is the output of `spanlet probes --output json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,9 @@ pub struct Report {
 /// How the agent knows of pods.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Kubernetes {
-    /// `connected`, or since when not and why.
+    /// All that is asked of the API server is known.
+    pub is_good: bool,
+    /// `connected: …`, or what is not known, since when and why.
     pub status: String,
     /// Spans that wait for what it says of their process, and those that waited in vain.
     pub held_spans: u64,
@@ -271,6 +273,7 @@ mod tests {
     fn pods_have_their_columns_where_there_are_any() {
         let mut report = sample();
         report.kubernetes = Some(Kubernetes {
+            is_good: true,
             status: "connected".into(),
             held_spans: 3,
             dropped_spans: 1,
@@ -281,7 +284,7 @@ mod tests {
             container: "orders".into(),
         });
         let text = text(&report, false);
-        assert!(text.contains("Kubernetes: connected; 3 spans wait for it, 1 waited in vain\n"));
+        assert!(text.contains("Kubernetes: connected\n3 spans wait for it, 1 waited in vain\n"));
         let rows = "PID  NAMESPACE  POD         CONTAINER  SERVICE  RUNTIME    PORTS   RECORDS  SPANS  LOST  WHY TRACED\n 12  shop       orders-5d4  orders     orders   go 1.26.8  80,443     1000      5     0  --pid\n";
         assert!(text.contains(rows), "{text}");
     }

@@ -6,13 +6,19 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
-use spanlet_e2e::collector;
 use spanlet_e2e::helm::{binary, helm};
 use spanlet_e2e::scratch::Scratch;
 use spanlet_e2e::system::workspace;
+use spanlet_e2e::{agent, collector};
 
 /// The sets of values that are rendered: `tests/chart/NAME.values.yaml` gives `tests/chart/NAME.yaml`.
-const SETS: [&str; 4] = ["default", "capabilities", "otlp-secrets", "everything"];
+const SETS: [&str; 5] = [
+    "default",
+    "capabilities",
+    "otlp-secrets",
+    "no-kubernetes",
+    "everything",
+];
 
 /// Values that helm is to refuse, and what it says of each.
 const REFUSED: &[(&str, &str)] = &[
@@ -22,6 +28,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("config.queue_spans=many", "integer"),
     ("config.thread_clocks=1", "boolean"),
     ("config.socket=/tmp/s", "socket"),
+    ("config.kubernetes.node_name=n", "node_name"),
+    ("config.kubernetes.select_pods=app", "array"),
     ("config.select.ports={a}", "integer"),
     ("security.mode=none", "one of"),
     ("security.capabilities={CAP_BPF}", "capabilities"),
@@ -106,6 +114,35 @@ fn unknown_names_and_bad_values_are_refused() -> Result<()> {
         ensure!(
             said.contains("schema") && said.contains(word),
             "{setting}: {said}"
+        );
+    }
+    Ok(())
+}
+
+/// What the chart writes is what the agent reads; all that may be missing here are the Secrets' files.
+#[test]
+fn the_agent_takes_what_is_rendered() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
+    let scratch = Scratch::new()?;
+    for set in SETS {
+        let rendered = rendered(set, "1.34.0")?;
+        let mut file = file_in(&rendered, "spanlet.toml")?;
+        // Outside of a pod, something has to be selected.
+        if !file.contains("\n[select]\n") {
+            file.push_str("\n[select]\nall = true\n");
+        }
+        fs::write(scratch.join("spanlet.toml"), &file)?;
+        let mut check = Command::new(agent::binary()?);
+        check.arg("check-config").arg(scratch.join("spanlet.toml"));
+        let output = check.output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let mut faults = said.lines().skip(1);
+        let only_secrets = faults.all(|fault| fault.contains("/etc/spanlet-otlp/"));
+        ensure!(
+            output.status.success() || only_secrets,
+            "{set}: {said}\n{file}"
         );
     }
     Ok(())

@@ -1,10 +1,12 @@
 //! What is traced on every node of a cluster. In: each node's report. Out: tables over all nodes. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::reach::Answer;
 use super::{count, not_reached, said};
-use crate::report::{is_told, table, NotTraced, Pod, Probe, Process, Report};
+use crate::report::{
+    is_told, numbers, runtime, table, Kubernetes, NotTraced, Pod, Probe, Process, Report,
+};
 
 /// What is shown of what the nodes said.
 #[derive(Clone, Debug, Default)]
@@ -15,8 +17,8 @@ pub struct Shown {
     pub wide: bool,
 }
 
-/// Names of executables in a cell; of more, only how many.
-const EXECUTABLES_NAMED: usize = 2;
+/// Names in a cell; of more, only how many.
+const NAMED: usize = 2;
 
 /// As tables.
 pub fn text(answers: &[Answer<Report>], shown: &Shown) -> String {
@@ -65,7 +67,7 @@ fn agents(answers: &[Answer<Report>], out: &mut String) {
             report.processes.len().to_string(),
             sum(|process| process.spans).to_string(),
             sum(|process| process.losses).to_string(),
-            kubernetes.map_or_else(|| "off".to_owned(), |known| known.status.clone()),
+            kubernetes.map_or("off", state).to_owned(),
         ]
     });
     let rows: Vec<_> = rows.collect();
@@ -85,11 +87,22 @@ fn agents(answers: &[Answer<Report>], out: &mut String) {
     ];
     table(&header, rows, out);
     for (node, report) in said(answers) {
+        if let Some(trouble) = report.kubernetes.as_ref().filter(|known| !known.is_good) {
+            out.push_str(&format!("  {node}: Kubernetes: {}\n", trouble.status));
+        }
         if let Some(fault) = &report.configuration_fault {
             out.push_str(&format!(
                 "  {node}: the configuration is not used: {fault}\n"
             ));
         }
+    }
+}
+
+/// How an agent knows of pods, in a word.
+fn state(kubernetes: &Kubernetes) -> &'static str {
+    match kubernetes.is_good {
+        true => "connected",
+        false => "see below",
     }
 }
 
@@ -141,63 +154,58 @@ fn processes(answers: &[Answer<Report>], shown: &Shown, out: &mut String) {
     table(&header, rows.collect(), out);
 }
 
-/// A row for each pod and reason, whatever the number of its processes.
+/// A row for each namespace and reason, in the wide form for each pod, whatever the number of processes.
 fn not_traced(answers: &[Answer<Report>], shown: &Shown, out: &mut String) {
-    let mut groups: BTreeMap<([&str; 3], &str, &str, &str), Vec<&NotTraced>> = BTreeMap::new();
+    let mut groups: BTreeMap<[&str; 4], Vec<(&str, &NotTraced)>> = BTreeMap::new();
     for (node, report) in said(answers) {
         for process in &report.not_traced {
             // What listens on a node outside pods is not what a cluster's user asks for.
             if shown.shows(&process.pod) && (process.pod.is_some() || shown.wide) {
-                let key = (
-                    names(&process.pod),
-                    node,
-                    &*process.reason,
-                    &*process.remedy,
-                );
-                groups.entry(key).or_default().push(process);
+                let [namespace, pod, _] = names(&process.pod);
+                let pod = if shown.wide { pod } else { "" };
+                let key = [namespace, pod, &process.reason, &process.remedy];
+                groups.entry(key).or_default().push((node, process));
             }
         }
     }
     if groups.is_empty() {
         return;
     }
-    let rows = groups.into_iter().map(|((pod, node, why, remedy), of)| {
-        let mut row: Vec<String> = pod.map(str::to_owned).into();
-        row.extend([
-            node.to_owned(),
-            executables(&of),
+    let rows = groups.into_iter().map(|([namespace, _, why, remedy], of)| {
+        let executable = |process: &NotTraced| {
+            let path = &process.executable;
+            path.rsplit('/').next().unwrap_or(path).to_owned()
+        };
+        vec![
+            namespace.to_owned(),
+            several(
+                of.iter()
+                    .map(|(_, process)| names(&process.pod)[1].to_owned()),
+            ),
+            several(of.iter().map(|(node, _)| (*node).to_owned())),
+            several(of.iter().map(|(_, process)| executable(process))),
             why.to_owned(),
             remedy.to_owned(),
-        ]);
-        row
+        ]
     });
     let header = [
-        "NAMESPACE",
+        "NOT TRACED IN",
         "POD",
-        "CONTAINER",
         "NODE",
-        "NOT TRACED",
+        "EXECUTABLE",
         "WHY",
         "WHAT TO DO",
     ];
     table(&header, rows.collect(), out);
 }
 
-fn executables(processes: &[&NotTraced]) -> String {
-    let name = |process: &&NotTraced| {
-        let path = &process.executable;
-        path.rsplit('/').next().unwrap_or(path).to_owned()
-    };
-    let mut names: Vec<_> = processes.iter().map(name).collect();
-    names.sort();
-    names.dedup();
-    match names.len() {
-        count if count > EXECUTABLES_NAMED => format!(
-            "{} and {} more",
-            names[..EXECUTABLES_NAMED].join(", "),
-            count - EXECUTABLES_NAMED
-        ),
-        _ => names.join(", "),
+/// Names in a cell, each once; of more than fit, how many.
+fn several(names: impl Iterator<Item = String>) -> String {
+    let names: BTreeSet<String> = names.collect();
+    let all: Vec<_> = names.iter().map(String::as_str).collect();
+    match all.len() {
+        count if count > NAMED => format!("{} and {} more", all[..NAMED].join(", "), count - NAMED),
+        _ => all.join(", "),
     }
 }
 
@@ -272,18 +280,6 @@ fn names(pod: &Option<Pod>) -> [&str; 3] {
         Some(pod) => [&pod.namespace, &pod.name, &pod.container],
         None => ["-"; 3],
     }
-}
-
-fn runtime(process: &Process) -> String {
-    match &process.runtime_version {
-        Some(version) => format!("{} {version}", process.language),
-        None => process.language.clone(),
-    }
-}
-
-fn numbers(ports: &[u16]) -> String {
-    let texts: Vec<_> = ports.iter().map(u16::to_string).collect();
-    texts.join(",")
 }
 
 /// `4d`, `3h`, `12m`, `7s`, as kubectl tells ages.
@@ -372,7 +368,7 @@ mod tests {
         );
         assert!(text.contains("2 of 2               20     200"), "{text}");
         assert!(
-            text.contains("a, b and 2 more  namespace plain is not labelled"),
+            text.contains("plain          batch-a, batch-b  a, b  a, b and 2 more  namespace plain is not labelled"),
             "{text}"
         );
         assert!(

@@ -40,8 +40,8 @@ pub struct Enricher {
     pub(super) nodes: Nodes,
     wire: Wire,
     pub(super) waiting: VecDeque<Waiting>,
-    /// How many of those wait for Kubernetes.
-    pub(super) held: usize,
+    /// Those that wait for Kubernetes.
+    pub(super) held: VecDeque<Waiting>,
     pub(super) unresolved: Vec<Unresolved>,
     pub(super) counts: Counts,
 }
@@ -52,10 +52,11 @@ pub(super) struct Waiting {
     pub exchange: Box<Exchange>,
     /// What its process ran when it ended, where the process was known.
     pub program: Option<Program>,
-    /// It waits for Kubernetes.
-    pub is_held: bool,
-    /// It waits no longer for its parents.
-    pub is_final: bool,
+}
+
+impl Waiting {
+    /// Due since ever: it waits no longer for its parents.
+    pub const AT_ONCE: Monotonic = Monotonic(0);
 }
 
 impl Enricher {
@@ -70,7 +71,7 @@ impl Enricher {
             nodes: Nodes::default(),
             wire: Wire::default(),
             waiting: VecDeque::new(),
-            held: 0,
+            held: VecDeque::new(),
             unresolved: Vec::new(),
             counts: Counts::default(),
         }
@@ -208,21 +209,25 @@ impl Enricher {
         self.latest = self.latest.max(now);
         self.give_up_unresolved(now);
         // Those that have to wait longer come back at the end: each has one turn, whatever its times say.
-        for _ in 0..self.waiting.len() {
-            let Some(mut waiting) = self.waiting.pop_front_if(|waiting| waiting.due <= now) else {
+        for _ in 0..self.held.len() + self.waiting.len() {
+            let is_due = |waiting: &mut Waiting| waiting.due <= now;
+            let held = self.held.pop_front_if(is_due);
+            let was_held = held.is_some();
+            let next = held.or_else(|| self.waiting.pop_front_if(is_due));
+            let Some(mut waiting) = next else {
                 break;
             };
-            let is_final =
-                waiting.is_final || now.since(waiting.exchange.ended) >= self.config.hold;
-            match self.fate(&mut waiting) {
+            let is_final = waiting.due == Waiting::AT_ONCE
+                || now.since(waiting.exchange.ended) >= self.config.hold;
+            let fate = self.fate(&waiting, was_held);
+            waiting.due = now.after(self.config.grace);
+            match fate {
                 Fate::Dropped => self.drop(&waiting),
+                Fate::Held => self.held.push_back(waiting),
                 Fate::Told if self.settle(waiting.exchange.id, now, is_final) => {
                     out.push(self.emit(waiting, offset));
                 }
-                Fate::Told | Fate::Held => {
-                    waiting.due = now.after(self.config.grace);
-                    self.waiting.push_back(waiting);
-                }
+                Fate::Told => self.waiting.push_back(waiting),
             }
         }
         while let Some((time, pid)) = self
@@ -237,11 +242,14 @@ impl Enricher {
     pub fn flush(&mut self, offset: WallOffset, out: &mut Vec<Span>) {
         self.unresolved.iter().for_each(Unresolved::give_up);
         self.give_up_unresolved(self.latest);
+        let mut held = std::mem::take(&mut self.held);
+        held.append(&mut self.waiting);
+        self.waiting = held;
         let over = |waiting: &Waiting| (waiting.exchange.process, waiting.exchange.id);
         let all: Vec<_> = self.waiting.iter().map(over).collect();
         all.into_iter().for_each(|(pid, id)| self.over(pid, id));
-        while let Some(mut waiting) = self.waiting.pop_front() {
-            if self.fate(&mut waiting) == Fate::Dropped {
+        while let Some(waiting) = self.waiting.pop_front() {
+            if self.fate(&waiting, false) == Fate::Dropped {
                 self.drop(&waiting);
                 continue;
             }
@@ -365,7 +373,7 @@ impl Enricher {
             calls.for_each(|call| process.outlived(call, node.thread, exchange.ended));
         }
         self.counts.undone += self.nodes.end(exchange.id, exchange.ended);
-        if self.waiting.len() >= self.config.limits.waiting {
+        if self.waiting.len() + self.held.len() >= self.config.limits.waiting {
             self.counts.dropped_waiting_full += 1;
             self.take(exchange.id);
             return;
@@ -374,8 +382,6 @@ impl Enricher {
             due: self.latest.after(self.config.grace),
             exchange,
             program,
-            is_held: false,
-            is_final: false,
         });
     }
 

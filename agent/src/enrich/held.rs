@@ -1,6 +1,8 @@
 //! Spans that wait for Kubernetes: of processes that may not be meant, or whose container has no name yet. In: what
 //! became known, and time. Out: which finished exchanges may be told, and which never will be.
 
+use std::collections::VecDeque;
+
 use super::enricher::Waiting;
 use super::program::{Program, State, Unresolved};
 use super::Enricher;
@@ -52,7 +54,7 @@ impl Enricher {
 
     /// How many finished exchanges wait for Kubernetes.
     pub fn held_for_pods(&self) -> usize {
-        self.held
+        self.held.len()
     }
 
     /// Notes that not all is known of a program.
@@ -92,7 +94,7 @@ impl Enricher {
     }
 
     /// What becomes of an exchange whose grace is over.
-    pub(super) fn fate(&mut self, waiting: &mut Waiting) -> Fate {
+    pub(super) fn fate(&mut self, waiting: &Waiting, was_held: bool) -> Fate {
         let state = waiting.program.as_ref().map(Program::state);
         let fate = match state.unwrap_or_default() {
             State::Refused | State::Unknown => Fate::Dropped,
@@ -100,16 +102,11 @@ impl Enricher {
             State::Known if self.has_pending_above(waiting.exchange.id) => Fate::Held,
             State::Known => Fate::Told,
         };
-        let has_room = waiting.is_held || self.held < self.config.limits.held;
-        let fate = match fate {
+        let has_room = was_held || self.held.len() < self.config.limits.held;
+        match fate {
             Fate::Held if !has_room => self.without_room(waiting),
             fate => fate,
-        };
-        let is_held = fate == Fate::Held;
-        self.held += usize::from(is_held && !waiting.is_held);
-        self.held -= usize::from(!is_held && waiting.is_held);
-        waiting.is_held = is_held;
-        fate
+        }
     }
 
     /// Nothing of an exchange is told: nobody keeps it as parent.
@@ -168,15 +165,14 @@ impl Enricher {
 
     /// What a process finished is told at the next turn.
     fn hurry(&mut self, pid: HostPid) {
-        let waiting = std::mem::take(&mut self.waiting);
-        let (its, others): (Vec<_>, Vec<_>) = waiting
-            .into_iter()
-            .partition(|waiting| waiting.exchange.process == pid);
-        let hurried = its.into_iter().map(|waiting| Waiting {
-            due: Monotonic::default(),
-            is_final: true,
-            ..waiting
-        });
-        self.waiting = hurried.chain(others).collect();
+        let held = std::mem::take(&mut self.held).into_iter();
+        let (mut its, held): (VecDeque<_>, _) = held.partition(|held| held.exchange.process == pid);
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (finished, mut others): (VecDeque<_>, _) =
+            waiting.partition(|waiting| waiting.exchange.process == pid);
+        its.extend(finished);
+        its.iter_mut().for_each(|its| its.due = Waiting::AT_ONCE);
+        its.append(&mut others);
+        (self.held, self.waiting) = (held, its);
     }
 }

@@ -40,7 +40,7 @@ pub struct KindStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Nothing is known yet.
+    /// Not all of it was told yet.
     #[default]
     Starting,
     Following,
@@ -81,7 +81,8 @@ fn of_kind(kind: Kind, index: &Index, meter: &Meter) -> KindStatus {
                 .map_or(0, |now| now.saturating_sub(silent).as_secs()),
             error: "the API server says nothing".to_owned(),
         },
-        (None, _) if source.updates == 0 && source.tellings == 0 => State::Starting,
+        (None, _) if is_watched && source.tellings == 0 => State::Starting,
+        (None, _) if source.updates == 0 && !is_watched => State::Starting,
         (None, _) => State::Following,
     };
     let errors = Trouble::ALL.iter().zip(source.errors);
@@ -109,14 +110,29 @@ impl Status {
     }
 }
 
-/// `pods: 7 followed; services: failing for 12 s: cannot list services: …`, one line for each kind.
+/// In a line: `connected: 7 pods, 3 namespaces`, or what is not as it should be: `services: 12 known, failing for 63 s: …`.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, kind) in self.kinds.iter().enumerate() {
-            let separator = if number > 0 { "\n" } else { "" };
-            write!(f, "{separator}{kind}")?;
+        let is_as_it_should =
+            |kind: &&KindStatus| kind.state == State::Following && kind.dropped == 0;
+        let (good, bad): (Vec<_>, Vec<_>) = self.kinds.iter().partition(is_as_it_should);
+        if !bad.is_empty() {
+            let texts: Vec<_> = bad.into_iter().map(KindStatus::to_string).collect();
+            return f.write_str(&texts.join("; "));
         }
-        Ok(())
+        let texts: Vec<_> = good.into_iter().map(KindStatus::counted).collect();
+        write!(f, "connected: {}", texts.join(", "))
+    }
+}
+
+impl KindStatus {
+    /// `7 pods`, `1 node`
+    fn counted(&self) -> String {
+        let kind = self.kind.replace('_', " ");
+        match (self.objects, kind.strip_suffix('s')) {
+            (1, Some(one)) => format!("1 {one}"),
+            (objects, _) => format!("{objects} {kind}"),
+        }
     }
 }
 
@@ -126,7 +142,7 @@ impl fmt::Display for KindStatus {
         let kind = kind.replace('_', " ");
         match &self.state {
             State::Starting => write!(f, "{kind}: not told yet")?,
-            State::Following => write!(f, "{kind}: {objects} followed")?,
+            State::Following => write!(f, "{kind}: {objects} known")?,
             State::Failing { since, error } => {
                 let now = UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs());
                 let seconds = now.saturating_sub(*since);
@@ -140,5 +156,43 @@ impl fmt::Display for KindStatus {
             0 => Ok(()),
             dropped => write!(f, "; {dropped} not kept (bound reached)"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(kind: &str, objects: usize, state: State) -> KindStatus {
+        KindStatus {
+            kind: kind.to_owned(),
+            state,
+            objects,
+            ..KindStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_line_says_that_all_is_well_or_only_what_is_not() {
+        let mut status = Status {
+            kinds: vec![
+                kind("pods", 7, State::Following),
+                kind("namespaces", 1, State::Following),
+                kind("cluster_pods", 0, State::Following),
+            ],
+        };
+        let good = "connected: 7 pods, 1 namespace, 0 cluster pods";
+        assert_eq!(status.to_string(), good);
+        let failing = State::Failing {
+            since: UNIX_EPOCH.elapsed().map_or(0, |now| now.as_secs()) - 63,
+            error: "forbidden".to_owned(),
+        };
+        status.kinds.push(kind("services", 12, failing));
+        status.kinds[0].dropped = 2;
+        let told = status.to_string();
+        let (pods, services) = told.split_once("; services: ").unwrap();
+        assert_eq!(pods, "pods: 7 known; 2 not kept (bound reached)");
+        assert!(services.starts_with("12 known, failing for 6"), "{told}");
+        assert!(services.ends_with(" s: forbidden"), "{told}");
     }
 }

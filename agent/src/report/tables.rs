@@ -37,11 +37,11 @@ pub fn text(report: &Report, wide: bool) -> String {
 fn state(report: &Report, out: &mut String) {
     let _ = writeln!(out, "verified: {}", report.verified);
     if let Some(kubernetes) = &report.kubernetes {
-        let _ = writeln!(
-            out,
-            "Kubernetes: {}; {} spans wait for it, {} waited in vain",
-            kubernetes.status, kubernetes.held_spans, kubernetes.dropped_spans
-        );
+        let (held, dropped) = (kubernetes.held_spans, kubernetes.dropped_spans);
+        let _ = writeln!(out, "Kubernetes: {}", kubernetes.status);
+        if held + dropped > 0 {
+            let _ = writeln!(out, "{held} spans wait for it, {dropped} waited in vain");
+        }
     }
     if let Some(fault) = &report.configuration_fault {
         let _ = writeln!(out, "the newest configuration is not in effect: {fault}");
@@ -125,14 +125,14 @@ fn process_row<T>(pods: bool, wide: bool, of_pod: [T; 3], cells: [T; 10]) -> Vec
     row
 }
 
-fn runtime(process: &Process) -> String {
+pub(crate) fn runtime(process: &Process) -> String {
     match &process.runtime_version {
         Some(version) => format!("{} {version}", process.language),
         None => process.language.clone(),
     }
 }
 
-fn numbers(ports: &[u16]) -> String {
+pub(crate) fn numbers(ports: &[u16]) -> String {
     let texts: Vec<_> = ports.iter().map(u16::to_string).collect();
     texts.join(",")
 }

@@ -205,6 +205,21 @@ async fn what_is_too_old_is_told_again() {
     assert_eq!(follower.state(Kind::Pods), "following");
 }
 
+/// Services come in pages: until the last, who looks is told so.
+#[tokio::test]
+async fn a_part_is_not_all() {
+    let mut first = list(vec![service("cart", &["10.96.0.7"])]);
+    first["metadata"]["continue"] = "more".into();
+    let pages = [Answer::Json(first), Answer::Silence];
+    let server = good().await.answer("list services", pages);
+    let mut follower = Follower::of(&server);
+    follower
+        .until(|f| f.world.peer("10.96.0.7").is_some())
+        .await;
+    assert_eq!(follower.state(Kind::Services), "starting");
+    assert!(!follower.status().is_good());
+}
+
 #[tokio::test]
 async fn changes_come_by_the_watch() {
     let mut ended = pod("a", "10.244.0.5");

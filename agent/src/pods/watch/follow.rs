@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
 use super::failure::{resource, Problem};
+use super::meter::Trouble;
 use super::{Sink, ANSWER};
 use crate::pods::model::{Kind, Update};
 
@@ -95,6 +96,10 @@ pub async fn follow<K>(
             }
             if let Some(problem) = problem {
                 sink.fail(kind, &problem).await;
+                // The API server is there again, after whatever kept it: all that is missing is a new list.
+                if problem.trouble == Trouble::Expired {
+                    pause = Pause::default();
+                }
                 sleep(pause.next()).await;
                 if problem.is_gap || is_listing {
                     break;
