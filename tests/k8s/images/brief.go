@@ -1,7 +1,8 @@
 // A function that lives for a moment: it listens, is asked FIRST_MS later for the first time, by itself and over the loopback,
 // then asks TARGET (if set), both COUNT times, and ends LIFE_MS after its start. The targets of its requests are
-// /t/<NAME>-<own|out>-<index>/hello; with BORN_NS, -<nanoseconds since then> behind the index. What was answered with 200 is appended to TRUTH, a path a line. PROCESSES: so many such
-// processes one after another instead, each of an exec of its own, named NAME-<number>.
+// /t/<NAME>-<own|out>-<index>/hello; with BORN_NS, -<nanoseconds since then> behind the index. What was answered with 200 is
+// appended to TRUTH, a path a line. PROCESSES: so many such processes one after another instead, each of an exec of its own,
+// named NAME-<number>.
 package main
 
 import (
