@@ -101,7 +101,7 @@ pub const FIELDS: &[Field] = &[
         "`grpc` or `http/protobuf`. Unset: `http/protobuf`, but `grpc` where the endpoint's port is 4317."),
     field("otlp.headers", "{}", "HEADERS",
         "Sent with each request: a table of texts. As a variable: `name=value,…`, values percent-encoded."),
-    optional("otlp.headers_file", r#""/etc/spanlet/headers""#, "",
+    optional("otlp.headers_file", r#""/etc/spanlet/headers""#, "SPANLET_OTLP_HEADERS_FILE",
         "A file of more of them, a line `name=value` each, as it is; an empty line or one that begins with # says nothing. For secrets; it wins over `headers`, and is looked at each second, as the certificates are."),
     field("otlp.timeout_ms", "10000", "TIMEOUT",
         "How long one try may take, 1 to 600000 ms."),
@@ -119,7 +119,7 @@ pub const FIELDS: &[Field] = &[
         "Send the agent's own metrics where OTLP is on. As a variable: `otlp` or `none`."),
     field("metrics.interval_ms", "60000", "OTEL_METRIC_EXPORT_INTERVAL",
         "How often, 1000 to 3600000 ms."),
-    optional("health.listen", r#""0.0.0.0:9464""#, "",
+    optional("health.listen", r#""0.0.0.0:9464""#, "SPANLET_HEALTH_LISTEN",
         "Address and port where `/livez` (the agent's loop turns) and `/readyz` (it has seen a request of its own to itself) are answered over HTTP, and `/metrics` for Prometheus. Unset: nowhere."),
     optional("kubernetes.enabled", "true", "",
         "Ask the API server whose pods are traced and what they are called; then nothing else has to be selected. Unset: when `node_name` is set and there is a `kubeconfig` or, in a pod, a service account."),
@@ -175,7 +175,11 @@ impl Field {
     pub fn variable(&self, signal: &str) -> String {
         match (self.section(), self.variable) {
             (_, "") => String::new(),
-            ("otlp", end) => format!("OTEL_EXPORTER_OTLP_{signal}{end}"),
+            // The agent's own, which is for all signals.
+            (_, name) if name.starts_with("SPANLET_") && !signal.is_empty() => String::new(),
+            ("otlp", end) if !end.starts_with("SPANLET_") => {
+                format!("OTEL_EXPORTER_OTLP_{signal}{end}")
+            }
             (_, name) => name.to_owned(),
         }
     }

@@ -76,23 +76,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
-{{- /* The user's keys, and those that follow from the chart's other values. */ -}}
+{{- /* The user's keys. What also depends on the pod (addresses, mounted files) is in its environment: the pods that an
+upgrade has not replaced yet read the new file, too. */ -}}
 {{- define "spanlet.config" -}}
-{{- $secrets := include "spanlet.secrets" . }}
-{{- $own := dict "health" (dict "listen" (printf "%s:%d" .Values.health.host (int64 .Values.health.port))) }}
-{{- $otlp := dict }}
-{{- if .Values.otlp.headersSecret.name }}
-{{- $_ := set $otlp "headers_file" (printf "%s/headers/%s" $secrets .Values.otlp.headersSecret.key) }}
-{{- end }}
-{{- if .Values.otlp.caSecret.name }}
-{{- $_ := set $otlp "certificate" (printf "%s/ca/%s" $secrets .Values.otlp.caSecret.key) }}
-{{- end }}
-{{- if .Values.otlp.clientSecret.name }}
-{{- $_ := set $otlp "client_certificate" (printf "%s/client/tls.crt" $secrets) }}
-{{- $_ := set $otlp "client_key" (printf "%s/client/tls.key" $secrets) }}
-{{- end }}
-{{- if $otlp }}
-{{- $_ := set $own "otlp" $otlp }}
-{{- end }}
-{{- include "spanlet.toml" (mergeOverwrite (deepCopy .Values.config) $own) | trim }}
+{{- include "spanlet.toml" .Values.config | trim }}
 {{- end }}
