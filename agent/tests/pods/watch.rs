@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{json, Value};
+use spanlet::pods::model::Ancestor;
 use spanlet::pods::status::{self, State, Status};
 use spanlet::pods::watch::{self, Watch};
 use spanlet::pods::{Changes, Config, Index, Kind, Update};
@@ -18,6 +19,7 @@ struct Follower {
     world: World,
     watch: Watch,
     told: Vec<Update>,
+    patience: Duration,
 }
 
 impl Follower {
@@ -37,6 +39,7 @@ impl Follower {
             },
             watch: watch::start(&config),
             told: Vec::new(),
+            patience: LONG,
         }
     }
 
@@ -59,7 +62,7 @@ impl Follower {
 
     /// Takes updates until the condition holds.
     async fn until(&mut self, holds: impl Fn(&Self) -> bool) {
-        let found = tokio::time::timeout(LONG, async {
+        let found = tokio::time::timeout(self.patience, async {
             while !holds(self) {
                 for update in self.watch.updates.recv().await.unwrap() {
                     self.told.push(update.clone());
@@ -276,6 +279,41 @@ async fn a_missing_role_is_named_and_the_rest_goes_on() {
     );
 }
 
+fn owner_is_known(follower: &Follower) -> bool {
+    let is_known = |update: &Update| matches!(update, Update::Ancestor(_, Ancestor::Known(_)));
+    follower.told.iter().any(is_known)
+}
+
+/// An API server that starts, or has too much to do, says so: its answer is waited for.
+#[tokio::test]
+async fn owners_are_asked_again_of_a_server_that_is_busy() {
+    let answers = [429, 500, 503, 504].map(Answer::Refuse).into_iter();
+    let server = good().await.answer(
+        "get replicasets",
+        answers.chain([Answer::Json(replica_set())]),
+    );
+    let mut follower = Follower::of(&server);
+    follower.until(owner_is_known).await;
+    assert!(follower.status().is_good(), "{}", follower.status());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_is_granted_later_is_used() {
+    let answers = [Answer::Refuse(403), Answer::Json(replica_set())];
+    let server = good().await.answer("get replicasets", answers);
+    let mut follower = Follower::of(&server);
+    follower.patience = LONG * 60;
+    follower.until(owner_is_known).await;
+    let asked = server.asked();
+    assert!(
+        asked
+            .iter()
+            .filter(|q| q.starts_with("get replicasets"))
+            .count()
+            > 1
+    );
+}
+
 #[tokio::test]
 async fn answers_that_break_off_are_asked_again() {
     let whole = list(vec![service("cart", &["10.96.0.7"])]);
@@ -309,15 +347,9 @@ async fn an_event_that_cannot_be_read_is_made_up_for() {
 async fn silence_is_noticed_and_told() {
     let server = good().await.answer("list pods", [Answer::Silence]);
     let mut follower = Follower::of(&server);
+    follower.patience = LONG * 60;
     let is_told = |f: &Follower| f.state(Kind::Pods).contains("no answer for 30 s");
-    let found = tokio::time::timeout(LONG * 60, async {
-        while !is_told(&follower) {
-            for update in follower.watch.updates.recv().await.unwrap() {
-                follower.world.index.apply(update, &mut Changes::default());
-            }
-        }
-    });
-    found.await.unwrap();
+    follower.until(is_told).await;
 }
 
 #[tokio::test]
@@ -340,6 +372,7 @@ async fn nobody_there_is_told_and_waited_for() {
         },
         watch: watch::start(&config),
         told: Vec::new(),
+        patience: LONG,
     };
     follower
         .until(|f| f.state(Kind::Pods).contains("Connection refused"))
