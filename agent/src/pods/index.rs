@@ -87,6 +87,11 @@ impl Index {
     /// Another configuration, from now on. Labels and annotations that were of no use before are known once the watch has
     /// told them.
     pub fn configure(&mut self, config: Arc<Config>, changes: &mut Changes) {
+        if !config.cluster_pods {
+            // Nobody would say when an address is another's.
+            self.cluster = Book::default();
+            self.states[Kind::ClusterPods as usize] = State::default();
+        }
         self.config = config;
         changes.all = true;
     }

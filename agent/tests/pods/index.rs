@@ -1,5 +1,7 @@
 //! What changes, what is remembered, and who is reached at an address.
 
+use std::sync::Arc;
+
 use spanlet::pods::model::{Addresses, Ancestor, Failure, Peer, Pod};
 use spanlet::pods::{Changes, Config, Kind, Limits, Update};
 
@@ -178,6 +180,30 @@ fn a_pod_gives_its_address_back() {
     assert_eq!(world.peer("10.244.0.5").unwrap(), "shop/bare");
     world.tell(Update::PodGone(key("b")));
     assert_eq!(world.peer("10.244.0.5"), None);
+}
+
+#[test]
+fn pods_of_other_nodes_are_forgotten_when_they_are_not_followed_any_more() {
+    let config = |cluster_pods| Config {
+        cluster_pods,
+        ..Config::default()
+    };
+    let mut world = World::with(config(true));
+    let told = Addresses {
+        holder: 1,
+        addresses: addresses(&["10.244.1.5"]),
+        peer: Peer {
+            name: "far".into(),
+            namespace: "shop".into(),
+        },
+    };
+    world.tell(Update::Addresses(Kind::ClusterPods, told));
+    let mut changes = Changes::default();
+    world.index.configure(Arc::new(config(true)), &mut changes);
+    assert_eq!(world.peer("10.244.1.5").unwrap(), "shop/far");
+    world.index.configure(Arc::new(config(false)), &mut changes);
+    assert_eq!(world.peer("10.244.1.5"), None);
+    assert_eq!(world.index.kept(Kind::ClusterPods).objects, 0);
 }
 
 #[test]
