@@ -208,6 +208,16 @@ async fn what_is_too_old_is_told_again() {
     assert_eq!(follower.state(Kind::Pods), "following");
 }
 
+/// The API server says so at once where its memory does not reach back so far.
+#[tokio::test]
+async fn a_watch_that_cannot_start_where_the_list_ended_is_made_up_for() {
+    let watches = [Answer::Refuse(410), Answer::Events(vec![])];
+    let server = good().await.answer("watch pods", watches);
+    let mut follower = Follower::of(&server);
+    follower.until(|f| f.tellings(Kind::Pods) == 2).await;
+    assert_eq!(follower.state(Kind::Pods), "following");
+}
+
 /// Services come in pages: until the last, who looks is told so.
 #[tokio::test]
 async fn a_part_is_not_all() {

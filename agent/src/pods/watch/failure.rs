@@ -65,7 +65,14 @@ impl Problem {
         let resource = resource(kind);
         match error {
             watcher::Error::InitialListFailed(error) => Self::of(error, "list", resource),
-            watcher::Error::WatchStartFailed(error) => Self::of(error, "watch", resource),
+            watcher::Error::WatchStartFailed(error) => {
+                let problem = Self::of(error, "watch", resource);
+                Self {
+                    // The watcher would ask for what follows the same version again.
+                    is_gap: problem.trouble == Trouble::Expired,
+                    ..problem
+                }
+            }
             watcher::Error::WatchFailed(error) => Self {
                 // What is no event is taken for a refusal.
                 is_gap: matches!(error, kube::Error::SerdeError(_) | kube::Error::Api(_)),
