@@ -177,6 +177,15 @@ async fn all_is_told_and_no_more_is_asked() {
         asked = server.asked();
     }
     assert_eq!(asked.len(), 8, "{asked:#?}");
+    // What there can be many of comes in pages.
+    for question in ["list namespaces", "list services"] {
+        let is_paged = |asked: &&String| {
+            asked.starts_with(question)
+                && asked.contains("limit=")
+                && !asked.contains("resourceVersion=0")
+        };
+        assert_eq!(asked.iter().filter(is_paged).count(), 1, "{asked:#?}");
+    }
     assert!(asked
         .iter()
         .all(|q| !q.contains("pods") || q.contains("spec.nodeName%3Dnode-1")));

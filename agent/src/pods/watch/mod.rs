@@ -185,7 +185,8 @@ async fn pods(sink: &Sink, client: &Client, owners: &Owners) {
 
 async fn namespaces(sink: &Sink, client: &Client) {
     let api: Api<NamespaceObject> = Api::all(client.clone());
-    let config = watcher::Config::default().any_semantic();
+    // From the API server's memory they would come all in one answer, however many.
+    let config = watcher::Config::default().page_size(PAGE_OBJECTS);
     let take = |told| match told {
         Told::Begin => None,
         Told::There(object) => {
