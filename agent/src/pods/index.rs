@@ -47,6 +47,15 @@ struct Known<T> {
     is_gone: bool,
 }
 
+impl Known<Pod> {
+    /// Whether another pod is here, which one that only says so does not replace: a key that is not the pod's own UID is
+    /// written by who made it.
+    fn is_taken(&self, by: &Pod) -> bool {
+        let is_other = (&self.what.namespace, &self.what.name) != (&by.namespace, &by.name);
+        is_other && !self.is_gone && by.key.0 != by.uid
+    }
+}
+
 /// How far a kind was told.
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
@@ -68,7 +77,7 @@ pub struct Changes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     pub objects: usize,
-    /// Because of the kind's bound.
+    /// Because of the kind's bound; of pods also because they say that they are another.
     pub dropped: u64,
 }
 
@@ -102,7 +111,12 @@ impl Index {
             Update::Begin(kind) => self.begin(kind),
             Update::Complete(kind) => self.complete(kind, changes),
             Update::Pod(pod) => self.pod(*pod, changes),
-            Update::PodGone(key) => self.pod_gone(&key),
+            Update::PodGone(key, uid) => {
+                let is_it = |pod: &Known<Pod>| pod.what.uid == uid;
+                if self.pods.get(&key).is_some_and(is_it) {
+                    self.pod_gone(&key);
+                }
+            }
             Update::Ancestor(controller, ancestor) => {
                 let is_of =
                     |pod: &Pod| pod.controller.as_ref().is_some_and(|o| o.uid == controller);
@@ -259,6 +273,14 @@ impl Index {
 
     fn pod(&mut self, pod: Pod, changes: &mut Changes) {
         let key = pod.key.clone();
+        if self
+            .pods
+            .get(&key)
+            .is_some_and(|known| known.is_taken(&pod))
+        {
+            self.state(Kind::Pods).dropped += 1;
+            return;
+        }
         let is_new = !self.pods.contains_key(&key);
         if is_new && self.present() >= self.config.limits.pods {
             self.state(Kind::Pods).dropped += 1;

@@ -12,6 +12,8 @@ use spanlet::pods::{Changes, Config, Index, Kind, Update};
 use crate::server::{event, list, Answer, Server};
 use crate::world::{said, World};
 
+/// How the kubelet calls a pod of its own files.
+const HASH: &str = "8b2a1f0c9d3e4f5a6b7c8d9e0f1a2b3c";
 const LONG: Duration = Duration::from_secs(60);
 
 /// A watch, what it told, and the index of it.
@@ -249,18 +251,26 @@ async fn changes_come_by_the_watch() {
     let mut host = pod("h", "192.0.2.1");
     host["spec"]["hostNetwork"] = true.into();
     let mut fixed = pod("m", "10.244.0.9");
-    fixed["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "hash".into();
-    let events = ["ADDED", "MODIFIED", "ADDED"]
+    fixed["metadata"]["annotations"]["kubernetes.io/config.mirror"] = HASH.into();
+    let mut liar = fixed.clone();
+    liar["metadata"]["uid"] = "l".into();
+    fixed["metadata"]["ownerReferences"][0]["kind"] = "Node".into();
+    let mut other = fixed.clone();
+    other["metadata"]["uid"] = "o".into();
+    other["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "a".into();
+    let events = ["ADDED", "MODIFIED", "ADDED", "ADDED", "ADDED"]
         .iter()
-        .zip([host, ended, fixed]);
+        .zip([host, ended, liar, other, fixed]);
     let events = events.map(|(kind, pod)| event(kind, pod)).collect();
     let server = good().await.answer("watch pods", [Answer::Events(events)]);
     let mut follower = Follower::of(&server);
-    follower.until(|f| f.world.choice("hash") != "?").await;
-    assert_eq!(
-        said(&follower.world.workload("hash", "c1"))["k8s.pod.uid"],
-        "m"
-    );
+    follower.until(|f| f.world.choice(HASH) != "?").await;
+    // What the kubelet would not write so is a pod like others.
+    for (key, uid) in [(HASH, "m"), ("l", "l"), ("o", "o")] {
+        let workload = follower.world.workload(key, "c1");
+        assert_eq!(said(&workload)["k8s.pod.uid"], uid);
+    }
+    assert_eq!(follower.tellings(Kind::Pods), 1);
     assert_eq!(follower.world.choice("h"), "+ annotation says enabled");
     assert_eq!(follower.world.peer("192.0.2.1"), None, "it is the node's");
     assert_eq!(follower.world.peer("10.244.0.5"), None, "it was given back");

@@ -89,6 +89,10 @@ pub fn key(uid: &str) -> PodUid {
     PodUid(uid.into())
 }
 
+pub fn gone(uid: &str) -> Update {
+    Update::PodGone(key(uid), uid.into())
+}
+
 pub fn changed(uids: &[&str]) -> Changes {
     Changes {
         all: false,

@@ -178,7 +178,10 @@ async fn pods(sink: &Sink, client: &Client, owners: &Owners) {
             owners.complete(&mut pod);
             Some(Update::Pod(Box::new(pod)))
         }
-        Told::Gone(object) => Some(Update::PodGone(object.pod(&sink.config).key)),
+        Told::Gone(object) => {
+            let pod = object.pod(&sink.config);
+            Some(Update::PodGone(pod.key, pod.uid))
+        }
     };
     follow(sink, Kind::Pods, api, config, take).await;
 }
