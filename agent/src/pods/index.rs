@@ -161,9 +161,9 @@ impl Index {
         Some(Arc::new(self.workload_of(pod, place.container.as_ref())))
     }
 
-    /// The service that is reached at this address. It is named only if nothing else can be meant: not by an address that a
+    /// The service that is reached there now. It is named only if nothing else can be meant: not by an address that a
     /// pod shares with its node.
-    pub fn peer(&self, address: IpAddr, _port: u16) -> Option<Arc<Peer>> {
+    pub fn peer(&self, address: IpAddr) -> Option<Arc<Peer>> {
         let address = address.to_canonical();
         let books = [&self.local, &self.services, &self.cluster];
         books

@@ -65,7 +65,7 @@ impl World {
     }
 
     pub fn peer(&self, address: &str) -> Option<String> {
-        let peer = self.index.peer(address.parse().unwrap(), 80)?;
+        let peer = self.index.peer(address.parse().unwrap())?;
         Some(format!("{}/{}", peer.namespace, peer.name))
     }
 }
