@@ -15,7 +15,7 @@ use super::ids::Ids;
 use super::nodes::{Birth, Node, Nodes};
 use super::place::Place;
 use super::process::Process;
-use super::program::{Program, Unresolved};
+use super::program::{Program, State, Unresolved};
 use super::semantic;
 use super::span::{Resource, Span};
 use super::trust::Verdict;
@@ -402,7 +402,12 @@ impl Enricher {
         self.counts.spans += 1;
         let name = self.name(&exchange);
         let resource = match waiting.program {
-            Some(program) => program.resource(),
+            Some(program) => {
+                self.counts.unnamed_late += u64::from(program.is_given_up());
+                let is_incomplete = program.state() == State::Incomplete;
+                self.counts.unnamed_held_full += u64::from(is_incomplete);
+                program.resource()
+            }
             None => self.resource(exchange.process),
         };
         Span {
