@@ -11,6 +11,9 @@ use serde_json::{json, Value as Json};
 use spanlet_e2e::system::target;
 use spanlet_e2e::wait::wait_until;
 
+/// The one node.
+pub const NODE: &str = "spanlet-test";
+
 /// What the cluster takes at most for anything that it is asked to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 

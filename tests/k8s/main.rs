@@ -4,8 +4,8 @@
 
 mod agent;
 mod api;
+mod brief;
 mod calls;
-mod changes;
 mod choosing;
 mod collector;
 mod driver;
@@ -15,6 +15,8 @@ mod interruptions;
 mod namespace;
 mod naming;
 mod pods;
+mod replacing;
+mod rolling;
 mod scenario;
 mod size;
 mod spans;

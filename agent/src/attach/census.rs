@@ -3,6 +3,7 @@
 //! In: what the selection says, and births and deaths from the kernel. Out: entries in the kernel side's table (by
 //! [`Probes`]), and the facts of each process for the rooms that follow. Touches procfs through [`discover`].
 
+mod choose;
 mod exec;
 #[cfg(test)]
 mod flips;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use spanlet_abi::state;
 
-use super::decision::{decide, is_named, Case, Decision, Inherited};
 use super::discover::{self, Seen};
 use super::golang::goroutine_offsets;
 use super::inspected::Executables;
@@ -28,34 +28,12 @@ use super::tracked::{limits, Limit, Reason, Tracked};
 use super::{Error, Probes, Selection};
 use crate::capture::event::HostPid;
 use crate::clock::Monotonic;
-use crate::pods::{Index, Place};
+use crate::pods::Index;
+use choose::Chosen;
 use look::{Look, Looks};
 use pods::Pods;
 pub use pods::{Reconsidered, PENDING_MAX};
 use scan::Scan;
-
-/// Holds the listeners of services that are started by their first connection, and starts everything else: never
-/// traced for a port.
-const INIT: HostPid = HostPid(1);
-
-/// Why a process is traced; see [`Tracked`].
-struct Chosen {
-    reason: Reason,
-    is_named: bool,
-}
-
-impl Tracked {
-    /// A pod that was chosen is so until the opposite is told, though it is not known any more.
-    fn unless_forgotten(&self, chosen: Chosen) -> Chosen {
-        match (&chosen.reason, &self.reason) {
-            (Reason::Pending, Reason::Pod(_)) => Chosen {
-                reason: self.reason.clone(),
-                ..chosen
-            },
-            _ => chosen,
-        }
-    }
-}
 
 /// Every traced process.
 pub struct Census {
@@ -159,52 +137,6 @@ impl Census {
         Some(facts)
     }
 
-    /// Why a process is traced, if it is.
-    fn chosen(&self, seen: &Seen, listening: &mut Listening) -> Option<Chosen> {
-        self.chosen_with(seen, || self.port(seen.pid, listening))
-    }
-
-    fn chosen_with(&self, seen: &Seen, port: impl FnOnce() -> Option<u16>) -> Option<Chosen> {
-        let place = self.place(seen.pid);
-        let case = self.case(seen, &place);
-        let reason = match decide(&self.selection, &case, port) {
-            Decision::Traced(reason) => reason,
-            Decision::Pending => Reason::Pending,
-            Decision::Left(_) => return None,
-        };
-        let is_named = is_named(&self.selection, &case);
-        Some(Chosen { reason, is_named })
-    }
-
-    fn case<'a>(&self, seen: &'a Seen, place: &'a Place) -> Case<'a> {
-        Case {
-            pid: seen.pid,
-            executable_path: &seen.executable_path,
-            place,
-            choice: self.choice(place),
-            inherited: self.inherited(seen.parent),
-        }
-    }
-
-    /// A named port that a process listens on.
-    fn port(&self, pid: HostPid, listening: &mut Listening) -> Option<u16> {
-        if self.selection.ports.is_empty() || pid == INIT {
-            return None;
-        }
-        let mut ports = listening.of(pid).into_iter().map(|(_, port)| port);
-        ports.find(|port| self.selection.ports.contains(port))
-    }
-
-    /// Children are traced. One that is not known yet was born before, or the record of its birth was lost. Those of
-    /// processes that are traced for their pod have a pod of their own.
-    fn inherited(&self, parent: HostPid) -> Option<Inherited> {
-        let tracked = self.tracked.get(&parent)?;
-        (!tracked.reason.is_of_pod()).then_some(Inherited {
-            parent,
-            is_named: tracked.is_named,
-        })
-    }
-
     /// The facts of a process that was chosen. `None`: it is gone.
     fn facts(&mut self, pid: HostPid, chosen: &Chosen) -> Option<(ProcessFacts, Runtime)> {
         let (mut facts, runtime) = self.executables.facts(pid).ok()?;
@@ -293,12 +225,6 @@ impl Census {
         }
         self.looks.wanted.entry(pid).or_insert(Look::Runtime);
         None
-    }
-
-    fn chosen_by_port(&self, pid: HostPid, port: u16) -> Option<Chosen> {
-        let seen = discover::process(pid).ok()?;
-        let is_named = self.selection.ports.contains(&port) && pid != INIT;
-        self.chosen_with(&seen, || is_named.then_some(port))
     }
 
     /// Puts right what a lost record left wrong: processes that only one side traces, now and at the last call, so that

@@ -1,7 +1,8 @@
 // A function that lives for a moment: it listens, is asked FIRST_MS later for the first time, by itself and over the loopback,
 // then asks TARGET (if set), both COUNT times, and ends LIFE_MS after its start. The targets of its requests are
-// /t/<NAME>-<own|out>-<index>/hello. What was answered with 200 is appended to TRUTH, a path a line. PROCESSES: so many such
-// processes one after another instead, each of an exec of its own, named NAME-<number>.
+// /t/<NAME>-<own|out>-<index>/hello; with BORN_NS, -<nanoseconds since then> behind the index. What was answered with 200 is
+// appended to TRUTH, a path a line. PROCESSES: so many such processes one after another instead, each of an exec of its own,
+// named NAME-<number>.
 package main
 
 import (
@@ -37,7 +38,7 @@ func main() {
 // ask requests over one kept connection; a fault ends the process, so that no request is lost unseen.
 func ask(truth *os.File, base, whose string) {
 	for index := 0; index < number("COUNT", 1); index++ {
-		path := fmt.Sprintf("/t/%s-%s-%d/hello", os.Getenv("NAME"), whose, index)
+		path := fmt.Sprintf("/t/%s-%s-%d%s/hello", os.Getenv("NAME"), whose, index, age())
 		answer := must(http.Get(base + path))
 		must(io.Copy(io.Discard, answer.Body))
 		answer.Body.Close()
@@ -48,12 +49,21 @@ func ask(truth *os.File, base, whose string) {
 	}
 }
 
+func age() string {
+	born, err := strconv.ParseInt(os.Getenv("BORN_NS"), 10, 64)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("-%d", time.Now().UnixNano()-born)
+}
+
 func repeat(processes int) {
 	for index := 0; index < processes; index++ {
 		command := exec.Command("/proc/self/exe")
 		command.Stderr = os.Stderr
 		name := fmt.Sprintf("NAME=%s-%d", os.Getenv("NAME"), index)
-		command.Env = append(os.Environ(), "PROCESSES=0", name)
+		born := fmt.Sprintf("BORN_NS=%d", time.Now().UnixNano())
+		command.Env = append(os.Environ(), "PROCESSES=0", name, born)
 		must(0, command.Run())
 	}
 	fmt.Println("done", processes)
