@@ -195,6 +195,39 @@ mod tests {
         );
     }
 
+    /// Processes choose their names and paths; who reads a table has a terminal.
+    #[test]
+    fn nothing_from_outside_commands_the_terminal() {
+        const EVIL: &str = "\u{1b}]0;x\u{7}\r\n\u{9b}2J\u{202e}";
+        let mut report = sample();
+        report.verified = EVIL.into();
+        report.configuration_fault = Some(EVIL.into());
+        for process in &mut report.processes {
+            process.service = EVIL.into();
+            process.executable = EVIL.into();
+            process
+                .limits
+                .iter_mut()
+                .for_each(|limit| limit.what = EVIL.into());
+        }
+        let clean = crate::export::terminal::clean(EVIL);
+        for wide in [false, true] {
+            let text = text(&report, wide);
+            let commands = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!text.contains(commands), "{text:?}");
+            assert!(text.lines().all(|line| !line.starts_with("2J")));
+            assert!(text.contains(&format!("verified: {clean}\n")), "{text}");
+            assert!(
+                text.contains(&format!("not in effect: {clean}\n")),
+                "{text}"
+            );
+            assert!(
+                text.contains(&format!("  {clean} (12): {clean}: ")),
+                "{text}"
+            );
+        }
+    }
+
     #[test]
     fn the_wide_form_has_every_counter() {
         let text = text(&sample(), true);

@@ -96,6 +96,8 @@ fn enrich(snapshot: &mut Snapshot, rooms: &Rooms) {
         ("pod_refused", counts.dropped_refused),
         ("pods_unknown", counts.dropped_unknown),
         ("pods_held_full", counts.dropped_held_full),
+        ("unnamed_late", counts.unnamed_late),
+        ("unnamed_held_full", counts.unnamed_held_full),
         ("exchanges_full", counts.exchanges_full),
         ("processes_full", counts.processes_full),
         ("abandoned", counts.abandoned),

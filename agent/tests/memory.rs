@@ -308,8 +308,8 @@ fn pods_that_come_and_go() {
             index.apply(update, &mut changes);
             changes.pods.clear();
             if number >= 200 {
-                let key = usual_pod(&uid).key;
-                index.apply(Update::PodGone(key), &mut changes);
+                let pod = usual_pod(&uid);
+                index.apply(Update::PodGone(pod.key, pod.uid), &mut changes);
             }
         }
     });

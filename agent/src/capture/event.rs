@@ -96,6 +96,14 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Its address, where it has one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp { address, .. } => Some(*address),
+            Self::Unix | Self::Unknown => None,
+        }
+    }
+
     /// The endpoint of an IPv4 or IPv6 address in network order.
     pub fn tcp_v4(octets: [u8; 4], port: u16) -> Self {
         Self::Tcp {

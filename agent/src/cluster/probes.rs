@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::reach::Answer;
 use super::{count, not_reached, said};
+use crate::export::terminal::clean;
 use crate::report::{
     is_told, numbers, runtime, table, Kubernetes, NotTraced, Pod, Probe, Process, Report,
 };
@@ -88,9 +89,11 @@ fn agents(answers: &[Answer<Report>], out: &mut String) {
     table(&header, rows, out);
     for (node, report) in said(answers) {
         if let Some(trouble) = report.kubernetes.as_ref().filter(|known| !known.is_good) {
-            out.push_str(&format!("  {node}: Kubernetes: {}\n", trouble.status));
+            let (node, status) = (clean(node), clean(&trouble.status));
+            out.push_str(&format!("  {node}: Kubernetes: {status}\n"));
         }
         if let Some(fault) = &report.configuration_fault {
+            let (node, fault) = (clean(node), clean(fault));
             out.push_str(&format!(
                 "  {node}: the configuration is not used: {fault}\n"
             ));

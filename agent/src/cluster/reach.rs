@@ -15,13 +15,14 @@ use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// What the chart calls the agent's pods and their container.
-const AGENTS: &str = "app.kubernetes.io/name=spanlet";
+const AGENTS: &str = "app.kubernetes.io/name=spanlet,app.kubernetes.io/component=agent";
 const CONTAINER: &str = "agent";
 /// Nodes that are asked at the same time.
 const AT_ONCE: usize = 16;
-/// How long a node may take to answer; `probes` itself takes half a second.
+/// How long a node may take to answer, and the API server; `probes` itself takes half a second.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes of an answer that are read: some thousand processes.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
@@ -65,7 +66,11 @@ pub enum Error {
     Config(String),
     #[error("cannot list the agents' pods: {0}")]
     Agents(String),
-    #[error("no agent was found: no pod has the label {AGENTS} (is the chart installed?)")]
+    #[error(
+        "cannot list pods of all namespaces: {0} (name the agents' one with --agent-namespace)"
+    )]
+    OfAll(String),
+    #[error("no agent was found: no pod of a DaemonSet has the labels {AGENTS} (is the chart installed?)")]
     NoAgents,
 }
 
@@ -102,14 +107,17 @@ pub async fn ask<T: DeserializeOwned + Send + 'static>(
     target: &Target,
     arguments: &[&str],
 ) -> Result<Vec<Answer<T>>, Error> {
-    let agents = agents(client, target).await?;
+    let agents = by_node(agents(client, target).await?, target);
+    if agents.is_empty() && target.nodes.is_empty() {
+        return Err(Error::NoAgents);
+    }
     let mut answers = Vec::new();
     let served: BTreeSet<&String> = agents.keys().collect();
     // Who may not list nodes does not learn of those without an agent.
-    let nodes = Api::<Node>::all(client.clone())
-        .list_metadata(&ListParams::default())
-        .await;
-    for node in nodes.iter().flatten() {
+    let api = Api::<Node>::all(client.clone());
+    let all = ListParams::default();
+    let nodes = timeout(PATIENCE, api.list_metadata(&all)).await;
+    for node in nodes.iter().flatten().flatten() {
         let name = node.name_any();
         if !served.contains(&name) && wanted(target, &name) {
             answers.push(Answer {
@@ -121,15 +129,27 @@ pub async fn ask<T: DeserializeOwned + Send + 'static>(
     }
     let mut asked = JoinSet::new();
     let turns = Arc::new(Semaphore::new(AT_ONCE));
-    for (node, pod) in agents {
+    for (node, pods) in agents {
+        let pod = match <[Pod; 1]>::try_from(pods) {
+            Ok([pod]) => pod,
+            Err(pods) => {
+                let names: Vec<_> = pods.iter().map(name).collect();
+                let reason = "several pods say that they are its agent: name a namespace with --agent-namespace";
+                answers.push(Answer {
+                    node,
+                    agent: names.join(", "),
+                    said: Said::Error(reason.to_owned()),
+                });
+                continue;
+            }
+        };
         let (client, turns) = (client.clone(), turns.clone());
         let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
         asked.spawn(async move {
             let _turn = turns.acquire_owned().await;
-            let agent = format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
-            let answer = tokio::time::timeout(PATIENCE, ask_one(client, &pod, arguments)).await;
-            let late = || Err(format!("no answer within {} s", PATIENCE.as_secs()));
-            let said = match answer.unwrap_or_else(|_| late()) {
+            let agent = name(&pod);
+            let answer = timeout(PATIENCE, ask_one(client, &pod, arguments)).await;
+            let said = match answer.unwrap_or_else(|_| Err(late())) {
                 Ok(report) => Said::Report(report),
                 Err(reason) => Said::Error(reason),
             };
@@ -145,34 +165,63 @@ fn wanted(target: &Target, node: &str) -> bool {
     target.nodes.is_empty() || target.nodes.iter().any(|name| name == node)
 }
 
-/// The agent's pod of each node; of two (one is being replaced) the one that stays.
-async fn agents(client: &Client, target: &Target) -> Result<BTreeMap<String, Pod>, Error> {
+async fn agents(client: &Client, target: &Target) -> Result<Vec<Pod>, Error> {
     let api: Api<Pod> = match &target.agent_namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    let list = api.list(&ListParams::default().labels(AGENTS)).await;
-    let list = list.map_err(|error| Error::Agents(error.to_string()))?;
-    if list.items.is_empty() {
-        return Err(Error::NoAgents);
+    let agents = ListParams::default().labels(AGENTS);
+    match timeout(PATIENCE, api.list(&agents)).await {
+        Ok(Ok(list)) => Ok(list.items),
+        Ok(Err(kube::Error::Api(status)))
+            if status.code == 403 && target.agent_namespace.is_none() =>
+        {
+            Err(Error::OfAll(status.message))
+        }
+        Ok(Err(error)) => Err(Error::Agents(error.to_string())),
+        Err(_) => Err(Error::Agents(late())),
     }
-    let mut agents = BTreeMap::new();
-    for pod in list {
-        // Others of the chart (its tests) have the label too.
+}
+
+/// The agent's pod of each node; of two of a namespace (one is being replaced) the one that stays. Everybody may label a
+/// pod: of two namespaces nobody is believed.
+fn by_node(pods: Vec<Pod>, target: &Target) -> BTreeMap<String, Vec<Pod>> {
+    let mut agents = BTreeMap::<String, Vec<Pod>>::new();
+    for pod in pods {
         let spec = pod.spec.as_ref();
-        let is_agent = spec.is_some_and(|spec| {
-            let mut containers = spec.containers.iter();
-            containers.any(|container| container.name == CONTAINER)
-        });
         let Some(node) = spec.and_then(|spec| spec.node_name.clone()) else {
             continue;
         };
-        let is_leaving = pod.metadata.deletion_timestamp.is_some();
-        if is_agent && wanted(target, &node) && !(is_leaving && agents.contains_key(&node)) {
-            agents.insert(node, pod);
+        if !is_agent(&pod) || !wanted(target, &node) {
+            continue;
+        }
+        let others = agents.entry(node).or_default();
+        match others
+            .iter_mut()
+            .find(|other| other.namespace() == pod.namespace())
+        {
+            Some(_) if pod.metadata.deletion_timestamp.is_some() => {}
+            Some(other) => *other = pod,
+            None => others.push(pod),
         }
     }
-    Ok(agents)
+    agents
+}
+
+fn is_agent(pod: &Pod) -> bool {
+    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut owners = pod.owner_references().iter();
+    let is_owned = owners.any(|owner| owner.kind == "DaemonSet" && owner.controller == Some(true));
+    is_owned && containers.any(|container| container.name == CONTAINER)
+}
+
+/// `namespace/name`
+fn name(pod: &Pod) -> String {
+    format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any())
+}
+
+fn late() -> String {
+    format!("no answer within {} s", PATIENCE.as_secs())
 }
 
 async fn ask_one<T: DeserializeOwned>(
@@ -250,10 +299,96 @@ async fn read(stream: Option<impl AsyncRead + Unpin>, bytes_max: u64) -> Vec<u8>
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     fn pod(status: serde_json::Value) -> Pod {
         serde_json::from_value(serde_json::json!({ "status": status })).unwrap()
+    }
+
+    /// A pod of an agent's kind: on a node, of a namespace, owned so.
+    fn agent(node: &str, namespace: &str, name: &str, owner: &str) -> Pod {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"namespace": namespace, "name": name,
+                "ownerReferences": [{"apiVersion": "v1", "kind": owner, "name": "o", "uid": "u", "controller": true}]},
+            "spec": {"nodeName": node, "containers": [{"name": CONTAINER}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_agent_is_of_a_daemon_set_and_of_two_namespaces_neither_is_believed() {
+        let mut leaving = agent("b", "spanlet", "old", "DaemonSet");
+        leaving.metadata.deletion_timestamp =
+            serde_json::from_str("\"2026-11-21T20:00:00Z\"").unwrap();
+        let pods = vec![
+            agent("a", "spanlet", "a1", "DaemonSet"),
+            agent("a", "evil", "a2", "ReplicaSet"),
+            agent("b", "spanlet", "new", "DaemonSet"),
+            leaving,
+            agent("c", "evil", "c2", "DaemonSet"),
+            agent("c", "spanlet", "c1", "DaemonSet"),
+        ];
+        let found = by_node(pods, &Target::default());
+        let found: Vec<_> = found
+            .iter()
+            .map(|(node, pods)| {
+                (
+                    node.as_str(),
+                    pods.iter().map(super::name).collect::<Vec<_>>().join(" "),
+                )
+            })
+            .collect();
+        let expected = [
+            ("a", "spanlet/a1"),
+            ("b", "spanlet/new"),
+            ("c", "evil/c2 spanlet/c1"),
+        ];
+        assert_eq!(found, expected.map(|(node, pods)| (node, pods.to_owned())));
+    }
+
+    /// An API server that takes the connection and answers so, or never.
+    async fn asked(answer: Option<&'static str>) -> Error {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                if let Some(answer) = answer {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        head.push(stream.read_u8().await.unwrap());
+                    }
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+                open.push(stream);
+            }
+        });
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = Config::new(format!("http://{address}").parse().unwrap());
+        config.default_retry = false;
+        let client = Client::try_from(config).unwrap();
+        let asked = ask::<serde_json::Value>(&client, &Target::default(), &[]).await;
+        asked.unwrap_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_says_nothing_is_not_waited_for() {
+        let silent = asked(None).await.to_string();
+        assert_eq!(
+            silent,
+            "cannot list the agents' pods: no answer within 20 s"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_may_not_look_in_all_namespaces_is_told_the_way() {
+        let body = r#"{"kind":"Status","status":"Failure","code":403,"message":"no","reason":"Forbidden"}"#;
+        let head = "HTTP/1.1 403 X\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length";
+        let answer = format!("{head}: {}\r\n\r\n{body}", body.len());
+        let forbidden = asked(Some(answer.leak())).await.to_string();
+        assert!(forbidden.contains("--agent-namespace"), "{forbidden}");
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub struct Counts {
     pub dropped_unknown: u64,
     /// Of processes of whose pod nobody had told, without room among those that wait for that: no span.
     pub dropped_held_full: u64,
+    /// Told without all that Kubernetes has to say of their process, which did not come in time.
+    pub unnamed_late: u64,
+    /// The same, without room among those that wait for it.
+    pub unnamed_held_full: u64,
     /// Finished without having been told to start, or started without room: a span without a parent on this node.
     pub unannounced: u64,
     /// Started without room in the table of open exchanges.

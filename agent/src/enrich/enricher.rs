@@ -15,7 +15,7 @@ use super::ids::Ids;
 use super::nodes::{Birth, Node, Nodes};
 use super::place::Place;
 use super::process::Process;
-use super::program::{Program, Unresolved};
+use super::program::{Program, State, Unresolved};
 use super::semantic;
 use super::span::{Resource, Span};
 use super::trust::Verdict;
@@ -27,6 +27,7 @@ use crate::clock::{Monotonic, WallOffset};
 use crate::decode::exchange::{Exchange, ExchangeId, Side, Started};
 use crate::decode::Step;
 use crate::hash::WordMap;
+use crate::pods::Peer;
 
 /// Makes spans of exchanges.
 pub struct Enricher {
@@ -52,6 +53,8 @@ pub(super) struct Waiting {
     pub exchange: Box<Exchange>,
     /// What its process ran when it ended, where the process was known.
     pub program: Option<Program>,
+    /// Who was at the other end of its connection when it ended.
+    pub peer: Option<Arc<Peer>>,
 }
 
 impl Waiting {
@@ -178,7 +181,7 @@ impl Enricher {
     pub fn apply(&mut self, step: Step) {
         match step {
             Step::Started(started) => self.started(&started),
-            Step::Finished(exchange) => self.finished(exchange),
+            Step::Finished(exchange) => self.finished(exchange, None),
             Step::Opaque {
                 process,
                 connection,
@@ -362,7 +365,9 @@ impl Enricher {
         }
     }
 
-    fn finished(&mut self, exchange: Box<Exchange>) {
+    /// An exchange ended, with the service at the other end of its connection, where that is known: by the time its span is
+    /// told, another may be there.
+    pub fn finished(&mut self, exchange: Box<Exchange>, peer: Option<Arc<Peer>>) {
         self.latest = self.latest.max(exchange.ended);
         self.counts.exchanges += 1;
         let process = self.processes.get_mut(&exchange.process);
@@ -382,6 +387,7 @@ impl Enricher {
             due: self.latest.after(self.config.grace),
             exchange,
             program,
+            peer,
         });
     }
 
@@ -396,7 +402,12 @@ impl Enricher {
         self.counts.spans += 1;
         let name = self.name(&exchange);
         let resource = match waiting.program {
-            Some(program) => program.resource(),
+            Some(program) => {
+                self.counts.unnamed_late += u64::from(program.is_given_up());
+                let is_incomplete = program.state() == State::Incomplete;
+                self.counts.unnamed_held_full += u64::from(is_incomplete);
+                program.resource()
+            }
             None => self.resource(exchange.process),
         };
         Span {
@@ -411,7 +422,7 @@ impl Enricher {
             exchange,
             offset,
             resource,
-            peer: None,
+            peer: waiting.peer,
         }
     }
 

@@ -39,11 +39,10 @@ impl Enricher {
         };
         let program = std::mem::take(&mut process.program);
         process.program.set(State::Refused);
-        program.set(match program.state() {
-            State::Pending => State::Refused,
-            State::Incomplete => State::Known,
-            state => state,
-        });
+        match program.state() {
+            State::Pending => program.set(State::Refused),
+            _ => program.give_up(),
+        }
         self.settle_programs();
         for id in self.nodes.of(pid) {
             self.counts.undone += self.nodes.orphan_children(id);

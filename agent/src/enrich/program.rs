@@ -35,6 +35,8 @@ pub struct Program(Rc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     state: Cell<State>,
+    /// More of its workload may have come later.
+    is_given_up: Cell<bool>,
     resource: RefCell<Arc<Resource>>,
 }
 
@@ -58,6 +60,7 @@ impl Program {
         self.0
             .resource
             .replace(Arc::new(resource::of(facts, config)));
+        self.0.is_given_up.set(false);
         self.0.state.set(match facts.standing {
             Standing::Known => State::Known,
             Standing::Incomplete => State::Incomplete,
@@ -71,6 +74,23 @@ impl Program {
 
     pub fn set(&self, state: State) {
         self.0.state.set(state);
+    }
+
+    /// What is not known of it is not waited for any more.
+    pub fn give_up(&self) {
+        match self.state() {
+            State::Pending => self.set(State::Unknown),
+            State::Incomplete => {
+                self.set(State::Known);
+                self.0.is_given_up.set(true);
+            }
+            State::Known | State::Refused | State::Unknown => {}
+        }
+    }
+
+    /// Whether its spans are told although more of its workload might have come.
+    pub fn is_given_up(&self) -> bool {
+        self.0.is_given_up.get()
     }
 
     pub fn resource(&self) -> Arc<Resource> {
@@ -113,9 +133,6 @@ impl Unresolved {
 
     /// It has waited long enough.
     pub fn give_up(&self) {
-        self.program.set(match self.program.state() {
-            State::Pending => State::Unknown,
-            _ => State::Known,
-        });
+        self.program.give_up();
     }
 }

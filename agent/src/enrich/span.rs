@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use smol_str::SmolStr;
 use super::evidence::Evidence;
 use super::redact::Query;
 use super::semantic;
-use crate::capture::event::Endpoint;
 use crate::clock::{WallClock, WallOffset};
 use crate::decode::exchange::{Exchange, Side};
 use crate::pods::Peer;
@@ -83,7 +81,7 @@ pub struct Span {
     /// How the exchange's times become those of the wall clock.
     pub offset: WallOffset,
     pub resource: Arc<Resource>,
-    /// The service at the other end of its connection, where that is known.
+    /// The service at the other end of its connection, as it was when the exchange ended, where that is known.
     pub peer: Option<Arc<Peer>>,
 }
 
@@ -133,14 +131,6 @@ impl Span {
 
     pub fn status(&self) -> Status {
         semantic::status(&self.exchange)
-    }
-
-    /// Where the other end of its connection is.
-    pub fn other_end(&self) -> Option<(IpAddr, u16)> {
-        match self.exchange.link.remote {
-            Endpoint::Tcp { address, port } => Some((address, port)),
-            Endpoint::Unix | Endpoint::Unknown => None,
-        }
     }
 
     /// Tells its attributes, in the order of [`semantic`].

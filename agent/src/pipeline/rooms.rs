@@ -151,12 +151,13 @@ impl Rooms {
         taken == EVENTS_AT_ONCE
     }
 
-    /// Gives spans to the outputs, with the services that they called.
+    /// Gives spans to the outputs. Whose other end was not known when they ended are looked at once more: the API server tells
+    /// of a new pod a moment after it can be called.
     fn tell(&mut self, mut spans: Vec<Span>) {
         if let Some(index) = self.census.pods() {
-            for span in &mut spans {
-                let end = span.other_end();
-                span.peer = end.and_then(|(address, port)| index.peer(address, port));
+            for span in spans.iter_mut().filter(|span| span.peer.is_none()) {
+                let address = span.exchange.link.remote.address();
+                span.peer = address.and_then(|address| index.peer(address));
             }
         }
         self.exporter.offer(spans);
@@ -251,9 +252,15 @@ impl Rooms {
 
     fn follow(&mut self) {
         for step in self.steps.drain(..) {
-            match &step {
-                Step::Finished(exchange) => self.census.span(exchange.process),
-                Step::Opaque { process, .. } => self.census.opaque(*process),
+            match step {
+                Step::Finished(exchange) => {
+                    self.census.span(exchange.process);
+                    let pods = self.census.pods();
+                    let peer = pods.and_then(|index| index.peer(exchange.link.remote.address()?));
+                    self.enricher.finished(exchange, peer);
+                    continue;
+                }
+                Step::Opaque { process, .. } => self.census.opaque(process),
                 Step::Started(_) | Step::OpaqueEnded { .. } => {}
             }
             self.enricher.apply(step);
@@ -295,7 +302,7 @@ impl Rooms {
         self.end_all(Monotonic::now());
         let mut spans: Vec<Span> = Vec::new();
         self.enricher.flush(self.wall, &mut spans);
-        self.tell(spans);
+        self.exporter.offer(spans);
         let snapshot = tally::snapshot(&self, &reader, cluster, &self.probes.costs());
         let now = self.now();
         let kernel_losses: u64 = self.probes.losses().iter().sum();

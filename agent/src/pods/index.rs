@@ -1,24 +1,22 @@
-//! What the API server told, as far as this node needs it. In: updates. Out: choices, workloads, peers. Pure.
+//! What the API server told, as far as this node needs it. In: updates. Out: whose choice or description
+//! is another ([`Changes`]); what is said of them is in [`answers`]. Pure.
 //!
 //! What is told again as it was changes nothing; [`Changes`] names only pods that are traced otherwise now, or described
 //! otherwise. What the API server stops telling stays as it was: only a complete new telling, or word that something is
 //! gone, takes it away.
 
+mod answers;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 
 use super::addresses::Book;
-use super::attributes::{self, Running, Surroundings};
-use super::cgroup::Place;
-use super::choice::{self, Choice, Label, Why};
-use super::model::{
-    Addresses, Ancestor, ContainerId, Failure, Kind, Namespace, Node, Peer, Pod, PodUid, Update,
-    Workload,
-};
+use super::attributes;
+use super::model::{Addresses, Ancestor, Failure, Kind, Namespace, Node, Pod, PodUid, Update};
 use super::Config;
+use answers::View;
 
 /// The namespace whose UID stands for the cluster's (semantic conventions, `k8s.cluster.uid`).
 const CLUSTER_NAMESPACE: &str = "kube-system";
@@ -47,6 +45,15 @@ struct Known<T> {
     is_gone: bool,
 }
 
+impl Known<Pod> {
+    /// Whether another pod is here, which one that only says so does not replace: a key that is not the pod's own UID is
+    /// written by who made it.
+    fn is_taken(&self, by: &Pod) -> bool {
+        let is_other = (&self.what.namespace, &self.what.name) != (&by.namespace, &by.name);
+        is_other && !self.is_gone && by.key.0 != by.uid
+    }
+}
+
 /// How far a kind was told.
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
@@ -68,12 +75,9 @@ pub struct Changes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     pub objects: usize,
-    /// Because of the kind's bound.
+    /// Because of the kind's bound; of pods also because they say that they are another.
     pub dropped: u64,
 }
-
-/// All that is said of a pod.
-type View = (Choice, Vec<Workload>);
 
 impl Index {
     /// Nothing is known yet.
@@ -87,6 +91,11 @@ impl Index {
     /// Another configuration, from now on. Labels and annotations that were of no use before are known once the watch has
     /// told them.
     pub fn configure(&mut self, config: Arc<Config>, changes: &mut Changes) {
+        if !config.cluster_pods {
+            // Nobody would say when an address is another's.
+            self.cluster = Book::default();
+            self.states[Kind::ClusterPods as usize] = State::default();
+        }
         self.config = config;
         changes.all = true;
     }
@@ -97,7 +106,12 @@ impl Index {
             Update::Begin(kind) => self.begin(kind),
             Update::Complete(kind) => self.complete(kind, changes),
             Update::Pod(pod) => self.pod(*pod, changes),
-            Update::PodGone(key) => self.pod_gone(&key),
+            Update::PodGone(key, uid) => {
+                let is_it = |pod: &Known<Pod>| pod.what.uid == uid;
+                if self.pods.get(&key).is_some_and(is_it) {
+                    self.pod_gone(&key);
+                }
+            }
             Update::Ancestor(controller, ancestor) => {
                 let is_of =
                     |pod: &Pod| pod.controller.as_ref().is_some_and(|o| o.uid == controller);
@@ -126,31 +140,6 @@ impl Index {
             }
             Update::Failed(kind, failure) => self.failed(kind, failure, changes),
         }
-    }
-
-    /// Whether processes of this pod are traced.
-    pub fn choice(&self, pod: &PodUid) -> Choice {
-        match self.pods.get(pod) {
-            Some(known) => self.choice_of(&known.what),
-            None => self.choice_of_unknown(),
-        }
-    }
-
-    /// What spans say of a place; `None` where its pod is not known.
-    pub fn workload(&self, place: &Place) -> Option<Arc<Workload>> {
-        let pod = &self.pods.get(place.pod.as_ref()?)?.what;
-        Some(Arc::new(self.workload_of(pod, place.container.as_ref())))
-    }
-
-    /// The service that is reached at this address. It is named only if nothing else can be meant: not by an address that a
-    /// pod shares with its node.
-    pub fn peer(&self, address: IpAddr, _port: u16) -> Option<Arc<Peer>> {
-        let address = address.to_canonical();
-        let books = [&self.local, &self.services, &self.cluster];
-        books
-            .into_iter()
-            .find_map(|book| book.get(address))
-            .cloned()
     }
 
     /// How much is kept of a kind.
@@ -254,6 +243,14 @@ impl Index {
 
     fn pod(&mut self, pod: Pod, changes: &mut Changes) {
         let key = pod.key.clone();
+        if self
+            .pods
+            .get(&key)
+            .is_some_and(|known| known.is_taken(&pod))
+        {
+            self.state(Kind::Pods).dropped += 1;
+            return;
+        }
         let is_new = !self.pods.contains_key(&key);
         if is_new && self.present() >= self.config.limits.pods {
             self.state(Kind::Pods).dropped += 1;
@@ -355,90 +352,5 @@ impl Index {
             // What cannot be known is not waited for.
             changes.all |= !self.state(kind).is_complete;
         }
-    }
-
-    fn choice_of(&self, pod: &Pod) -> Choice {
-        choice::of(pod, self.label_of(&pod.namespace), &self.config)
-    }
-
-    fn label_of(&self, namespace: &SmolStr) -> Label<'_> {
-        let state = &self.states[Kind::Namespaces as usize];
-        match self.namespaces.get(namespace) {
-            Some(known) => Label::Told(known.what.as_deref()),
-            None if self.namespaces.len() >= self.config.limits.namespaces => {
-                Label::Never("there are more namespaces than are kept")
-            }
-            None if state.is_complete => Label::Later,
-            None => match state.failure {
-                Some(Failure::Forbidden) => Label::Never("the agent may not list namespaces"),
-                Some(Failure::Other) | None => Label::Later,
-            },
-        }
-    }
-
-    fn choice_of_unknown(&self) -> Choice {
-        let state = &self.states[Kind::Pods as usize];
-        let limit = self.config.limits.pods;
-        if self.present() >= limit {
-            let text = format!("pod is not known: {limit} others are");
-            let remedy = Some("set pods_max in [kubernetes]".to_owned());
-            return Choice::Unchosen(Why {
-                text: text.into(),
-                remedy,
-            });
-        }
-        match state.failure {
-            Some(Failure::Forbidden) if !state.is_complete => {
-                Choice::Unchosen("pod is not known: the agent may not list pods".into())
-            }
-            _ => Choice::Unknown,
-        }
-    }
-
-    fn view(&self, pod: &Pod) -> View {
-        let runs = pod.containers.iter().filter_map(|c| c.run.as_ref());
-        let ids = runs.map(|run| Some(&run.id)).chain([None]);
-        let workloads = ids.map(|id| self.workload_of(pod, id)).collect();
-        (self.choice_of(pod), workloads)
-    }
-
-    fn workload_of(&self, pod: &Pod, id: Option<&ContainerId>) -> Workload {
-        let running = running(pod, id);
-        let around = Surroundings {
-            cluster_uid: self.cluster_uid.as_ref(),
-            node: self.node.as_deref(),
-        };
-        let is_known = running.is_some_and(|(_, run)| run.is_some()) || id.is_none();
-        Workload {
-            namespace: pod.namespace.clone(),
-            pod: pod.name.clone(),
-            container: running.map_or(SmolStr::default(), |(container, _)| container.name.clone()),
-            attributes: attributes::of(pod, running, around, &self.config),
-            is_complete: is_known
-                && pod.ancestor != Ancestor::Unknown
-                && self.is_settled(Kind::Node)
-                && self.is_settled(Kind::Namespaces),
-        }
-    }
-
-    /// Whether nothing is waited for that everybody's spans tell.
-    fn is_settled(&self, kind: Kind) -> bool {
-        let state = &self.states[kind as usize];
-        state.is_complete || state.failure.is_some()
-    }
-}
-
-/// The container with an id, and which run of it. A pod's only container is known without its status.
-fn running<'a>(pod: &'a Pod, id: Option<&ContainerId>) -> Option<Running<'a>> {
-    let id = id?;
-    for container in &pod.containers {
-        let mut runs = container.run.iter().chain(&container.before);
-        if let Some(run) = runs.find(|run| run.id == *id) {
-            return Some((container, Some(run)));
-        }
-    }
-    match pod.containers.as_slice() {
-        [only] => Some((only, None)),
-        _ => None,
     }
 }

@@ -65,7 +65,8 @@ pub enum Update {
     /// All have been told: what was not, is gone.
     Complete(Kind),
     Pod(Box<Pod>),
-    PodGone(PodUid),
+    /// By its key and the UID that the API server knows it by.
+    PodGone(PodUid, SmolStr),
     /// What owns the ReplicaSet or the Job with that UID.
     Ancestor(SmolStr, Ancestor),
     Namespace(Namespace),

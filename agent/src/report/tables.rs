@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use super::{Counter, NotTraced, Process, Report};
+use crate::export::terminal::clean;
 
 /// The metrics that say what became of spans and why; the others are in the wide form.
 const TOLD: [&str; 8] = [
@@ -35,15 +36,16 @@ pub fn text(report: &Report, wide: bool) -> String {
 
 /// What concerns the whole agent, a line each.
 fn state(report: &Report, out: &mut String) {
-    let _ = writeln!(out, "verified: {}", report.verified);
+    let _ = writeln!(out, "verified: {}", clean(&report.verified));
     if let Some(kubernetes) = &report.kubernetes {
         let (held, dropped) = (kubernetes.held_spans, kubernetes.dropped_spans);
-        let _ = writeln!(out, "Kubernetes: {}", kubernetes.status);
+        let _ = writeln!(out, "Kubernetes: {}", clean(&kubernetes.status));
         if held + dropped > 0 {
             let _ = writeln!(out, "{held} spans wait for it, {dropped} waited in vain");
         }
     }
     if let Some(fault) = &report.configuration_fault {
+        let fault = clean(fault);
         let _ = writeln!(out, "the newest configuration is not in effect: {fault}");
     }
 }
@@ -97,7 +99,11 @@ fn processes(report: &Report, wide: bool, out: &mut String) {
             let _ = writeln!(
                 out,
                 "  {} ({}): {}: {}; {}",
-                process.service, process.pid, limit.what, limit.reason, limit.remedy
+                clean(&process.service),
+                process.pid,
+                clean(&limit.what),
+                clean(&limit.reason),
+                clean(&limit.remedy)
             );
         }
     }
@@ -279,8 +285,11 @@ fn counters(report: &Report, wide: bool, out: &mut String) {
     }
 }
 
-/// A table with columns as wide as their widest cell; numbers to the right.
+/// A table with columns as wide as their widest cell; numbers to the right. Cells may be text from outside, which is to do
+/// nothing to a terminal.
 pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>, out: &mut String) {
+    let cleaned = |row: Vec<String>| row.iter().map(|cell| clean(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.into_iter().map(cleaned).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells

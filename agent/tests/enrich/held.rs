@@ -146,8 +146,10 @@ fn a_container_without_a_name_is_told_in_the_end() {
     let patience = Limits::default().incomplete.as_millis() as u64;
     world.wait(patience - 1);
     assert!(world.spans.is_empty());
+    assert_eq!(world.counts().unnamed_late, 0);
     world.wait(patience + 200);
     assert_eq!(container(&world, 1), None);
+    assert_eq!(world.counts().unnamed_late, 1);
 }
 
 #[test]
@@ -168,6 +170,8 @@ fn without_room_what_may_not_be_meant_is_dropped_and_the_rest_is_told_as_it_is()
     (1..=5).for_each(|id| incomplete.run(server(id, id).process(2), id));
     incomplete.wait(300);
     assert_eq!(incomplete.spans.len(), 3);
+    assert_eq!(incomplete.counts().unnamed_held_full, 3);
+    assert_eq!(incomplete.counts().unnamed_late, 0);
 }
 
 #[test]

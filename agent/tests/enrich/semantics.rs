@@ -322,18 +322,24 @@ fn foreign_text_is_bounded() {
     assert!(told(&span).len() < 30_000);
 }
 
-/// Told last, where it is known; else not at all.
+/// Told last, where it was known when the exchange ended; else not at all.
 #[test]
 fn the_service_at_the_other_end() {
-    let mut span = span_of(client(1, 0).on_connection(5, 7).exchange(50));
+    let exchange = || Box::new(client(1, 0).on_connection(5, 7).exchange(50));
+    let span = span_of(*exchange());
     assert!(span.value("service.peer.name").is_none());
-    let (address, port) = span.other_end().unwrap();
-    assert_eq!((address.to_string().as_str(), port), ("10.0.0.2", 80));
-    span.peer = Some(Arc::new(Peer {
+    assert_eq!(
+        span.exchange.link.remote.address().unwrap().to_string(),
+        "10.0.0.2"
+    );
+    let mut world = World::new();
+    let peer = Arc::new(Peer {
         name: "cart".into(),
         namespace: "shop".into(),
-    }));
-    let attributes = span.attributes();
+    });
+    world.enricher.finished(exchange(), Some(peer));
+    world.end(0);
+    let attributes = world.spans[0].attributes();
     let last = attributes[attributes.len() - 2..].iter();
     let last: Vec<_> = last.map(|a| format!("{} {:?}", a.key, a.value)).collect();
     let expected = [

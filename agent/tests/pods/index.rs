@@ -1,9 +1,13 @@
 //! What changes, what is remembered, and who is reached at an address.
 
+use std::sync::Arc;
+
 use spanlet::pods::model::{Addresses, Ancestor, Failure, Peer, Pod};
 use spanlet::pods::{Changes, Config, Kind, Limits, Update};
 
-use crate::world::{addresses, changed, container, key, map, node, owned, owner, pod, run, World};
+use crate::world::{
+    addresses, changed, container, gone, key, map, node, owned, owner, pod, run, World,
+};
 
 #[test]
 fn only_what_is_said_otherwise_is_a_change() {
@@ -90,9 +94,9 @@ fn a_deleted_pod_is_remembered_a_while() {
     world.namespace("shop", Some("enabled"));
     for uid in ["a", "b", "c"] {
         world.pod(pod(uid));
-        assert_eq!(world.tell(Update::PodGone(key(uid))), Changes::default());
+        assert_eq!(world.tell(gone(uid)), Changes::default());
         // Told twice.
-        world.tell(Update::PodGone(key(uid)));
+        world.tell(gone(uid));
     }
     assert_eq!(world.choice("a"), "?");
     assert_eq!(world.choice("c"), "+ namespace shop is labelled");
@@ -103,6 +107,38 @@ fn a_deleted_pod_is_remembered_a_while() {
     world.tell(Update::Complete(Kind::Pods));
     assert_eq!(world.choice("b"), "?");
     assert_eq!(world.choice("d"), "+ namespace shop is labelled");
+}
+
+/// Everybody may write of a pod that it stands for another.
+#[test]
+fn a_pod_that_says_it_is_another_does_not_replace_it() {
+    let mut world = World::new();
+    world.namespace("shop", Some("enabled"));
+    let mirror = |uid: &str, name: &str, namespace: &str| Pod {
+        key: key("hash"),
+        uid: uid.into(),
+        name: name.into(),
+        namespace: namespace.into(),
+        ..pod("hash")
+    };
+    world.pod(mirror("m1", "api", "kube-system"));
+    let refused = world.choice("hash");
+    let changes = world.pod(mirror("m2", "liar", "shop"));
+    assert_eq!(
+        (world.choice("hash"), changes),
+        (refused.clone(), Changes::default())
+    );
+    // Nor does it take it away.
+    world.tell(Update::PodGone(key("hash"), "m2".into()));
+    world.tell(Update::Begin(Kind::Pods));
+    world.tell(Update::Complete(Kind::Pods));
+    assert_eq!(world.index.kept(Kind::Pods).objects, 0);
+    world.pod(mirror("m3", "api", "kube-system"));
+    // It is made anew; the word that the old one is gone comes late.
+    world.pod(mirror("m4", "api", "kube-system"));
+    world.tell(Update::PodGone(key("hash"), "m3".into()));
+    assert_eq!(world.index.kept(Kind::Pods).objects, 1);
+    assert_eq!(world.choice("hash"), refused);
 }
 
 /// What is known stays as it was while the API server is gone.
@@ -174,10 +210,34 @@ fn a_pod_gives_its_address_back() {
         ancestor: Ancestor::None,
         ..at("b", &["10.244.0.5"])
     });
-    world.tell(Update::PodGone(key("a")));
+    world.tell(gone("a"));
     assert_eq!(world.peer("10.244.0.5").unwrap(), "shop/bare");
-    world.tell(Update::PodGone(key("b")));
+    world.tell(gone("b"));
     assert_eq!(world.peer("10.244.0.5"), None);
+}
+
+#[test]
+fn pods_of_other_nodes_are_forgotten_when_they_are_not_followed_any_more() {
+    let config = |cluster_pods| Config {
+        cluster_pods,
+        ..Config::default()
+    };
+    let mut world = World::with(config(true));
+    let told = Addresses {
+        holder: 1,
+        addresses: addresses(&["10.244.1.5"]),
+        peer: Peer {
+            name: "far".into(),
+            namespace: "shop".into(),
+        },
+    };
+    world.tell(Update::Addresses(Kind::ClusterPods, told));
+    let mut changes = Changes::default();
+    world.index.configure(Arc::new(config(true)), &mut changes);
+    assert_eq!(world.peer("10.244.1.5").unwrap(), "shop/far");
+    world.index.configure(Arc::new(config(false)), &mut changes);
+    assert_eq!(world.peer("10.244.1.5"), None);
+    assert_eq!(world.index.kept(Kind::ClusterPods).objects, 0);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{json, Value};
+use spanlet::pods::model::Ancestor;
 use spanlet::pods::status::{self, State, Status};
 use spanlet::pods::watch::{self, Watch};
 use spanlet::pods::{Changes, Config, Index, Kind, Update};
@@ -11,6 +12,8 @@ use spanlet::pods::{Changes, Config, Index, Kind, Update};
 use crate::server::{event, list, Answer, Server};
 use crate::world::{said, World};
 
+/// How the kubelet calls a pod of its own files.
+const HASH: &str = "8b2a1f0c9d3e4f5a6b7c8d9e0f1a2b3c";
 const LONG: Duration = Duration::from_secs(60);
 
 /// A watch, what it told, and the index of it.
@@ -18,6 +21,7 @@ struct Follower {
     world: World,
     watch: Watch,
     told: Vec<Update>,
+    patience: Duration,
 }
 
 impl Follower {
@@ -37,6 +41,7 @@ impl Follower {
             },
             watch: watch::start(&config),
             told: Vec::new(),
+            patience: LONG,
         }
     }
 
@@ -59,7 +64,7 @@ impl Follower {
 
     /// Takes updates until the condition holds.
     async fn until(&mut self, holds: impl Fn(&Self) -> bool) {
-        let found = tokio::time::timeout(LONG, async {
+        let found = tokio::time::timeout(self.patience, async {
             while !holds(self) {
                 for update in self.watch.updates.recv().await.unwrap() {
                     self.told.push(update.clone());
@@ -174,6 +179,15 @@ async fn all_is_told_and_no_more_is_asked() {
         asked = server.asked();
     }
     assert_eq!(asked.len(), 8, "{asked:#?}");
+    // What there can be many of comes in pages.
+    for question in ["list namespaces", "list services"] {
+        let is_paged = |asked: &&String| {
+            asked.starts_with(question)
+                && asked.contains("limit=")
+                && !asked.contains("resourceVersion=0")
+        };
+        assert_eq!(asked.iter().filter(is_paged).count(), 1, "{asked:#?}");
+    }
     assert!(asked
         .iter()
         .all(|q| !q.contains("pods") || q.contains("spec.nodeName%3Dnode-1")));
@@ -205,6 +219,16 @@ async fn what_is_too_old_is_told_again() {
     assert_eq!(follower.state(Kind::Pods), "following");
 }
 
+/// The API server says so at once where its memory does not reach back so far.
+#[tokio::test]
+async fn a_watch_that_cannot_start_where_the_list_ended_is_made_up_for() {
+    let watches = [Answer::Refuse(410), Answer::Events(vec![])];
+    let server = good().await.answer("watch pods", watches);
+    let mut follower = Follower::of(&server);
+    follower.until(|f| f.tellings(Kind::Pods) == 2).await;
+    assert_eq!(follower.state(Kind::Pods), "following");
+}
+
 /// Services come in pages: until the last, who looks is told so.
 #[tokio::test]
 async fn a_part_is_not_all() {
@@ -227,18 +251,26 @@ async fn changes_come_by_the_watch() {
     let mut host = pod("h", "192.0.2.1");
     host["spec"]["hostNetwork"] = true.into();
     let mut fixed = pod("m", "10.244.0.9");
-    fixed["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "hash".into();
-    let events = ["ADDED", "MODIFIED", "ADDED"]
+    fixed["metadata"]["annotations"]["kubernetes.io/config.mirror"] = HASH.into();
+    let mut liar = fixed.clone();
+    liar["metadata"]["uid"] = "l".into();
+    fixed["metadata"]["ownerReferences"][0]["kind"] = "Node".into();
+    let mut other = fixed.clone();
+    other["metadata"]["uid"] = "o".into();
+    other["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "a".into();
+    let events = ["ADDED", "MODIFIED", "ADDED", "ADDED", "ADDED"]
         .iter()
-        .zip([host, ended, fixed]);
+        .zip([host, ended, liar, other, fixed]);
     let events = events.map(|(kind, pod)| event(kind, pod)).collect();
     let server = good().await.answer("watch pods", [Answer::Events(events)]);
     let mut follower = Follower::of(&server);
-    follower.until(|f| f.world.choice("hash") != "?").await;
-    assert_eq!(
-        said(&follower.world.workload("hash", "c1"))["k8s.pod.uid"],
-        "m"
-    );
+    follower.until(|f| f.world.choice(HASH) != "?").await;
+    // What the kubelet would not write so is a pod like others.
+    for (key, uid) in [(HASH, "m"), ("l", "l"), ("o", "o")] {
+        let workload = follower.world.workload(key, "c1");
+        assert_eq!(said(&workload)["k8s.pod.uid"], uid);
+    }
+    assert_eq!(follower.tellings(Kind::Pods), 1);
     assert_eq!(follower.world.choice("h"), "+ annotation says enabled");
     assert_eq!(follower.world.peer("192.0.2.1"), None, "it is the node's");
     assert_eq!(follower.world.peer("10.244.0.5"), None, "it was given back");
@@ -276,6 +308,41 @@ async fn a_missing_role_is_named_and_the_rest_goes_on() {
     );
 }
 
+fn owner_is_known(follower: &Follower) -> bool {
+    let is_known = |update: &Update| matches!(update, Update::Ancestor(_, Ancestor::Known(_)));
+    follower.told.iter().any(is_known)
+}
+
+/// An API server that starts, or has too much to do, says so: its answer is waited for.
+#[tokio::test]
+async fn owners_are_asked_again_of_a_server_that_is_busy() {
+    let answers = [429, 500, 503, 504].map(Answer::Refuse).into_iter();
+    let server = good().await.answer(
+        "get replicasets",
+        answers.chain([Answer::Json(replica_set())]),
+    );
+    let mut follower = Follower::of(&server);
+    follower.until(owner_is_known).await;
+    assert!(follower.status().is_good(), "{}", follower.status());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_is_granted_later_is_used() {
+    let answers = [Answer::Refuse(403), Answer::Json(replica_set())];
+    let server = good().await.answer("get replicasets", answers);
+    let mut follower = Follower::of(&server);
+    follower.patience = LONG * 60;
+    follower.until(owner_is_known).await;
+    let asked = server.asked();
+    assert!(
+        asked
+            .iter()
+            .filter(|q| q.starts_with("get replicasets"))
+            .count()
+            > 1
+    );
+}
+
 #[tokio::test]
 async fn answers_that_break_off_are_asked_again() {
     let whole = list(vec![service("cart", &["10.96.0.7"])]);
@@ -309,15 +376,9 @@ async fn an_event_that_cannot_be_read_is_made_up_for() {
 async fn silence_is_noticed_and_told() {
     let server = good().await.answer("list pods", [Answer::Silence]);
     let mut follower = Follower::of(&server);
+    follower.patience = LONG * 60;
     let is_told = |f: &Follower| f.state(Kind::Pods).contains("no answer for 30 s");
-    let found = tokio::time::timeout(LONG * 60, async {
-        while !is_told(&follower) {
-            for update in follower.watch.updates.recv().await.unwrap() {
-                follower.world.index.apply(update, &mut Changes::default());
-            }
-        }
-    });
-    found.await.unwrap();
+    follower.until(is_told).await;
 }
 
 #[tokio::test]
@@ -340,6 +401,7 @@ async fn nobody_there_is_told_and_waited_for() {
         },
         watch: watch::start(&config),
         told: Vec::new(),
+        patience: LONG,
     };
     follower
         .until(|f| f.state(Kind::Pods).contains("Connection refused"))

@@ -65,7 +65,7 @@ impl World {
     }
 
     pub fn peer(&self, address: &str) -> Option<String> {
-        let peer = self.index.peer(address.parse().unwrap(), 80)?;
+        let peer = self.index.peer(address.parse().unwrap())?;
         Some(format!("{}/{}", peer.namespace, peer.name))
     }
 }
@@ -87,6 +87,10 @@ pub fn said(workload: &Workload) -> BTreeMap<String, String> {
 
 pub fn key(uid: &str) -> PodUid {
     PodUid(uid.into())
+}
+
+pub fn gone(uid: &str) -> Update {
+    Update::PodGone(key(uid), uid.into())
 }
 
 pub fn changed(uids: &[&str]) -> Changes {

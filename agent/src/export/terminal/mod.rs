@@ -22,6 +22,7 @@ use super::{Config, Error};
 use crate::enrich::Span;
 pub use printer::Printer;
 pub use screen::{Columns, Screen};
+pub use text::clean;
 pub use traces::Held;
 
 /// How often complete traces are looked for.

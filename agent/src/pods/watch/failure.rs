@@ -21,6 +21,8 @@ pub struct Problem {
     pub message: String,
     /// The server's answer was that there is no such object.
     pub is_absent: bool,
+    /// The same question may have another answer soon.
+    pub may_pass: bool,
     /// What was being told may have been lost: all has to be told again.
     pub is_gap: bool,
 }
@@ -32,6 +34,7 @@ impl Problem {
             trouble: Trouble::Unreachable,
             message: cut(message),
             is_absent: false,
+            may_pass: true,
             is_gap: false,
         }
     }
@@ -62,7 +65,14 @@ impl Problem {
         let resource = resource(kind);
         match error {
             watcher::Error::InitialListFailed(error) => Self::of(error, "list", resource),
-            watcher::Error::WatchStartFailed(error) => Self::of(error, "watch", resource),
+            watcher::Error::WatchStartFailed(error) => {
+                let problem = Self::of(error, "watch", resource);
+                Self {
+                    // The watcher would ask for what follows the same version again.
+                    is_gap: problem.trouble == Trouble::Expired,
+                    ..problem
+                }
+            }
             watcher::Error::WatchFailed(error) => Self {
                 // What is no event is taken for a refusal.
                 is_gap: matches!(error, kube::Error::SerdeError(_) | kube::Error::Api(_)),
@@ -84,6 +94,7 @@ impl Problem {
         };
         Self {
             trouble,
+            may_pass: trouble == Trouble::Unreachable,
             ..Self::unreachable(&format!("cannot {verb} {resource}: {}", causes(error)))
         }
     }
@@ -104,6 +115,7 @@ impl Problem {
         Self {
             trouble,
             is_absent: status.code == 404,
+            may_pass: matches!(status.code, 401 | 410 | 429 | 500..),
             ..Self::unreachable(&format!("cannot {verb} {resource}: {reason}"))
         }
     }

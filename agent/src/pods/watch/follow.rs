@@ -10,7 +10,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use kube::runtime::watcher::{self, watcher, Event};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, Instant};
 
 use super::failure::{resource, Problem};
 use super::meter::Trouble;
@@ -23,6 +23,8 @@ const UPDATES_AT_ONCE: usize = 256;
 const PAUSE_LEAST: Duration = Duration::from_millis(200);
 /// The longest pause.
 const PAUSE_MOST: Duration = Duration::from_secs(20);
+/// What is too old a second time within this is not asked for at once: lists, one after the other, would be a load.
+const EXPIRED_AGAIN: Duration = Duration::from_secs(60);
 
 /// What is told of a kind.
 pub enum Told<K> {
@@ -59,6 +61,7 @@ pub async fn follow<K>(
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut pause = Pause::default();
+    let mut expired: Option<Instant> = None;
     loop {
         let mut events = pin!(watcher(api.clone(), config.clone()));
         let mut is_listing = true;
@@ -88,7 +91,9 @@ pub async fn follow<K>(
             }
             match is_alive {
                 true => {
-                    pause = Pause::default();
+                    if expired.is_none_or(|at| at.elapsed() > EXPIRED_AGAIN) {
+                        pause = Pause::default();
+                    }
                     sink.tell(kind, updates).await;
                 }
                 false if !updates.is_empty() => sink.send(updates).await,
@@ -98,7 +103,10 @@ pub async fn follow<K>(
                 sink.fail(kind, &problem).await;
                 // The API server is there again, after whatever kept it: all that is missing is a new list.
                 if problem.trouble == Trouble::Expired {
-                    pause = Pause::default();
+                    let before = expired.replace(Instant::now());
+                    if before.is_none_or(|at| at.elapsed() > EXPIRED_AGAIN) {
+                        pause = Pause::default();
+                    }
                 }
                 sleep(pause.next()).await;
                 if problem.is_gap || is_listing {

@@ -178,14 +178,18 @@ async fn pods(sink: &Sink, client: &Client, owners: &Owners) {
             owners.complete(&mut pod);
             Some(Update::Pod(Box::new(pod)))
         }
-        Told::Gone(object) => Some(Update::PodGone(object.pod(&sink.config).key)),
+        Told::Gone(object) => {
+            let pod = object.pod(&sink.config);
+            Some(Update::PodGone(pod.key, pod.uid))
+        }
     };
     follow(sink, Kind::Pods, api, config, take).await;
 }
 
 async fn namespaces(sink: &Sink, client: &Client) {
     let api: Api<NamespaceObject> = Api::all(client.clone());
-    let config = watcher::Config::default().any_semantic();
+    // From the API server's memory they would come all in one answer, however many.
+    let config = watcher::Config::default().page_size(PAGE_OBJECTS);
     let take = |told| match told {
         Told::Begin => None,
         Told::There(object) => {

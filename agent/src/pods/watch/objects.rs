@@ -193,9 +193,11 @@ impl PodObject {
         } = self;
         let uid = text(metadata.uid);
         let annotations = metadata.annotations.unwrap_or_default();
-        let mirror = annotations.get(CONFIG_MIRROR).map(SmolStr::from);
+        let mirror = annotations
+            .get(CONFIG_MIRROR)
+            .filter(|mirror| is_mirrored(mirror, controller.as_ref()));
         Pod {
-            key: PodUid(mirror.unwrap_or_else(|| uid.clone())),
+            key: PodUid(mirror.map_or_else(|| uid.clone(), SmolStr::from)),
             uid,
             namespace: text(metadata.namespace),
             name: text(metadata.name),
@@ -296,6 +298,13 @@ pub fn controller(metadata: &ObjectMeta) -> Option<Owner> {
         name: (&owner.name).into(),
         uid: (&owner.uid).into(),
     })
+}
+
+/// Whether the kubelet can have written of a pod of its own files: whose UID is a hash there, and which the node owns.
+fn is_mirrored(mirror: &str, controller: Option<&Owner>) -> bool {
+    const HASH_DIGITS: usize = 32;
+    let is_hash = mirror.len() == HASH_DIGITS && mirror.bytes().all(|b| b.is_ascii_hexdigit());
+    is_hash && controller.is_some_and(|owner| owner.kind == "Node")
 }
 
 /// Whether objects of a kind may be owned by another that is of interest.

@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use kube::core::ObjectMeta;
 use kube::{Api, Client};
 use smol_str::SmolStr;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout, MissedTickBehavior};
 
 use super::failure::Problem;
 use super::follow::Pause;
@@ -21,6 +22,8 @@ use crate::pods::model::{Ancestor, Kind, Owner, Pod, Update};
 
 /// Controllers whose owners are remembered; with more, all are forgotten and asked again.
 const OWNERS_MAX: usize = 4096;
+/// When it is asked again what was forbidden: a role may have been granted.
+const FORBIDDEN_AGAIN: Duration = Duration::from_secs(180);
 
 /// Who is known.
 pub struct Owners {
@@ -31,10 +34,14 @@ pub struct Owners {
 }
 
 /// Whose owner is wanted.
+#[derive(Clone)]
 pub struct Question {
     namespace: SmolStr,
     controller: Owner,
 }
+
+/// The agent may not ask.
+struct Forbidden;
 
 impl Owners {
     /// Nobody yet.
@@ -78,38 +85,71 @@ impl Owners {
 
     /// Asks, for ever.
     pub async fn answer(&self, sink: &Sink, mut questions: mpsc::Receiver<Question>) {
-        while let Some(question) = questions.recv().await {
-            let ancestor = self.ask(sink, &question).await;
-            let uid = question.controller.uid;
-            let ancestor = self.remember(uid.clone(), ancestor);
-            let is_told = ancestor != Ancestor::Untold;
-            let update = vec![Update::Ancestor(uid, ancestor)];
-            match is_told {
-                true => sink.tell(Kind::Owners, update).await,
-                false => sink.send(update).await,
+        let mut forbidden = Vec::new();
+        let mut again = interval(FORBIDDEN_AGAIN);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                question = questions.recv() => match question {
+                    Some(question) => {
+                        let uid = &question.controller.uid;
+                        forbidden.retain(|other: &Question| other.controller.uid != *uid);
+                        forbidden.extend(self.settle(sink, question).await);
+                    }
+                    None => return,
+                },
+                _ = again.tick() => self.ask_again(sink, &mut forbidden).await,
+            }
+            forbidden.truncate(OWNERS_MAX);
+        }
+    }
+
+    /// Asks what was forbidden, of each kind until it is forbidden anew.
+    async fn ask_again(&self, sink: &Sink, forbidden: &mut Vec<Question>) {
+        for question in std::mem::take(forbidden) {
+            let kind = &question.controller.kind;
+            match forbidden.iter().any(|other| other.controller.kind == *kind) {
+                true => forbidden.push(question),
+                false => forbidden.extend(self.settle(sink, question).await),
             }
         }
     }
 
-    async fn ask(&self, sink: &Sink, question: &Question) -> Ancestor {
+    /// Tells whose owner was asked for; gives the question back where the answer is forbidden.
+    async fn settle(&self, sink: &Sink, question: Question) -> Option<Question> {
+        let (ancestor, forbidden) = match self.ask(sink, &question).await {
+            Ok(ancestor) => (ancestor, None),
+            Err(Forbidden) => (Ancestor::Untold, Some(question.clone())),
+        };
+        let uid = question.controller.uid;
+        let ancestor = self.remember(uid.clone(), ancestor);
+        let is_told = ancestor != Ancestor::Untold;
+        let update = vec![Update::Ancestor(uid, ancestor)];
+        match is_told {
+            true => sink.tell(Kind::Owners, update).await,
+            false => sink.send(update).await,
+        }
+        forbidden
+    }
+
+    async fn ask(&self, sink: &Sink, question: &Question) -> Result<Ancestor, Forbidden> {
         let mut pause = Pause::default();
         loop {
             match self.get(question).await {
                 // Another of the same name says nothing of this one.
                 Ok(metadata) if metadata.uid.as_deref() != Some(&*question.controller.uid) => {
-                    return Ancestor::Untold;
+                    return Ok(Ancestor::Untold);
                 }
                 Ok(metadata) => {
-                    return controller(&metadata).map_or(Ancestor::None, Ancestor::Known);
+                    return Ok(controller(&metadata).map_or(Ancestor::None, Ancestor::Known));
                 }
-                Err(problem) if problem.is_absent => return Ancestor::Untold,
+                Err(problem) if problem.is_absent => return Ok(Ancestor::Untold),
                 Err(problem) => {
                     sink.fail(Kind::Owners, &problem).await;
-                    if !matches!(
-                        problem.trouble,
-                        Trouble::Unreachable | Trouble::Unauthorized
-                    ) {
-                        return Ancestor::Untold;
+                    match problem.trouble {
+                        Trouble::Forbidden => return Err(Forbidden),
+                        _ if problem.may_pass => {}
+                        _ => return Ok(Ancestor::Untold),
                     }
                 }
             }
