@@ -20,7 +20,7 @@ use tokio::time::{interval, Instant, Interval};
 
 use crate::attach::probes::Probes;
 use crate::capture::recording::Recorder;
-use crate::capture::{Reader, Ring};
+use crate::capture::{Reader, WaitedRing};
 use crate::clock::{Monotonic, WallOffset};
 use crate::config::{Config, ConfigErrors, Reloads, Sources};
 use crate::control::{Desk, Question};
@@ -127,10 +127,10 @@ pub async fn run(config: Config, sources: Sources, trial: Trial) -> anyhow::Resu
     let (mut rooms, ring) = Rooms::open(&config, &trial)?;
     let recorder = trial.record.as_deref().map(Recorder::create).transpose();
     let reader = Reader::new(
-        Ring::new(ring, trial.ring_bytes()).context("cannot map the ring buffer")?,
+        WaitedRing::new(ring, trial.ring_bytes()).context("cannot read the ring buffer")?,
         config.drain_interval,
         recorder.context("cannot create the recording")?,
-    )?;
+    );
     let (scraping, scrapes) = mpsc::channel(SCRAPES_MAX);
     let mut outside = Outside::open(&config, &rooms, scraping)?;
     let mut inputs = Inputs {

@@ -9,7 +9,7 @@ use super::settings::{enrich_config, request, selection};
 use super::{report_every, reporter, Inputs, Outside, Rooms, Trial, STOP_DEADLINE};
 use crate::attach::probes::{Probes, Request};
 use crate::attach::Selection;
-use crate::capture::Ring;
+use crate::capture::WaitedRing;
 use crate::clock::Monotonic;
 use crate::config::Config;
 use crate::control::Desk;
@@ -19,7 +19,7 @@ use crate::telemetry::Reporter;
 /// What the new configuration needs anew. `None`: it goes on as it is.
 struct Prepared {
     selection: Selection,
-    probes: Option<(Request, Probes, Ring)>,
+    probes: Option<(Request, Probes, WaitedRing)>,
     reporter: Option<(Option<Reporter>, Interval)>,
     endpoint: Option<Option<Endpoint>>,
     desk: Option<Desk>,
@@ -79,7 +79,8 @@ fn prepare(
         true => None,
         false => {
             let (probes, ring) = Probes::attach(&asked)?;
-            let ring = Ring::new(ring, trial.ring_bytes()).context("cannot map the ring buffer")?;
+            let ring = WaitedRing::new(ring, trial.ring_bytes());
+            let ring = ring.context("cannot read the ring buffer")?;
             Some((asked, probes, ring))
         }
     };
@@ -142,15 +143,12 @@ fn is_same_cluster(old: &Config, new: &Config) -> bool {
 }
 
 /// Puts other probes in the place of those that are there. What is open ends: its end cannot be seen.
-fn reopen(rooms: &mut Rooms, inputs: &mut Inputs, mut probes: Probes, ring: Ring) {
+fn reopen(rooms: &mut Rooms, inputs: &mut Inputs, mut probes: Probes, ring: WaitedRing) {
     rooms.records(&mut inputs.reader);
     let blind = Instant::now();
     probes.succeed(&rooms.probes);
     let blind = blind.elapsed();
-    if let Err(error) = inputs.reader.reopen(ring) {
-        // Its timer wakes it all the same.
-        tracing::warn!(%error, "the new ring buffer cannot be waited on");
-    }
+    inputs.reader.reopen(ring);
     // What the old ones saw since is lost.
     rooms.probes = probes;
     rooms.begin_anew(Monotonic::now());
