@@ -167,7 +167,9 @@ pub async fn run(config: Config, sources: Sources, trial: Trial) -> anyhow::Resu
             }
             Input::Pods(updates) => {
                 rooms.told(updates);
-                inputs.reader.again_in(Duration::ZERO);
+                if rooms.census.has_looks() {
+                    inputs.reader.again_in(Duration::ZERO);
+                }
             }
             Input::Configuration(Ok(new)) => {
                 config = reopen::apply(&mut rooms, &mut inputs, &mut outside, config, *new, &trial);
