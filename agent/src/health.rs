@@ -129,6 +129,14 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Its address is free afterwards.
+    pub async fn close(mut self) {
+        self.0.abort();
+        let _ = (&mut self.0).await;
+    }
+}
+
 impl Drop for Endpoint {
     fn drop(&mut self) {
         self.0.abort();

@@ -172,7 +172,8 @@ pub async fn run(config: Config, sources: Sources, trial: Trial) -> anyhow::Resu
                 }
             }
             Input::Configuration(Ok(new)) => {
-                config = reopen::apply(&mut rooms, &mut inputs, &mut outside, config, *new, &trial);
+                let (inputs, outside) = (&mut inputs, &mut outside);
+                config = reopen::apply(&mut rooms, inputs, outside, config, *new, &trial).await;
             }
             Input::Configuration(Err(errors)) => rooms.news.refuse(errors.to_string()),
             Input::Question(question) => inputs.measure(question, &rooms.probes),
