@@ -4,6 +4,7 @@
 //! configurations, questions and signals wait their turn; nothing else has any.
 
 mod cluster;
+mod lasting;
 mod reopen;
 mod rooms;
 mod settings;
@@ -216,6 +217,7 @@ impl Outside {
     fn report(&self, rooms: &mut Rooms, inputs: &Inputs) {
         rooms.wall = WallOffset::measure();
         rooms.reconcile();
+        lasting::note(rooms, inputs.cluster.as_ref());
         memory::give_back();
         if let Some(reporter) = &self.reporter {
             reporter.report(snapshot(rooms, inputs), rooms.now());
