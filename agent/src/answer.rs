@@ -7,10 +7,11 @@ use crate::attach::tracked::Tracked;
 use crate::capture::event::HostPid;
 use crate::capture::Reader;
 use crate::enrich;
+use crate::export::health::{Condition, State};
 use crate::pipeline::{Cluster, Rooms};
 use crate::pods::{Place, Workload};
 use crate::report::{
-    Counter, Kubernetes, Limit, NotAttached, NotTraced, Pod, Probe, Process, Report,
+    Collector, Counter, Kubernetes, Limit, NotAttached, NotTraced, Pod, Probe, Process, Report,
 };
 use crate::tally;
 
@@ -29,6 +30,7 @@ pub(crate) fn report(
         io_backend: rooms.probes.back_end.name().to_owned(),
         verified: rooms.verifier.verified().to_string(),
         kubernetes: kubernetes(rooms, cluster),
+        collectors: collector(rooms).into_iter().collect(),
         configuration_fault: rooms.news.fault.clone(),
         processes: rooms
             .census
@@ -53,6 +55,21 @@ fn kubernetes(rooms: &Rooms, cluster: Option<&Cluster>) -> Option<Kubernetes> {
         held_spans: rooms.enricher.held_for_pods() as u64,
         dropped_spans: counts.dropped_unknown + counts.dropped_held_full,
     })
+}
+
+fn collector(rooms: &Rooms) -> Option<Collector> {
+    let Condition { endpoint, state } = rooms.exporter.collector()?;
+    let mut collector = Collector {
+        output: "otlp".to_owned(),
+        endpoint,
+        delivers: state == State::Delivers,
+        ..Collector::default()
+    };
+    if let State::Failing { since, error } = state {
+        collector.failing_seconds = Some(since.elapsed().as_secs());
+        collector.last_error = Some(error);
+    }
+    Some(collector)
 }
 
 /// A process that may have to be told of though it is not traced: it listens, or is in a pod.

@@ -1,8 +1,10 @@
 //! Touches the network: `/livez` and `/readyz` for Kubernetes, `/metrics` for Prometheus. In: when the loop turned last,
 //! whether the probes are verified, the loop's answer to who scrapes. Out: 200 or 503, and why; a page.
 //!
-//! Who asks may be hostile: a request is read for so long and so far, and so many ask at once.
+//! Who asks may be hostile: a request is read for so long and so far, and so many ask at once: one more takes the place of
+//! the one who came first.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +12,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot, Semaphore};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::clock::Monotonic;
 use crate::prometheus::CONTENT_TYPE;
@@ -21,9 +24,11 @@ use crate::verify::Verified;
 const TURN_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a request at most.
 const REQUEST_BYTES_MAX: usize = 4096;
+/// How long a request may take to arrive.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a request and its answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Who asks at once at most; others wait to be accepted.
+/// Who asks at once at most.
 const ASKERS_MAX: usize = 16;
 
 /// How the agent is: written by the loop, read by who asks.
@@ -124,6 +129,14 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Its address is free afterwards.
+    pub async fn close(mut self) {
+        self.0.abort();
+        let _ = (&mut self.0).await;
+    }
+}
+
 impl Drop for Endpoint {
     fn drop(&mut self) {
         self.0.abort();
@@ -131,20 +144,20 @@ impl Drop for Endpoint {
 }
 
 async fn serve(listener: TcpListener, vitals: Arc<Vitals>, scrapes: mpsc::Sender<Scrape>) {
-    let askers = Arc::new(Semaphore::new(ASKERS_MAX));
+    let mut askers: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
-        // It is never closed.
-        let Ok(place) = askers.clone().acquire_owned().await else {
-            return;
-        };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (vitals, scrapes) = (vitals.clone(), scrapes.clone());
-                tokio::spawn(async move {
+                let asker = async move {
                     let answer = answer(stream, &vitals, &scrapes);
-                    let _ = tokio::time::timeout(PATIENCE, answer).await;
-                    drop(place);
-                });
+                    let _ = timeout(PATIENCE, answer).await;
+                };
+                askers.retain(|asker| !asker.is_finished());
+                if askers.len() >= ASKERS_MAX {
+                    askers.pop_front().inspect(JoinHandle::abort);
+                }
+                askers.push_back(tokio::spawn(asker));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept on the health endpoint");
@@ -159,13 +172,7 @@ async fn answer(
     vitals: &Vitals,
     scrapes: &mpsc::Sender<Scrape>,
 ) -> std::io::Result<()> {
-    let mut request = Vec::new();
-    let mut reading = (&mut stream).take(REQUEST_BYTES_MAX as u64);
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-        if reading.read_buf(&mut request).await? == 0 {
-            break;
-        }
-    }
+    let request = timeout(REQUEST_PATIENCE, head(&mut stream)).await??;
     let text = String::from_utf8_lossy(&request);
     let line = text.lines().next().unwrap_or("");
     let is_scrape = line.starts_with("GET /metrics ");
@@ -185,6 +192,18 @@ async fn answer(
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await
+}
+
+/// The head of a request, as far as it is read.
+async fn head(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+    let mut request = Vec::new();
+    let mut reading = stream.take(REQUEST_BYTES_MAX as u64);
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        if reading.read_buf(&mut request).await? == 0 {
+            break;
+        }
+    }
+    Ok(request)
 }
 
 /// The metrics now. `None`: the loop ends.

@@ -103,11 +103,32 @@ fn environment(name: &str) -> Option<String> {
 /// The agent's own log goes to standard error; `SPANLET_LOG` says how much of it (`debug`, `spanlet=trace`).
 /// What kube has to say of a failure is told by who asked.
 fn log() {
-    let filter = EnvFilter::try_from_env("SPANLET_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,kube_runtime=off"));
+    let asked = environment("SPANLET_LOG");
+    let filter = asked.and_then(|asked| EnvFilter::try_new(without_kube(&asked)).ok());
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(without_kube("info"))))
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
+}
+
+/// Unless it is asked for.
+fn without_kube(asked: &str) -> String {
+    match asked.contains("kube") {
+        true => asked.to_owned(),
+        false => format!("{asked},kube_client=off,kube_runtime=off"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kube_logs_is_left_out_unless_it_is_asked_for() {
+        let silent = "info,kube_client=off,kube_runtime=off";
+        assert_eq!(without_kube("info"), silent);
+        assert_eq!(without_kube("debug,kube=warn"), "debug,kube=warn");
+        assert!(EnvFilter::try_new(silent).is_ok());
+    }
 }

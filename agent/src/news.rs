@@ -68,8 +68,16 @@ impl News {
         self.blind += blind;
     }
 
+    /// Something lasts, or is over.
+    pub fn lasts(&mut self, reason: &'static str, message: Option<String>) {
+        match message {
+            Some(message) => self.note(reason, message),
+            None => self.notices.over(reason),
+        }
+    }
+
     /// Tells the cluster's administrators.
-    pub fn note(&mut self, reason: &'static str, message: String) {
+    fn note(&mut self, reason: &'static str, message: String) {
         self.notices
             .note(Notice { reason, message }, Monotonic::now());
     }

@@ -4,6 +4,7 @@
 //! configurations, questions and signals wait their turn; nothing else has any.
 
 mod cluster;
+mod lasting;
 mod reopen;
 mod rooms;
 mod settings;
@@ -20,7 +21,7 @@ use tokio::time::{interval, Instant, Interval};
 
 use crate::attach::probes::Probes;
 use crate::capture::recording::Recorder;
-use crate::capture::{Reader, Ring};
+use crate::capture::{Reader, WaitedRing};
 use crate::clock::{Monotonic, WallOffset};
 use crate::config::{Config, ConfigErrors, Reloads, Sources};
 use crate::control::{Desk, Question};
@@ -127,10 +128,10 @@ pub async fn run(config: Config, sources: Sources, trial: Trial) -> anyhow::Resu
     let (mut rooms, ring) = Rooms::open(&config, &trial)?;
     let recorder = trial.record.as_deref().map(Recorder::create).transpose();
     let reader = Reader::new(
-        Ring::new(ring, trial.ring_bytes()).context("cannot map the ring buffer")?,
+        WaitedRing::new(ring, trial.ring_bytes()).context("cannot read the ring buffer")?,
         config.drain_interval,
         recorder.context("cannot create the recording")?,
-    )?;
+    );
     let (scraping, scrapes) = mpsc::channel(SCRAPES_MAX);
     let mut outside = Outside::open(&config, &rooms, scraping)?;
     let mut inputs = Inputs {
@@ -167,10 +168,13 @@ pub async fn run(config: Config, sources: Sources, trial: Trial) -> anyhow::Resu
             }
             Input::Pods(updates) => {
                 rooms.told(updates);
-                inputs.reader.again_in(Duration::ZERO);
+                if rooms.census.has_looks() {
+                    inputs.reader.again_in(Duration::ZERO);
+                }
             }
             Input::Configuration(Ok(new)) => {
-                config = reopen::apply(&mut rooms, &mut inputs, &mut outside, config, *new, &trial);
+                let (inputs, outside) = (&mut inputs, &mut outside);
+                config = reopen::apply(&mut rooms, inputs, outside, config, *new, &trial).await;
             }
             Input::Configuration(Err(errors)) => rooms.news.refuse(errors.to_string()),
             Input::Question(question) => inputs.measure(question, &rooms.probes),
@@ -213,6 +217,7 @@ impl Outside {
     fn report(&self, rooms: &mut Rooms, inputs: &Inputs) {
         rooms.wall = WallOffset::measure();
         rooms.reconcile();
+        lasting::note(rooms, inputs.cluster.as_ref());
         memory::give_back();
         if let Some(reporter) = &self.reporter {
             reporter.report(snapshot(rooms, inputs), rooms.now());

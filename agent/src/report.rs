@@ -19,6 +19,9 @@ pub struct Report {
     pub verified: String,
     /// Where it is on.
     pub kubernetes: Option<Kubernetes>,
+    /// How delivering goes, for each collector.
+    #[serde(default)]
+    pub collectors: Vec<Collector>,
     /// What is wrong with the newest configuration, while the one before is in effect.
     pub configuration_fault: Option<String>,
     pub processes: Vec<Process>,
@@ -42,6 +45,20 @@ pub struct Kubernetes {
     /// Spans that wait for what it says of their process, and those that waited in vain.
     pub held_spans: u64,
     pub dropped_spans: u64,
+}
+
+/// Where spans are sent, and how that goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collector {
+    /// `otlp`
+    pub output: String,
+    /// Scheme, host and port.
+    pub endpoint: String,
+    /// What was sent last was taken.
+    pub delivers: bool,
+    /// How long nothing was taken, and what the last try said. `None`: nothing failed since.
+    pub failing_seconds: Option<u64>,
+    pub last_error: Option<String>,
 }
 
 /// The pod that a process is in.
@@ -332,6 +349,27 @@ mod tests {
         let text = text(&report, false);
         assert!(text.contains("\nverified: no: neither half\n"), "{text}");
         assert!(text.contains("not in effect: query: unknown\n"), "{text}");
+    }
+
+    #[test]
+    fn a_collector_that_takes_nothing_is_told() {
+        let collector = |failing_seconds: Option<u64>, last_error: Option<&str>| Collector {
+            output: "otlp".into(),
+            endpoint: "http://nobody:4318".into(),
+            delivers: failing_seconds.is_none(),
+            failing_seconds,
+            last_error: last_error.map(Into::into),
+        };
+        let mut report = Report {
+            collectors: vec![collector(Some(12), Some("connection refused"))],
+            ..Report::default()
+        };
+        let line = "\notlp http://nobody:4318: failing for 12 s: connection refused\n";
+        assert!(text(&report, false).contains(line));
+        report.collectors = vec![collector(None, None)];
+        assert!(text(&report, false).contains("\notlp http://nobody:4318: delivers\n"));
+        report.collectors[0].delivers = false;
+        assert!(text(&report, false).contains("4318: nothing was sent yet\n"));
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //! For this moment the agent's own process is traced. What it does goes through a decoder of its own and no further: none
 //! of the agent's traffic becomes a span.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use spanlet_abi::state;
 
@@ -19,6 +19,8 @@ use crate::decode::{self, Decoder, Step};
 
 /// How long the request and its records may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long each step of the request may wait.
+const STEP: Duration = Duration::from_millis(400);
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
 /// What the agent answers itself.
@@ -134,17 +136,19 @@ impl Verifier {
                 tracing::info!("verified: a request of the agent to itself was seen at both ends");
                 self.verified = Verified::Yes;
             }
-            // Its own sockets have their own patience, which is shorter.
-            Some(half) => match running.request.join() {
-                Ok(Err(error)) => {
-                    self.failed(format!("the request to itself failed: {error}"), now);
-                }
-                _ => {
-                    let path = running.path;
-                    let what = format!("{half} of a request to itself ({path}) was not seen");
-                    self.failed(what, now);
-                }
-            },
+            Some(half) => {
+                let request = running.request;
+                // It is not waited for: what it does ends by itself.
+                let done = request.is_finished().then(|| request.join());
+                let what = match done {
+                    Some(Ok(Err(error))) => format!("the request to itself failed: {error}"),
+                    _ => {
+                        let path = running.path;
+                        format!("{half} of a request to itself ({path}) was not seen")
+                    }
+                };
+                self.failed(what, now);
+            }
         }
     }
 
@@ -236,13 +240,12 @@ fn process(event: &Event<'_>) -> Option<HostPid> {
 
 /// A request over loopback, between two sockets of this process.
 fn ask_itself(path: &str) -> io::Result<()> {
-    let patience = Some(PATIENCE / 2);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let mut client = TcpStream::connect(listener.local_addr()?)?;
-    let (mut server, _) = listener.accept()?;
+    let mut client = TcpStream::connect_timeout(&listener.local_addr()?, STEP)?;
+    let mut server = accept(&listener)?;
     for stream in [&client, &server] {
-        stream.set_read_timeout(patience)?;
-        stream.set_write_timeout(patience)?;
+        stream.set_read_timeout(Some(STEP))?;
+        stream.set_write_timeout(Some(STEP))?;
     }
     let asked = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     client.write_all(asked.as_bytes())?;
@@ -257,6 +260,24 @@ fn ask_itself(path: &str) -> io::Result<()> {
     match request[..length].ends_with(b"\r\n\r\n") {
         true => Ok(()),
         false => Err(io::Error::other("what was read is not what was answered")),
+    }
+}
+
+/// Takes the connection that was just made.
+fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    listener.set_nonblocking(true)?;
+    let deadline = Instant::now() + STEP;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -137,6 +137,25 @@ fn all_faults_are_told_at_once() {
 }
 
 #[test]
+fn faults_of_outputs_do_not_show_secrets() {
+    let filed = File::new("bad-headers", "Bearer s3cret=x\n");
+    let text = format!(
+        "[select]\nall = true\n[otlp]\nheaders = 'authorization=Bearer s3cret'\nendpoint = 's3cret'\n\
+         headers_file = {filed:?}\nprotocol = 's3cret'\ntimeout_ms = 's3cret'\n\
+         [otlp_traces]\nheaders = {{ 's3cret name' = 'x', a = ['s3cret, expected s3cret'] }}\n",
+        filed = filed.0
+    );
+    let file = File::new("secrets.toml", &text);
+    let faults = load(Some(&file), &[], RawConfig::default()).unwrap_err();
+    let told = faults.to_string();
+    for key in ["otlp.headers:", "otlp.protocol:", "otlp_traces.headers:"] {
+        assert!(told.contains(key), "{told}");
+    }
+    assert!(told.contains("expected a map"), "{told}");
+    assert!(!told.contains("s3cret"), "{told}");
+}
+
+#[test]
 fn faults_say_what_to_do() {
     let errors = load(
         None,

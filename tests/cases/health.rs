@@ -19,6 +19,8 @@ on_each_back_end!(
 );
 
 const READY: Duration = Duration::from_secs(10);
+/// How long the kubelet waits.
+const KUBELET: Duration = Duration::from_secs(5);
 /// More than are answered at once.
 const ASKERS: usize = 40;
 
@@ -93,7 +95,7 @@ fn free() -> Result<SocketAddr> {
 
 fn get(address: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(READY * 2))?;
+    stream.set_read_timeout(Some(KUBELET))?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -17,6 +17,8 @@ on_each_back_end!(
     another_selection_is_applied,
     a_fault_changes_nothing_and_is_told,
     probes_are_opened_anew_for_what_needs_it,
+    the_health_endpoint_moves_to_another_host_on_its_port,
+    who_is_not_there_cannot_be_named,
 );
 
 /// Files are looked at each second.
@@ -93,6 +95,38 @@ fn probes_are_opened_anew_for_what_needs_it(backend: Backend) -> Result<()> {
     ensure!(clocks.all(|clock| clock.is_none()), "{after:?}");
     ensure!(ended.log.contains("blind for"), "{}", ended.log);
     Ok(())
+}
+
+fn the_health_endpoint_moves_to_another_host_on_its_port(backend: Backend) -> Result<()> {
+    let function = start()?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port();
+    let listen = |host: &str| {
+        let select = select(&function);
+        format!("{select}[health]\nlisten = \"{host}:{port}\"\n")
+    };
+    let file = configuration(&listen("127.0.0.1"))?;
+    let agent = Agent::start(&Options::json(backend, &[]).with(&["--config", file.path()]))?;
+    file.replace(&listen("0.0.0.0"))?;
+    wait_until(APPLIED, "the endpoint at the other host", || {
+        let report = agent.report()?;
+        ensure!(report.configuration_fault.is_none(), "{report:?}");
+        // All of 127.0.0.0/8 is this host.
+        Ok(std::net::TcpStream::connect(("127.0.0.2", port)).ok())
+    })?;
+    agent.finish().map(drop)
+}
+
+fn who_is_not_there_cannot_be_named(backend: Backend) -> Result<()> {
+    let function = start()?;
+    let file = configuration(&select(&function))?;
+    let agent = Agent::start(&Options::json(backend, &[]).with(&["--config", file.path()]))?;
+    // Beyond the highest that the kernel gives.
+    file.replace("[select]\npids = [4194305]\n")?;
+    let fault = until(&agent, "the fault", |report| report.configuration_fault)?;
+    ensure!(fault.contains("4194305"), "{fault}");
+    agent.finish().map(drop)
 }
 
 fn start() -> Result<Function> {

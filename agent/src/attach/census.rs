@@ -76,15 +76,11 @@ impl Census {
         if !discover::in_initial_pid_namespace() {
             return Err(Error::PidNamespace);
         }
-        for pid in &self.selection.pids {
-            discover::process(*pid)?;
-            if discover::is_thread(*pid) {
-                return Err(Error::Process {
-                    pid: pid.0,
-                    reason: "this is a thread; name its process".to_owned(),
-                });
-            }
-        }
+        self.selection
+            .pids
+            .iter()
+            .copied()
+            .try_for_each(check_named)?;
         for port in &self.selection.ports {
             probes.port(*port)?;
         }
@@ -351,6 +347,18 @@ impl Census {
     /// What was chosen.
     pub fn selection(&self) -> &Selection {
         &self.selection
+    }
+}
+
+/// Whether a number that was named is that of a process.
+pub fn check_named(pid: HostPid) -> Result<(), Error> {
+    discover::process(pid)?;
+    match discover::is_thread(pid) {
+        false => Ok(()),
+        true => Err(Error::Process {
+            pid: pid.0,
+            reason: "this is a thread; name its process".to_owned(),
+        }),
     }
 }
 

@@ -54,6 +54,16 @@ impl Listening {
     }
 }
 
+/// The places of ports that a process is known to listen on.
+pub fn places_of(pid: HostPid, ports: &[u16]) -> Vec<Place> {
+    if ports.is_empty() {
+        return Vec::new();
+    }
+    let namespace = network_namespace(pid).into_iter();
+    let places = namespace.flat_map(|namespace| ports.iter().map(move |port| (namespace, *port)));
+    places.collect()
+}
+
 /// The ports of places, in order, each once.
 pub fn ports_of(places: &[Place]) -> Vec<u16> {
     let mut ports: Vec<u16> = places.iter().map(|(_, port)| *port).collect();

@@ -17,7 +17,7 @@ pub mod runtime;
 pub mod selection;
 pub mod tracked;
 
-pub use census::Census;
+pub use census::{check_named, Census};
 pub use error::Error;
 pub use probes::Probes;
 pub use process::{Language, ProcessFacts, Resolution, Standing};

@@ -7,5 +7,5 @@ pub mod recording;
 mod ring;
 
 pub use event::Event;
-pub use reader::{Counts, Reader};
+pub use reader::{Counts, Reader, WaitedRing};
 pub use ring::Ring;

@@ -25,10 +25,26 @@ pub struct Counts {
 /// How often the ring is looked at where nothing is going on: what has to be known at once wakes the agent.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// The reading end of the ring buffer.
-pub struct Reader {
+/// A ring buffer that can be waited on.
+pub struct WaitedRing {
     ring: Ring,
     ready: AsyncFd<OwnedFd>,
+}
+
+impl WaitedRing {
+    /// See [`Ring::new`]. Must be called inside a tokio runtime.
+    ///
+    /// Errors: it cannot be mapped, or not be waited on.
+    pub fn new(descriptor: OwnedFd, size: usize) -> std::io::Result<Self> {
+        let ring = Ring::new(descriptor, size)?;
+        let ready = ready(&ring)?;
+        Ok(Self { ring, ready })
+    }
+}
+
+/// The reading end of the ring buffer.
+pub struct Reader {
+    source: WaitedRing,
     interval: Duration,
     /// How long it rests after a look: longer each time that there was nothing.
     pause: Duration,
@@ -38,32 +54,21 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads `ring` every `interval` while there are records. They go to `recorder` too, if there is one.
-    ///
-    /// Errors: the descriptor cannot be waited on.
-    pub fn new(
-        ring: Ring,
-        interval: Duration,
-        recorder: Option<Recorder>,
-    ) -> std::io::Result<Self> {
-        Ok(Self {
-            ready: ready(&ring)?,
-            ring,
+    /// Reads `source` every `interval` while there are records. They go to `recorder` too, if there is one.
+    pub fn new(source: WaitedRing, interval: Duration, recorder: Option<Recorder>) -> Self {
+        Self {
+            source,
             interval,
             pause: interval,
             due: Instant::now(),
             recorder,
             counts: Counts::default(),
-        })
+        }
     }
 
     /// Reads another ring from now on.
-    ///
-    /// Errors: its descriptor cannot be waited on.
-    pub fn reopen(&mut self, ring: Ring) -> std::io::Result<()> {
-        self.ready = ready(&ring)?;
-        self.ring = ring;
-        Ok(())
+    pub fn reopen(&mut self, source: WaitedRing) {
+        self.source = source;
     }
 
     /// Looks this often from now on.
@@ -76,7 +81,7 @@ impl Reader {
     pub async fn wait(&mut self) {
         tokio::select! {
             () = sleep_until(self.due) => {}
-            guard = self.ready.readable() => if let Ok(mut guard) = guard {
+            guard = self.source.ready.readable() => if let Ok(mut guard) = guard {
                 guard.clear_ready();
             }
         }
@@ -85,7 +90,7 @@ impl Reader {
     /// Hands each record that is there, but at most `limit`, to `take`. Gives how many there were.
     pub fn drain(&mut self, limit: usize, mut take: impl FnMut(&Event<'_>)) -> usize {
         let Self {
-            ring,
+            source: WaitedRing { ring, .. },
             recorder,
             counts,
             ..

@@ -191,9 +191,24 @@ fn sound(section: &str, name: &str, value: &Value, faults: &mut Faults) -> bool 
     }
     let result = RawConfig::deserialize(table);
     if let Err(error) = &result {
-        fault(faults, path(section, name), error.message());
+        let message = match section.starts_with("otlp") {
+            true => without_value(error.message()),
+            false => error.message().to_owned(),
+        };
+        fault(faults, path(section, name), message);
     }
     result.is_ok()
+}
+
+/// Only what was expected: the value may be a token in the wrong form.
+fn without_value(message: &str) -> String {
+    if message.starts_with("unknown field") {
+        return message.to_owned();
+    }
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "its value cannot be used".to_owned(),
+    }
 }
 
 fn path(section: &str, name: &str) -> String {

@@ -122,7 +122,8 @@ impl<'a> Options<'a> {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let Some(url) = url else {
-            let example = format!("`{text}` is not a URL like {usual}");
+            // It may hold a password: it is not shown.
+            let example = format!("this is not a URL like {usual}");
             fault(faults, self.at("endpoint"), example);
             return String::new();
         };
@@ -158,7 +159,8 @@ impl<'a> Options<'a> {
                 HeaderValue::try_from(value.as_str()),
             );
             let (Ok(name), Ok(mut value)) = checked else {
-                let what = format!("`{name}` is not a header with a value that can be sent");
+                // What was taken for the name may be a part of a secret.
+                let what = "one is not a header's name with a value that can be sent";
                 fault(faults, self.at(at), what);
                 continue;
             };

@@ -14,6 +14,9 @@ use super::{Config, ConfigErrors, RawConfig};
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// How often files that change while they are read are read again at once; then at the next look.
+const LOADS_MAX: usize = 8;
+
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -31,9 +34,29 @@ impl Sources {
     /// Reads everything.
     pub fn load(&self) -> Result<Config, ConfigErrors> {
         let variable = |name: &str| std::env::var(name).ok();
-        let mut config = Config::load(self.file.as_deref(), variable, self.flags.clone())?;
-        config.content = content(&files(self, &config));
-        Ok(config)
+        self.settled(|| Config::load(self.file.as_deref(), variable, self.flags.clone()))
+    }
+
+    /// Loads until the files are the same before and after.
+    fn settled(
+        &self,
+        mut load: impl FnMut() -> Result<Config, ConfigErrors>,
+    ) -> Result<Config, ConfigErrors> {
+        let mut looked_at: Vec<PathBuf> = self.file.iter().cloned().collect();
+        let mut loads = 0;
+        loop {
+            let before = content(&looked_at);
+            let mut config = load()?;
+            loads += 1;
+            let files = files(self, &config);
+            let is_settled = files == looked_at && content(&files) == before;
+            if is_settled || loads == LOADS_MAX {
+                // That of before: what is not settled is seen at the next look.
+                config.content = before;
+                return Ok(config);
+            }
+            looked_at = files;
+        }
     }
 }
 
@@ -70,18 +93,25 @@ async fn watch(
     mut seen: u64,
     sender: mpsc::Sender<Result<Config, ConfigErrors>>,
 ) {
+    // What was wrong with the last one. It may be a file that it names, which comes later.
+    let mut fault: Option<String> = None;
     loop {
         tokio::time::sleep(EVERY).await;
         let (looked_at, content) = off_the_loop(files, |files| self::content(files)).await;
         files = looked_at;
-        if content == seen {
+        if content == seen && fault.is_none() {
             continue;
         }
         let (_, loaded) = off_the_loop(sources.clone(), Sources::load).await;
-        seen = content;
+        let is_seen = std::mem::replace(&mut seen, content) == content;
         if let Ok(config) = &loaded {
             files = self::files(&sources, config);
             seen = config.content;
+        }
+        let before = fault.take();
+        fault = loaded.as_ref().err().map(ConfigErrors::to_string);
+        if is_seen && fault.is_some() && fault == before {
+            continue;
         }
         if sender.send(loaded).await.is_err() {
             return;
@@ -188,6 +218,44 @@ mod tests {
         fs::write(&file, "query = \"drop\"\n[select]\nall = true\n").unwrap();
         let mut reloads = Reloads::watch(sources, &config);
         assert!(reloads.next().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_it_names_may_come_later() {
+        let folder = Folder::new("reload-later");
+        let headers = folder.0.join("headers");
+        let file = folder.write("spanlet.toml", "[select]\nall = true\n");
+        let mut reloads = watched(&file);
+        let text = format!(
+            "[select]\nall = true\n[otlp]\nendpoint = \"http://localhost:4318\"\nheaders_file = {headers:?}\n"
+        );
+        fs::write(&file, text).unwrap();
+        assert!(reloads.next().await.is_err());
+        let again = tokio::time::timeout(EVERY * 5, reloads.next()).await;
+        assert!(again.is_err(), "it is told once");
+        fs::write(&headers, "x-token=new\n").unwrap();
+        assert!(reloads.next().await.is_ok());
+    }
+
+    #[test]
+    fn what_changes_while_it_is_loaded_is_loaded_again() {
+        let folder = Folder::new("reload-torn");
+        let file = folder.write("spanlet.toml", "[select]\nall = true\n");
+        let sources = Sources {
+            file: Some(file.clone()),
+            flags: RawConfig::default(),
+        };
+        let mut loads = 0;
+        let config = sources.settled(|| {
+            loads += 1;
+            let config = Config::load(Some(&file), |_| None, RawConfig::default());
+            if loads == 1 {
+                fs::write(&file, "query = \"drop\"\n[select]\nall = true\n").unwrap();
+            }
+            config
+        });
+        assert_eq!(config.unwrap().query, super::super::Query::Drop);
+        assert_eq!(loads, 2);
     }
 
     #[tokio::test(start_paused = true)]

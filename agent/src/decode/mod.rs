@@ -12,7 +12,7 @@ pub mod limits;
 mod open;
 mod stream;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use self::books::Books;
@@ -111,8 +111,23 @@ impl Decoder {
         self.quiet.clear();
     }
 
+    /// Nothing more will be seen of processes that live: what they have open is finished as `StillOpen`.
+    pub fn leave(&mut self, processes: &BTreeSet<HostPid>, now: Monotonic, out: &mut Vec<Step>) {
+        let its = self.connections.iter();
+        let its = its.filter(|(_, connection)| processes.contains(&connection.process));
+        let sockets: Vec<u64> = its.map(|(socket, _)| *socket).collect();
+        for socket in sockets {
+            if let Some(mut connection) = self.remove(socket) {
+                connection.let_go(Some(now), &mut self.books, out);
+            }
+        }
+        for process in processes {
+            self.books.forget_process(*process);
+        }
+    }
+
     /// Forgets what a process has to do with: what is open ends here, unseen.
-    pub fn forget(&mut self, process: HostPid, out: &mut Vec<Step>) {
+    fn forget(&mut self, process: HostPid, out: &mut Vec<Step>) {
         let its = self.connections.iter();
         let its = its.filter(|(_, connection)| connection.process == process);
         let sockets: Vec<u64> = its.map(|(socket, _)| *socket).collect();

@@ -1,9 +1,10 @@
 //! Spans that wait for Kubernetes: of processes that may not be meant, or whose container has no name yet. In: what
 //! became known, and time. Out: which finished exchanges may be told, and which never will be.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::enricher::Waiting;
+use super::nodes::Node;
 use super::program::{Program, State, Unresolved};
 use super::Enricher;
 use crate::attach::{ProcessFacts, Resolution};
@@ -31,24 +32,34 @@ impl Enricher {
         self.settle_programs();
     }
 
-    /// A process that lives is not traced any more. What ended before is told now; what is open will not be.
-    pub fn left(&mut self, pid: HostPid, now: Monotonic) {
+    /// Processes that live are not traced any more. What ended before is told now, unless they may not have been meant;
+    /// what is open will not be.
+    pub fn left(&mut self, pids: &BTreeSet<HostPid>, now: Monotonic) {
         self.latest = self.latest.max(now);
-        let Some(process) = self.processes.get_mut(&pid) else {
-            return;
-        };
-        let program = std::mem::take(&mut process.program);
-        process.program.set(State::Refused);
-        match program.state() {
-            State::Pending => program.set(State::Refused),
-            _ => program.give_up(),
+        let mut refused = BTreeSet::new();
+        for pid in pids {
+            let Some(process) = self.processes.get_mut(pid) else {
+                continue;
+            };
+            let program = std::mem::take(&mut process.program);
+            process.program.set(State::Refused);
+            match program.state() {
+                State::Pending => program.set(State::Refused),
+                _ => program.give_up(),
+            }
+            if program.state() != State::Known {
+                refused.insert(*pid);
+            }
         }
         self.settle_programs();
-        for id in self.nodes.of(pid) {
-            self.counts.undone += self.nodes.orphan_children(id);
+        self.orphan_children_of(|node| {
+            refused.contains(&node.process)
+                || (node.ended.is_none() && pids.contains(&node.process))
+        });
+        self.hurry(pids);
+        for pid in pids {
+            self.gone(*pid, now);
         }
-        self.hurry(pid);
-        self.gone(pid, now);
     }
 
     /// How many finished exchanges wait for Kubernetes.
@@ -153,22 +164,29 @@ impl Enricher {
 
     /// Forgets what is resolved. What a refused process did is nobody's parent.
     fn settle_programs(&mut self) {
-        for unresolved in self.unresolved.extract_if(.., |one| !one.is_open()) {
-            if matches!(unresolved.program.state(), State::Refused | State::Unknown) {
-                for id in self.nodes.of(unresolved.facts.pid) {
-                    self.counts.undone += self.nodes.orphan_children(id);
-                }
-            }
+        let settled = self.unresolved.extract_if(.., |one| !one.is_open());
+        let is_refused =
+            |one: &Unresolved| matches!(one.program.state(), State::Refused | State::Unknown);
+        let refused = settled.filter(is_refused).map(|one| one.facts.pid);
+        let refused: BTreeSet<HostPid> = refused.collect();
+        if !refused.is_empty() {
+            self.orphan_children_of(|node| refused.contains(&node.process));
         }
     }
 
-    /// What a process finished is told at the next turn.
-    fn hurry(&mut self, pid: HostPid) {
+    fn orphan_children_of(&mut self, is_meant: impl Fn(&Node) -> bool) {
+        for id in self.nodes.of(is_meant) {
+            self.counts.undone += self.nodes.orphan_children(id);
+        }
+    }
+
+    /// What processes finished is told at the next turn.
+    fn hurry(&mut self, pids: &BTreeSet<HostPid>) {
+        let is_its = |waiting: &Waiting| pids.contains(&waiting.exchange.process);
         let held = std::mem::take(&mut self.held).into_iter();
-        let (mut its, held): (VecDeque<_>, _) = held.partition(|held| held.exchange.process == pid);
+        let (mut its, held): (VecDeque<_>, _) = held.partition(is_its);
         let waiting = std::mem::take(&mut self.waiting).into_iter();
-        let (finished, mut others): (VecDeque<_>, _) =
-            waiting.partition(|waiting| waiting.exchange.process == pid);
+        let (finished, mut others): (VecDeque<_>, _) = waiting.partition(is_its);
         its.extend(finished);
         its.iter_mut().for_each(|its| its.due = Waiting::AT_ONCE);
         its.append(&mut others);

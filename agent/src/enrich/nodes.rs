@@ -311,9 +311,9 @@ impl Nodes {
     }
 
     /// All exchanges of a process.
-    pub fn of(&self, process: HostPid) -> Vec<ExchangeId> {
+    pub fn of(&self, is_meant: impl Fn(&Node) -> bool) -> Vec<ExchangeId> {
         let its = self.nodes.iter();
-        let its = its.filter(|(_, node)| node.process == process);
+        let its = its.filter(|(_, node)| is_meant(node));
         its.map(|(id, _)| *id).collect()
     }
 

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout, timeout_at, Instant};
 use tonic::codegen::Bytes;
 
 use super::counts::{OutputCounts, Reason, Tally};
-use super::health::Health;
+use super::health::{Health, Shared};
 use super::otlp::{encode, Accepted, Client, Signal, Target};
 use super::retry::{Failure, Policy, Retry, Tries};
 use super::{Config, Error};
@@ -21,18 +21,21 @@ pub(super) struct Delivery {
     queue: UnboundedSender<Vec<Span>>,
     task: JoinHandle<()>,
     pub tally: Arc<Tally>,
+    pub condition: Shared,
 }
 
 impl Delivery {
     pub fn start(config: &Config, target: &Target) -> Result<Self, Error> {
         let (queue, spans) = unbounded_channel();
         let tally = Arc::new(Tally::new(config.queue_spans));
+        let health = Health::new(target.endpoint.clone(), config.queue_spans);
+        let condition = health.shared();
         let worker = Worker {
             queue: spans,
             held: VecDeque::new(),
             message: Vec::new(),
             client: Client::new(target, Signal::Traces)?,
-            health: Health::new(target.endpoint.clone(), config.queue_spans),
+            health,
             tally: tally.clone(),
             batch_spans: config.batch_spans,
             batch_delay: config.batch_delay,
@@ -42,6 +45,7 @@ impl Delivery {
             queue,
             task: tokio::spawn(worker.run()),
             tally,
+            condition,
         })
     }
 

@@ -1,7 +1,9 @@
-//! Whether the collector takes what it is sent: outcomes in, few and clear log lines out.
+//! Whether the collector takes what it is sent: outcomes in, few and clear log lines and how it goes now out.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::Url;
 use tokio::time::Instant;
 
 use super::counts::{OutputCounts, Reason};
@@ -10,8 +12,72 @@ use super::retry::{Failure, Retry};
 /// A collector that comes and goes is reported once in this time.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// How delivering to one collector goes now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Scheme, host and port: a path may hold a token.
+    pub endpoint: String,
+    pub state: State,
+}
+
+/// What the last try said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    #[default]
+    NothingSent,
+    Delivers,
+    Failing {
+        since: Instant,
+        error: String,
+    },
+}
+
+/// What the worker writes and others read.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(Arc<Mutex<Condition>>);
+
+impl Shared {
+    pub fn new(endpoint: &str) -> Self {
+        Self(Arc::new(Mutex::new(Condition {
+            endpoint: origin(endpoint),
+            state: State::default(),
+        })))
+    }
+
+    pub fn read(&self) -> Condition {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn failed(&self, error: &str) {
+        let mut condition = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = match condition.state {
+            State::Failing { since, .. } => since,
+            _ => Instant::now(),
+        };
+        let error = error.to_owned();
+        condition.state = State::Failing { since, error };
+    }
+
+    fn delivered(&self) {
+        let mut condition = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        condition.state = State::Delivers;
+    }
+}
+
+/// Nothing else of it is told.
+fn origin(endpoint: &str) -> String {
+    match Url::parse(endpoint) {
+        Ok(url) => url.origin().ascii_serialization(),
+        Err(_) => String::new(),
+    }
+}
+
 /// Remembers what was already said about one collector.
 pub(super) struct Health {
+    shared: Shared,
     endpoint: String,
     queue_spans: usize,
     /// Since when it fails, and what had been dropped until then. `None`: all is well, or nothing was said.
@@ -24,6 +90,7 @@ pub(super) struct Health {
 impl Health {
     pub fn new(endpoint: String, queue_spans: usize) -> Self {
         Self {
+            shared: Shared::new(&endpoint),
             endpoint,
             queue_spans,
             failing: None,
@@ -33,8 +100,14 @@ impl Health {
         }
     }
 
+    /// Where it is written how it goes now.
+    pub fn shared(&self) -> Shared {
+        self.shared.clone()
+    }
+
     /// A try failed.
     pub fn failed(&mut self, failure: &Failure, counts: OutputCounts) {
+        self.shared.failed(&failure.message);
         if self.failing.is_some() || !due(&mut self.warned) {
             return;
         }
@@ -59,6 +132,7 @@ impl Health {
 
     /// A request was taken.
     pub fn delivered(&mut self, counts: OutputCounts) {
+        self.shared.delivered();
         let overflow = counts.dropped(Reason::QueueFull);
         if let Some((since, dropped_before)) = self.failing.take() {
             let dropped = counts.dropped_total().saturating_sub(dropped_before);
@@ -96,4 +170,30 @@ fn due(last: &mut Option<Instant>) -> bool {
         *last = Some(Instant::now());
     }
     due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_known_since_when_it_fails_and_why() {
+        let mut health = Health::new("http://collector:4318/t0ken/v1/traces".to_owned(), 10);
+        let shared = health.shared();
+        assert_eq!(shared.read().endpoint, "http://collector:4318");
+        assert_eq!(shared.read().state, State::NothingSent);
+        let since = Instant::now();
+        for error in ["connection refused", "no such host"] {
+            let failure = Failure {
+                retry: Retry::BackOff,
+                message: error.to_owned(),
+            };
+            health.failed(&failure, OutputCounts::default());
+            let error = error.to_owned();
+            assert_eq!(shared.read().state, State::Failing { since, error });
+            tokio::time::advance(QUIET / 2).await;
+        }
+        health.delivered(OutputCounts::default());
+        assert_eq!(shared.read().state, State::Delivers);
+    }
 }

@@ -5,7 +5,7 @@
 
 pub mod counts;
 mod delivery;
-mod health;
+pub mod health;
 pub mod otlp;
 pub mod retry;
 pub mod terminal;
@@ -19,6 +19,7 @@ use crate::enrich::Span;
 use counts::Gone;
 pub use counts::{Counts, OutputCounts, Reason};
 use delivery::Delivery;
+use health::Condition;
 use terminal::{Screen, Terminal};
 
 /// What is written to standard output.
@@ -156,6 +157,12 @@ impl Exporter {
             otlp: self.past.otlp.with(otlp),
             terminal: self.past.terminal.with(terminal),
         }
+    }
+
+    /// How it goes at the collector, where there is one.
+    pub fn collector(&self) -> Option<Condition> {
+        let otlp = self.otlp.as_ref()?;
+        Some(otlp.condition.read())
     }
 
     /// Delivers what is queued for at most `deadline`; what is left then is counted as dropped by the shutdown.

@@ -8,25 +8,24 @@ use super::cluster::Cluster;
 use super::settings::{enrich_config, request, selection};
 use super::{report_every, reporter, Inputs, Outside, Rooms, Trial, STOP_DEADLINE};
 use crate::attach::probes::{Probes, Request};
-use crate::attach::Selection;
-use crate::capture::Ring;
+use crate::attach::{check_named, Selection};
+use crate::capture::WaitedRing;
 use crate::clock::Monotonic;
 use crate::config::Config;
 use crate::control::Desk;
-use crate::health::Endpoint;
+use crate::health;
 use crate::telemetry::Reporter;
 
 /// What the new configuration needs anew. `None`: it goes on as it is.
 struct Prepared {
     selection: Selection,
-    probes: Option<(Request, Probes, Ring)>,
+    probes: Option<(Request, Probes, WaitedRing)>,
     reporter: Option<(Option<Reporter>, Interval)>,
-    endpoint: Option<Option<Endpoint>>,
     desk: Option<Desk>,
 }
 
 /// Gives the configuration that is in effect.
-pub(super) fn apply(
+pub(super) async fn apply(
     rooms: &mut Rooms,
     inputs: &mut Inputs,
     outside: &mut Outside,
@@ -34,13 +33,7 @@ pub(super) fn apply(
     new: Config,
     trial: &Trial,
 ) -> Config {
-    let ready = prepare(rooms, outside, &old, &new, trial).and_then(|prepared| {
-        // The last that can fail, and it changes nothing then.
-        let export = new.export.clone();
-        rooms.exporter.reconfigure(export, STOP_DEADLINE)?;
-        Ok(prepared)
-    });
-    match ready {
+    match ready(rooms, outside, &old, &new, trial).await {
         Ok(prepared) => {
             take(rooms, inputs, outside, &old, &new, prepared);
             rooms.news.apply();
@@ -53,20 +46,51 @@ pub(super) fn apply(
     }
 }
 
-/// Sets up what is new beside what is there.
-fn prepare(
-    rooms: &Rooms,
-    outside: &Outside,
+/// All that can fail. On an error nothing has changed.
+async fn ready(
+    rooms: &mut Rooms,
+    outside: &mut Outside,
     old: &Config,
     new: &Config,
     trial: &Trial,
 ) -> anyhow::Result<Prepared> {
+    let prepared = prepare(rooms, old, new, trial)?;
+    outside.listen(old, new).await?;
+    let export = new.export.clone();
+    if let Err(error) = rooms.exporter.reconfigure(export, STOP_DEADLINE) {
+        outside.listen(new, old).await?;
+        return Err(error.into());
+    }
+    Ok(prepared)
+}
+
+impl Outside {
+    /// Moves the endpoint. The old address is freed first: it may be the same port. On an error it is taken back.
+    async fn listen(&mut self, old: &Config, new: &Config) -> Result<(), health::Error> {
+        if new.health == old.health {
+            return Ok(());
+        }
+        if let Some(endpoint) = self.endpoint.take() {
+            endpoint.close().await;
+        }
+        match self.endpoint_of(new) {
+            Ok(endpoint) => self.endpoint = endpoint,
+            Err(error) => {
+                self.endpoint = self.endpoint_of(old)?;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sets up what is new beside what is there.
+fn prepare(rooms: &Rooms, old: &Config, new: &Config, trial: &Trial) -> anyhow::Result<Prepared> {
     let selection = selection(new)?;
+    let known = &rooms.census.selection().pids;
+    let named = selection.pids.iter().filter(|pid| !known.contains(pid));
+    named.copied().try_for_each(check_named)?;
     let asked = request(new, trial, &selection);
-    let endpoint = match new.health == old.health {
-        true => None,
-        false => Some(outside.endpoint_of(new)?),
-    };
     let reporter = match is_same_metrics(old, new) {
         true => None,
         false => Some((reporter(new, rooms)?, report_every(new))),
@@ -79,7 +103,8 @@ fn prepare(
         true => None,
         false => {
             let (probes, ring) = Probes::attach(&asked)?;
-            let ring = Ring::new(ring, trial.ring_bytes()).context("cannot map the ring buffer")?;
+            let ring = WaitedRing::new(ring, trial.ring_bytes());
+            let ring = ring.context("cannot read the ring buffer")?;
             Some((asked, probes, ring))
         }
     };
@@ -87,7 +112,6 @@ fn prepare(
         selection,
         probes,
         reporter,
-        endpoint,
         desk,
     })
 }
@@ -114,9 +138,6 @@ fn take(
         outside.reporter = reporter;
         inputs.report = every;
     }
-    if let Some(endpoint) = prepared.endpoint {
-        outside.endpoint = endpoint;
-    }
     if let Some(desk) = prepared.desk {
         inputs.desk = desk;
     }
@@ -142,15 +163,12 @@ fn is_same_cluster(old: &Config, new: &Config) -> bool {
 }
 
 /// Puts other probes in the place of those that are there. What is open ends: its end cannot be seen.
-fn reopen(rooms: &mut Rooms, inputs: &mut Inputs, mut probes: Probes, ring: Ring) {
+fn reopen(rooms: &mut Rooms, inputs: &mut Inputs, mut probes: Probes, ring: WaitedRing) {
     rooms.records(&mut inputs.reader);
     let blind = Instant::now();
     probes.succeed(&rooms.probes);
     let blind = blind.elapsed();
-    if let Err(error) = inputs.reader.reopen(ring) {
-        // Its timer wakes it all the same.
-        tracing::warn!(%error, "the new ring buffer cannot be waited on");
-    }
+    inputs.reader.reopen(ring);
     // What the old ones saw since is lost.
     rooms.probes = probes;
     rooms.begin_anew(Monotonic::now());

@@ -1,6 +1,7 @@
 //! The rooms, and what goes from one to the next. In: records, and what the API server told. Out: spans to the outputs. The
 //! loop around it is [`super`].
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,11 +126,14 @@ impl Rooms {
         for facts in again.facts {
             self.enricher.process(facts);
         }
-        for pid in again.left {
-            self.enricher.left(pid, now);
-            self.decoder.forget(pid, &mut self.steps);
-            self.follow();
+        if again.left.is_empty() {
+            return;
         }
+        let left: BTreeSet<HostPid> = again.left.into_iter().collect();
+        // What is open is told as far as it was seen: it may be the parent of what was told already.
+        self.decoder.leave(&left, now, &mut self.steps);
+        self.follow();
+        self.enricher.left(&left, now);
     }
 
     /// Whether there may be more.

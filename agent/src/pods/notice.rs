@@ -14,8 +14,6 @@ use crate::clock::Monotonic;
 const NOTICES_MAX: usize = 16;
 /// The same reason with the same message is noted again after so long.
 const AGAIN: Duration = Duration::from_secs(600);
-/// Reasons that are remembered; with more, the one noted first is forgotten.
-const REASONS_MAX: usize = 64;
 
 /// One thing to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +26,7 @@ pub struct Notice {
 /// The noting end.
 pub struct Notices {
     sender: mpsc::Sender<Notice>,
+    /// By reason, of which there are a few.
     noted: BTreeMap<&'static str, (String, Monotonic)>,
 }
 
@@ -48,11 +47,10 @@ impl Notices {
         if known.is_some_and(|(message, at)| *message == notice.message && now.since(*at) < AGAIN) {
             return false;
         }
-        let remembered = (notice.message.clone(), now);
-        let reason = notice.reason;
+        let (reason, message) = (notice.reason, notice.message.clone());
         let is_sent = self.sender.try_send(notice).is_ok();
         if is_sent {
-            self.remember(reason, remembered);
+            self.noted.insert(reason, (message, now));
         }
         is_sent
     }
@@ -60,16 +58,6 @@ impl Notices {
     /// A reason is no more: should it come back, that is new.
     pub fn over(&mut self, reason: &'static str) {
         self.noted.remove(reason);
-    }
-
-    fn remember(&mut self, reason: &'static str, noted: (String, Monotonic)) {
-        if self.noted.len() >= REASONS_MAX {
-            let oldest = self.noted.iter().min_by_key(|(_, (_, at))| *at);
-            if let Some(oldest) = oldest.map(|(reason, _)| *reason) {
-                self.noted.remove(oldest);
-            }
-        }
-        self.noted.insert(reason, noted);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::{Counter, NotTraced, Process, Report};
+use super::{Collector, Counter, NotTraced, Process, Report};
 use crate::export::terminal::clean;
 
 /// The metrics that say what became of spans and why; the others are in the wide form.
@@ -44,9 +44,29 @@ fn state(report: &Report, out: &mut String) {
             let _ = writeln!(out, "{held} spans wait for it, {dropped} waited in vain");
         }
     }
+    for collector in &report.collectors {
+        let _ = writeln!(
+            out,
+            "{} {}: {}",
+            collector.output,
+            clean(&collector.endpoint),
+            clean(&delivering(collector))
+        );
+    }
     if let Some(fault) = &report.configuration_fault {
         let fault = clean(fault);
         let _ = writeln!(out, "the newest configuration is not in effect: {fault}");
+    }
+}
+
+fn delivering(collector: &Collector) -> String {
+    match (collector.failing_seconds, collector.delivers) {
+        (Some(seconds), _) => {
+            let error = collector.last_error.as_deref().unwrap_or("");
+            format!("failing for {seconds} s: {error}")
+        }
+        (None, true) => "delivers".to_owned(),
+        (None, false) => "nothing was sent yet".to_owned(),
     }
 }
 

@@ -181,7 +181,7 @@ fn a_process_that_is_left_is_silent_at_once() {
     world.start(server(2, 20).process(2));
     world.start(client(3, 21).process(2).on_connection(5, 9));
     world.run(server(4, 22).on_connection(5, 9), 23);
-    world.enricher.left(HostPid(2), ms(30));
+    world.enricher.left(&[HostPid(2)].into(), ms(30));
     world.wait(31);
     assert_eq!(world.spans.len(), 1, "what ended before is told");
     world.span(1);
@@ -192,9 +192,28 @@ fn a_process_that_is_left_is_silent_at_once() {
 }
 
 #[test]
+fn what_was_told_keeps_a_parent_that_was_open_when_its_process_was_left() {
+    let mut world = world(Standing::Known);
+    world.start(server(1, 0).process(2));
+    world.run(client(2, 1).process(2), 2);
+    world.wait(LATE);
+    assert_eq!(
+        world.spans.len(),
+        1,
+        "the call is told before its request ends"
+    );
+    // The decoder finishes what is open before the process is left.
+    world.finish(1, LATE + 1);
+    world.enricher.left(&[HostPid(2)].into(), ms(LATE + 1));
+    world.wait(LATE + 2);
+    let parent = world.span(2).parent_span_id;
+    assert_eq!(parent, Some(world.span(1).span_id));
+}
+
+#[test]
 fn a_process_that_was_left_is_traced_again() {
     let mut world = world(Standing::Known);
-    world.enricher.left(HostPid(2), ms(0));
+    world.enricher.left(&[HostPid(2)].into(), ms(0));
     world.enricher.process(facts(2, Standing::Known));
     world.run(server(1, 10).process(2), 20);
     world.end(30);
@@ -298,7 +317,7 @@ fn played(happenings: &[Happening], held: usize) -> (World, u64) {
             }
             Happening::Resolve => world.enricher.resolve(|_| traced("web")),
             Happening::Left => {
-                world.enricher.left(HostPid(2), ms(now));
+                world.enricher.left(&[HostPid(2)].into(), ms(now));
                 world.enricher.resolve(|_| Resolution::Refused);
                 is_traced = false;
             }

@@ -9,7 +9,7 @@ use super::scan::Whom;
 use super::{Census, Chosen, Reason};
 use crate::attach::decision::{decide, decide_without_pod, Case, Decision, Left};
 use crate::attach::discover::{self, Seen};
-use crate::attach::listening::Listening;
+use crate::attach::listening::places_of;
 use crate::attach::process::{Resolution, Standing};
 use crate::attach::{Probes, ProcessFacts};
 use crate::capture::event::HostPid;
@@ -271,9 +271,9 @@ impl Census {
 
     /// Leaves processes that live: with their listeners and connections, so that the kernel side does nothing for them.
     fn leave(&mut self, probes: &mut Probes, pids: &[HostPid]) {
-        let mut listening = Listening::default();
         for pid in pids {
-            let places = listening.of(*pid);
+            let ports = self.tracked.get(pid).map(|tracked| tracked.ports.clone());
+            let places = places_of(*pid, &ports.unwrap_or_default());
             self.forget(probes, *pid);
             let nobodys = places
                 .into_iter()

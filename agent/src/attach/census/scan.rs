@@ -12,6 +12,7 @@ use crate::pods::Changes;
 const PROCESSES_AT_ONCE: usize = 16;
 
 /// Whom a scan is for.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Whom {
     Everybody,
     Pods(Changes),
@@ -20,19 +21,48 @@ pub(super) enum Whom {
 /// One look over all processes.
 pub(super) struct Scan {
     whom: Whom,
+    /// Whom to look for once more: those that were added on the way, and pods of which one was found, because its
+    /// children may have been born meanwhile.
+    again: Option<Whom>,
     pids: Vec<HostPid>,
     listening: Listening,
-    /// One was found: its children may have been born meanwhile.
-    has_found: bool,
 }
 
 impl Scan {
     fn begin(whom: Whom) -> Self {
+        Self::over(discover::pids(), whom)
+    }
+
+    fn over(pids: Vec<HostPid>, whom: Whom) -> Self {
         Self {
             whom,
-            pids: discover::pids(),
+            again: None,
+            pids,
             listening: Listening::default(),
-            has_found: false,
+        }
+    }
+
+    /// Looks for these too, among those that are left and then among all: it does not start over, which could go on for
+    /// ever.
+    fn extend(&mut self, whom: Whom) {
+        self.whom.add(whom.clone());
+        self.once_more(whom);
+    }
+
+    fn found(&mut self, facts: &ProcessFacts) {
+        self.once_more(match &self.whom {
+            Whom::Everybody => Whom::Everybody,
+            Whom::Pods(_) => Whom::Pods(Changes {
+                pods: facts.place.pod.iter().cloned().collect(),
+                ..Changes::default()
+            }),
+        });
+    }
+
+    fn once_more(&mut self, whom: Whom) {
+        match &mut self.again {
+            Some(again) => again.add(whom),
+            None => self.again = Some(whom),
         }
     }
 
@@ -45,26 +75,24 @@ impl Scan {
 }
 
 impl Whom {
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Pods(mut these), Self::Pods(others)) => {
+    fn add(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (Self::Pods(these), Self::Pods(others)) => {
                 these.all |= others.all;
                 these.pods.extend(others.pods);
-                Self::Pods(these)
             }
-            _ => Self::Everybody,
+            _ => *self = Self::Everybody,
         }
     }
 }
 
 impl Census {
-    /// Looks for who is chosen, from the start if it does already.
+    /// Looks for who is chosen.
     pub(super) fn scan(&mut self, whom: Whom) {
-        let whom = match self.scan.take() {
-            Some(scan) => scan.whom.and(whom),
-            None => whom,
-        };
-        self.scan = Some(Scan::begin(whom));
+        match &mut self.scan {
+            Some(scan) => scan.extend(whom),
+            None => self.scan = Some(Scan::begin(whom)),
+        }
     }
 
     /// Looks at a few more processes; adds the facts of those that are traced from now on. False: there are no more.
@@ -74,8 +102,7 @@ impl Census {
         };
         for _ in 0..PROCESSES_AT_ONCE {
             let Some(pid) = scan.pids.pop() else {
-                // A child may be born while the list is read; once its parent is traced the kernel side tells.
-                self.scan = scan.has_found.then(|| Scan::begin(scan.whom));
+                self.scan = scan.again.map(Scan::begin);
                 return self.scan.is_some();
             };
             if self.traces(pid) || !scan.concerns(pid) {
@@ -84,11 +111,45 @@ impl Census {
             let Ok(seen) = discover::process(pid) else {
                 continue;
             };
-            let found = self.consider(probes, &seen, &mut scan.listening);
-            scan.has_found |= found.is_some();
-            facts.extend(found);
+            if let Some(found) = self.consider(probes, &seen, &mut scan.listening) {
+                scan.found(&found);
+                facts.push(found);
+            }
         }
         self.scan = Some(scan);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pods::PodUid;
+
+    fn pods(names: &[&str]) -> Whom {
+        Whom::Pods(Changes {
+            all: false,
+            pods: names.iter().map(|name| PodUid((*name).into())).collect(),
+        })
+    }
+
+    #[test]
+    fn a_scan_that_is_under_way_goes_on_when_more_is_to_be_found() {
+        let mut scan = Scan::over(vec![HostPid(1), HostPid(2)], pods(&["a"]));
+        scan.pids.pop();
+        scan.extend(pods(&["b"]));
+        assert_eq!(scan.pids, [HostPid(1)], "it does not start over");
+        assert_eq!(scan.whom, pods(&["a", "b"]));
+        assert_eq!(scan.again, Some(pods(&["b"])), "the first was not asked");
+        scan.found(&ProcessFacts {
+            place: crate::pods::Place {
+                pod: Some(PodUid("a".into())),
+                container: None,
+            },
+            ..ProcessFacts::default()
+        });
+        assert_eq!(scan.again, Some(pods(&["a", "b"])));
+        scan.extend(Whom::Everybody);
+        assert_eq!(scan.again, Some(Whom::Everybody));
     }
 }
