@@ -139,19 +139,13 @@ fn a_collector_that_is_not_there_is_told() -> Result<()> {
     let namespace = Namespace::traced("nowhere")?;
     namespace.run(&[Function::new("shop", "go")])?;
     let pod = namespace.pod("shop")?;
-    let log = [
-        "logs",
-        "-n",
-        agent::NAMESPACE,
-        "daemonset/spanlet",
-        "--since=2m",
-    ];
     wait_until(CONFIGURED, "word of the missing collector", || {
         Plan::new(address(&pod)?, "nowhere", "/hello").send(5)?;
-        let said = kubectl(&log)?;
+        let said = agent::probes(&[])?;
         let mut lines = said.lines();
-        let told =
-            lines.any(|line| line.contains("cannot deliver spans to") && line.contains(nowhere));
+        let told = lines.any(|line| {
+            line.contains("otlp") && line.contains(nowhere) && line.contains("failing for")
+        });
         Ok(told.then_some(()))
     })?;
     // It stays ready: that its spans do not arrive is no reason to start it again.
