@@ -16,7 +16,8 @@ use crate::watched::marked;
 
 on_each_back_end!(a_wait_for_a_core_is_told);
 
-const REQUESTS: usize = 6;
+/// Half of them are to have costs, and here the clocks forbid it now and then.
+const REQUESTS: usize = 12;
 
 /// Two that burn on one core: each waits for the other about half of the time, which is no part of its CPU time.
 fn a_wait_for_a_core_is_told(backend: Backend) -> Result<()> {
