@@ -102,7 +102,7 @@ impl Verifier {
 
     /// Takes what concerns the agent's own process; false: the event is for the rooms.
     pub fn takes(&mut self, event: &Event<'_>) -> bool {
-        let is_own = process(event) == Some(self.own);
+        let is_own = event.origin().map(|origin| origin.process) == Some(self.own);
         if let Some(running) = &mut self.running {
             if is_own || matches!(event, Event::Closed(_)) {
                 running.sight.see(event);
@@ -220,22 +220,6 @@ fn is_whole(exchange: &Exchange, path: &str, began: Monotonic) -> bool {
         && exchange.started >= began
         && exchange.first_byte >= Some(exchange.started)
         && Some(exchange.ended) >= exchange.first_byte
-}
-
-/// Whose event it is, where it names a process.
-fn process(event: &Event<'_>) -> Option<HostPid> {
-    match event {
-        Event::Io(io) => Some(io.origin.process),
-        Event::Opened(opened) => Some(opened.origin.process),
-        Event::Closed(_) => None,
-        Event::Exec { origin, .. }
-        | Event::Fork { origin, .. }
-        | Event::Exit { origin, .. }
-        | Event::ThreadBorn { origin, .. }
-        | Event::ThreadEnded { origin }
-        | Event::Listen { origin, .. }
-        | Event::IoUring { origin } => Some(origin.process),
-    }
 }
 
 /// A request over loopback, between two sockets of this process.

@@ -87,6 +87,13 @@ pub fn pod() -> Result<Json> {
     api::ready_pod(NAMESPACE, LABEL)
 }
 
+/// Has the DaemonSet start it anew.
+pub fn replace() -> Result<()> {
+    let old = pod()?;
+    let name = text(&old, "/metadata/name");
+    kubectl(&["delete", "pod", "-n", NAMESPACE, name]).map(drop)
+}
+
 /// The number of its process on this machine.
 pub fn pid() -> Result<u32> {
     pid_of(&pod()?)
@@ -121,6 +128,16 @@ pub fn probes(arguments: &[&str]) -> Result<String> {
         "exec", "-n", NAMESPACE, &name, "-c", "agent", "--", "/spanlet", "probes",
     ];
     kubectl(&[&fixed, arguments].concat())
+}
+
+/// What the same says of the whole cluster, asked from outside with the administrator's kubeconfig: a list of its nodes.
+pub fn of_cluster(arguments: &[&str]) -> Result<Json> {
+    let mut command = Command::new(target().join("spanlet"));
+    command.env("KUBECONFIG", kubeconfig()).args(arguments);
+    let output = command.args(["--cluster", "--output", "json"]).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{arguments:?}: {said}");
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn helm(values: &Json, more: &[&str]) -> Result<()> {

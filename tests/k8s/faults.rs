@@ -191,14 +191,7 @@ fn a_right_that_is_missing_is_told_by_verb_and_resource() -> Result<()> {
         "-p",
         &patch,
     ])?;
-    let old = agent::pod()?;
-    kubectl(&[
-        "delete",
-        "pod",
-        "-n",
-        agent::NAMESPACE,
-        text(&old, "/metadata/name"),
-    ])?;
+    agent::replace()?;
     let told = wait_until(PATIENCE, "word of the missing right", || {
         let said = agent::probes(&[])?;
         let line = said

@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{ensure, Result};
-use serde_json::json;
+use anyhow::{ensure, Context, Result};
+use serde_json::{json, Value as Json};
+use spanlet_e2e::bpf::programs_of;
 use spanlet_e2e::system::has_program;
+use spanlet_e2e::wait::wait_until;
 
 use crate::agent;
-use crate::api::{self, text};
+use crate::api::{self, text, NODE, PATIENCE};
 use crate::calls;
+use crate::namespace::{Function, Namespace};
 
 #[test]
 fn what_is_installed_is_ready_and_what_is_removed_leaves_nothing() -> Result<()> {
@@ -22,7 +25,7 @@ fn what_is_installed_is_ready_and_what_is_removed_leaves_nothing() -> Result<()>
         "installed and ready after {:.1} s",
         started.elapsed().as_secs_f64()
     );
-    let programs = programs(agent::pid()?)?;
+    let programs = programs_of(agent::pid()?)?;
     ensure!(!programs.is_empty(), "the agent has no programs");
     agent::uninstall()?;
     for program in &programs {
@@ -78,18 +81,32 @@ fn capabilities_are_enough() -> Result<()> {
     calls::core()
 }
 
-/// The BPF programs that a process holds.
-fn programs(pid: u32) -> Result<Vec<u32>> {
-    let mut programs = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        // A descriptor that was closed meanwhile is no program.
-        let text = fs::read_to_string(entry?.path()).unwrap_or_default();
-        let numbers = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("prog_id:"));
-        programs.extend(numbers.filter_map(|number| number.trim().parse::<u32>().ok()));
-    }
-    Ok(programs)
+#[test]
+fn a_cluster_is_asked_from_outside() -> Result<()> {
+    agent::ensure_default()?;
+    let namespace = Namespace::traced("outside")?;
+    namespace.run(&[Function::new("shop", "go")])?;
+    let pod = namespace.pod("shop")?;
+    let name = text(&pod, "/metadata/name");
+    wait_until(PATIENCE, "the pod among those traced", || {
+        let nodes = agent::of_cluster(&["probes", "--namespace", &namespace.name])?;
+        ensure!(nodes.as_array().map(Vec::len) == Some(1), "{nodes}");
+        ensure!(text(&nodes, "/0/node") == NODE, "{nodes}");
+        let processes = nodes[0]["report"]["processes"].as_array();
+        let processes = processes.with_context(|| nodes.to_string())?;
+        let is_ours = |process: &Json| text(process, "/pod/namespace") == namespace.name;
+        ensure!(processes.iter().all(is_ours), "{nodes}");
+        let mut names = processes.iter().map(|process| text(process, "/pod/name"));
+        Ok(names.any(|traced| traced == name).then_some(()))
+    })?;
+    let nodes = agent::of_cluster(&["doctor"])?;
+    let checks = nodes[0]["report"].as_array();
+    let checks = checks.with_context(|| nodes.to_string())?;
+    ensure!(
+        checks.iter().all(|check| check["outcome"] == "works"),
+        "{nodes}"
+    );
+    Ok(())
 }
 
 /// What an agent could leave: pinned objects, and files in the node's folders for such.

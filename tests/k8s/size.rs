@@ -139,15 +139,8 @@ impl std::fmt::Display for Start {
 /// Starts the agent anew and looks at it a while later.
 fn fresh_agent() -> Result<Start> {
     agent::ensure_default()?;
-    let old = agent::pod()?;
     let asked = audited()?;
-    kubectl(&[
-        "delete",
-        "pod",
-        "-n",
-        agent::NAMESPACE,
-        text(&old, "/metadata/name"),
-    ])?;
+    agent::replace()?;
     let pid = agent::pid()?;
     std::thread::sleep(MEASURED);
     let (received, sent) = traffic(pid)?;

@@ -1,18 +1,18 @@
 //! The agent under test. In: what it is to watch and where to send. Out: its output, its report and how it ended.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
-use std::{fmt, fs};
 
 use anyhow::{ensure, Result};
 
-use crate::json;
 use crate::otlp::Span;
 use crate::process::{Process, Stream};
 use crate::report::Report;
 use crate::scratch::Scratch;
 use crate::system::{target, Signal};
+use crate::{bpf, json};
 
 /// How the agent sees system calls on sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,16 +153,7 @@ impl Agent {
 
     /// The BPF programs that it holds, by their numbers.
     pub fn programs(&self) -> Result<Vec<u32>> {
-        let mut programs = Vec::new();
-        for entry in fs::read_dir(format!("/proc/{}/fdinfo", self.pid()))? {
-            // A descriptor that was closed meanwhile is no program.
-            let text = fs::read_to_string(entry?.path()).unwrap_or_default();
-            let numbers = text
-                .lines()
-                .filter_map(|line| line.strip_prefix("prog_id:"));
-            programs.extend(numbers.filter_map(|number| number.trim().parse::<u32>().ok()));
-        }
-        Ok(programs)
+        Ok(bpf::programs_of(self.pid())?)
     }
 
     /// Whether it runs, as it should.

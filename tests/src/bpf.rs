@@ -59,6 +59,14 @@ pub fn held_by(pid: u32) -> io::Result<BTreeSet<Object>> {
     held(Path::new(&format!("/proc/{pid}")))
 }
 
+/// The numbers of the programs among them.
+pub fn programs_of(pid: u32) -> io::Result<Vec<u32>> {
+    let held = held_by(pid)?.into_iter();
+    Ok(held
+        .filter_map(|(kind, number)| (kind == Kind::Program).then_some(number))
+        .collect())
+}
+
 fn held(process: &Path) -> io::Result<BTreeSet<Object>> {
     let mut objects = BTreeSet::new();
     for entry in fs::read_dir(process.join("fd"))? {

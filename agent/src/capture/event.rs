@@ -206,3 +206,21 @@ pub enum Event<'a> {
         origin: Origin,
     },
 }
+
+impl Event<'_> {
+    /// Who did it and when; a connection's end is often nobody's doing.
+    pub fn origin(&self) -> Option<Origin> {
+        match self {
+            Event::Io(io) => Some(io.origin),
+            Event::Opened(opened) => Some(opened.origin),
+            Event::Closed(_) => None,
+            Event::Exec { origin, .. }
+            | Event::Fork { origin, .. }
+            | Event::Exit { origin, .. }
+            | Event::ThreadBorn { origin, .. }
+            | Event::ThreadEnded { origin }
+            | Event::Listen { origin, .. }
+            | Event::IoUring { origin } => Some(*origin),
+        }
+    }
+}

@@ -242,15 +242,7 @@ fn name(started: &Started) -> Name {
 /// When an event took place.
 pub fn time(event: &Event<'_>) -> Monotonic {
     match event {
-        Event::Io(io) => io.origin.time,
-        Event::Opened(opened) => opened.origin.time,
         Event::Closed(closed) => closed.time,
-        Event::Exec { origin, .. }
-        | Event::Fork { origin, .. }
-        | Event::Exit { origin, .. }
-        | Event::ThreadBorn { origin, .. }
-        | Event::ThreadEnded { origin }
-        | Event::Listen { origin, .. }
-        | Event::IoUring { origin } => origin.time,
+        other => other.origin().expect("all others have one").time,
     }
 }
