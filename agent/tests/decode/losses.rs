@@ -125,6 +125,23 @@ fn a_pipelined_answer_is_not_given_to_another_request() {
     check(&talk, &[unseen, unseen, unseen, NEXT_LINE]);
 }
 
+/// Found by chance: two answers were taken for one, and the request left over got the answer of the next turn.
+#[test]
+fn a_request_left_over_gets_no_answer_of_a_later_turn() {
+    const CHUNKED: &str =
+        "HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let (head, rest) = CHUNKED.split_at(30);
+    for side in [Side::Server, Side::Client] {
+        let mut talk = Talk::new(side);
+        talk.request([GET, GET, GET].concat());
+        talk.answer(head).answer([rest, head].concat()).lose();
+        talk.answer(rest).answer(CHUNKED);
+        talk.request(NEXT).answer(OK);
+        let told = run(&talk.records);
+        assert_eq!(told.lines().last().map(String::as_str), Some(NEXT_LINE));
+    }
+}
+
 #[test]
 fn the_last_record_before_the_close() {
     let mut talk = Talk::client();

@@ -44,6 +44,17 @@ impl Conversation {
         self.give_up_oldest(keep, scene.books, scene.out);
     }
 
+    /// Whether an answer begins here after a later turn of requests did, and records were lost since the oldest began:
+    /// one of its turn may have taken two answers for one, and be left over.
+    pub(super) fn begins_turn_after_loss(&self, scene: &Scene<'_>, position: u32) -> bool {
+        let io = scene.io;
+        matches!(&self.answers, Answers::Head(head) if head.mark.is_none())
+            && io.turn_start
+            && position == io.position
+            && self.open.front().is_some_and(|front| front.lost_before(io))
+            && self.open.iter().skip(1).any(OpenExchange::begins_turn)
+    }
+
     /// What follows lost records, with one request waiting. A status line is its answer only if nothing was lost
     /// since the request: its answer and the next request may be among what was lost.
     pub(super) fn answer_after_loss<'a>(

@@ -141,6 +141,14 @@ impl Conversation {
         position: u32,
         bytes: &'a [u8],
     ) -> Option<Piece<'a>> {
+        if self.begins_turn_after_loss(scene, position) {
+            self.give_up_unclear(scene);
+            if self.open.is_empty() {
+                scene.books.counts.answers_without_request += 1;
+                self.answers = Answers::Seek;
+                return None;
+            }
+        }
         let Answers::Head(head) = &mut self.answers else {
             return None;
         };
