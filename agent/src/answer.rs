@@ -1,9 +1,11 @@
 //! The answer to `spanlet probes`, put together from what the rooms know. Touches procfs, for who is not traced.
 
+use spanlet_abi::state::process_flag;
+
 use crate::attach::discover::{self, Seen};
 use crate::attach::listening::{ports_of, Listening};
 use crate::attach::probes::Cost;
-use crate::attach::tracked::Tracked;
+use crate::attach::tracked::{no_tasks, Tracked};
 use crate::capture::event::HostPid;
 use crate::capture::Reader;
 use crate::enrich;
@@ -14,6 +16,9 @@ use crate::report::{
     Collector, Counter, Kubernetes, Limit, NotAttached, NotTraced, Pod, Probe, Process, Report,
 };
 use crate::tally;
+
+/// The kernel side found otherwise.
+const UNFIT: &str = "its memory does not look as that of its release on glibc";
 
 /// Everything that the rooms know now. `others`: what [`others`] found.
 pub(crate) fn report(
@@ -142,6 +147,8 @@ fn pod(workload: Option<&Workload>) -> Option<Pod> {
 fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
     let facts = &tracked.facts;
     let state = rooms.probes.state(pid).unwrap_or_default();
+    let is_unfit = state.flags & process_flag::TASKS_UNFIT != 0;
+    let unfit = is_unfit.then(|| no_tasks(UNFIT.to_owned()));
     Process {
         pid: pid.0,
         pod: pod(facts.workload.as_deref()),
@@ -164,6 +171,7 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
         limits: tracked
             .limits
             .iter()
+            .chain(unfit.as_ref())
             .map(|limit| Limit {
                 what: limit.what.to_owned(),
                 reason: limit.reason.clone(),

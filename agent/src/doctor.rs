@@ -88,8 +88,8 @@ const CLOCKS: Words = (
     "spans do not say what a request cost",
 );
 const GOROUTINES: Words = (
-    "parents by goroutine",
-    "Go: parents by headers, connections and lone requests only",
+    "parents by goroutine and by task",
+    "Go, asyncio: parents by headers, connections and lone requests only",
 );
 const BACK_END: Words = (
     "reads from and writes to sockets",

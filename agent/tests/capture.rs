@@ -104,6 +104,7 @@ fn a_call_comes_with_its_words_and_bytes() {
         end_of_stream: false,
         already_open: false,
         goroutine: Some(Goroutine { id: 7, parent: 6 }),
+        task: None,
         thread_clock: Some(ThreadClock {
             cpu_ns: 5,
             run_queue_wait_ns: 4,
@@ -113,6 +114,25 @@ fn a_call_comes_with_its_words_and_bytes() {
         system_call: 44,
     };
     assert_eq!(convert(&bytes), Ok(Event::Io(expected)));
+}
+
+#[test]
+fn a_task_is_no_goroutine() {
+    let task_of = |record: record::Io| match convert(record.as_bytes()) {
+        Ok(Event::Io(io)) => (io.goroutine, io.task),
+        other => panic!("not a call: {other:?}"),
+    };
+    let flags = flag::EGRESS | flag::TURN_START | flag::TASK;
+    let (id, within) = (7, Some(6));
+    assert_eq!(
+        task_of(io_record(flags, 0)),
+        (None, Some(Task { id, within }))
+    );
+    let alone = record::Io {
+        parent_goroutine: 0,
+        ..io_record(flags, 0)
+    };
+    assert_eq!(task_of(alone), (None, Some(Task { id, within: None })));
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod scan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use spanlet_abi::state;
+use spanlet_abi::state::{self, process_flag};
 
 use super::discover::{self, Seen};
 use super::golang::goroutine_offsets;
@@ -323,10 +323,15 @@ impl Census {
 
     /// Counts a record of a process; false where it is not traced.
     pub fn record(&mut self, pid: HostPid) -> bool {
-        self.tracked
-            .get_mut(&pid)
-            .map(|tracked| tracked.records += 1)
-            .is_some()
+        let Some(tracked) = self.tracked.get_mut(&pid) else {
+            return false;
+        };
+        tracked.records += 1;
+        // A worker that was given its socket does not listen: by its first call its libraries are mapped.
+        if tracked.records == 1 && tracked.is_begun() {
+            self.looks.wanted.entry(pid).or_insert(Look::Runtime);
+        }
+        true
     }
 
     /// The traced processes, by number.
@@ -373,6 +378,17 @@ fn kernel_state(probes: &Probes, facts: &ProcessFacts, runtime: &Runtime) -> sta
         (Language::Go, None, Some(version)) => goroutine_offsets(version),
         _ => None,
     };
+    let python = match &runtime.tasks {
+        Some(Ok(tasks)) => {
+            let mapped = discover::mapped_at(facts.pid, tasks.library.as_deref());
+            tasks.of_process(mapped)
+        }
+        _ => state::Python::default(),
+    };
+    if python != state.python {
+        state.flags &= !process_flag::TASKS_UNFIT;
+        state.python = python;
+    }
     state.goroutine_id = offsets.map_or(0, |offsets| offsets.id);
     state.goroutine_parent_words = offsets.map_or(0, |offsets| offsets.parent_words());
     state

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use procfs::process::{MMapPath, Process};
+use procfs::process::{MMapPath, MemoryMap, Process};
 use procfs::ProcError;
 
 use super::process::{ProcessFacts, Standing};
@@ -196,6 +196,18 @@ fn libraries(process: &Process) -> Vec<PathBuf> {
         .collect();
     paths.dedup();
     paths
+}
+
+/// Where a process maps the first byte of a library, or (`None`) of its executable.
+pub fn mapped_at(pid: HostPid, library: Option<&Path>) -> Option<u64> {
+    let process = open(pid).ok()?;
+    let file = match library {
+        Some(library) => library.to_owned(),
+        None => process.exe().ok()?,
+    };
+    let is_its = |map: &MemoryMap| map.offset == 0 && map.pathname == MMapPath::Path(file.clone());
+    let maps = process.maps().ok()?;
+    maps.into_iter().find(is_its).map(|map| map.address.0)
 }
 
 fn is_library(path: &Path) -> bool {

@@ -13,6 +13,7 @@ pub mod places;
 pub mod plan;
 pub mod probes;
 pub mod process;
+pub mod python;
 pub mod runtime;
 pub mod selection;
 pub mod tracked;

@@ -7,10 +7,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use object::read::elf::ElfFile64;
-use object::{Object, ObjectSection, ObjectSymbol, ReadCache};
+use object::{Object, ObjectSection, ReadCache};
 
 use super::golang;
 use super::process::Language;
+use super::python::{Symbols, Tasks};
 
 /// What an executable is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Runtime {
     pub version: Option<String>,
     /// Go: why goroutines cannot be told apart; `None` where they can, or it is not Go.
     pub goroutines_unknown: Option<String>,
+    /// CPython: where the task that runs is found, or why it is not.
+    pub tasks: Option<Result<Tasks, String>>,
 }
 
 impl Runtime {
@@ -34,8 +37,6 @@ type Elf<'a> = ElfFile64<'a, object::Endianness, &'a ReadCache<File>>;
 
 /// Bytes of a section, or of a JDK's `release`, that are read at most: both are some hundred bytes long.
 const TEXT_BYTES_MAX: u64 = 64 << 10;
-/// Dynamic symbols that are looked through at most; libpython has about 2,000.
-const SYMBOLS_MAX: usize = 1 << 16;
 /// Bytes of a Node.js executable that are searched at once for its version.
 const SEARCH_BYTES: usize = 1 << 20;
 
@@ -61,15 +62,11 @@ pub fn inspect(path: &Path, executable_name: &str, libraries: &[PathBuf]) -> Run
     if is("node") {
         return runtime(Language::Node, "nodejs", node_version(path));
     }
-    if let Some(python) = library("libpython3") {
-        return runtime(
-            Language::Python,
-            "cpython",
-            python_version(&rebased(path, python)),
-        );
+    if let Some(library) = library("libpython3") {
+        return python(&rebased(path, library), Some(library));
     }
     if is("python") {
-        return runtime(Language::Python, "cpython", python_version(path));
+        return python(path, None);
     }
     if is("java") || library("libjvm.so").is_some() {
         return java(path);
@@ -116,7 +113,7 @@ fn runtime(language: Language, name: &str, version: Option<String>) -> Runtime {
         language,
         name: Some(name.to_owned()),
         version,
-        goroutines_unknown: None,
+        ..Runtime::default()
     }
 }
 
@@ -164,28 +161,34 @@ fn is_only_thread_local(elf: &Elf<'_>) -> bool {
         .all(|header| header.p_memsz(endian) <= 8)
 }
 
-/// `Py_Version`: the release as one number, 0x030b07f0 for 3.11.7 (since 3.11); else what the path says.
-fn python_version(path: &Path) -> Option<String> {
-    python_symbol(path).or_else(|| {
-        let name = std::fs::canonicalize(path).ok()?;
-        let (_, version) = file_name(&name).split_once("python")?;
-        let version = version.trim_end_matches(".so.1.0");
-        version.starts_with('3').then(|| version.to_owned())
-    })
+/// By the symbols at `path`, those of the executable or of a library.
+fn python(path: &Path, library: Option<&PathBuf>) -> Runtime {
+    let symbols = python_symbols(path).unwrap_or_default();
+    let part = |release: u64, shift: u32| release >> shift & 0xff;
+    let release = symbols.release.map(|release| {
+        let [major, minor, patch] = [24, 16, 8].map(|shift| part(release, shift));
+        format!("{major}.{minor}.{patch}")
+    });
+    let version = release.or_else(|| python_of_path(path));
+    let tasks = Tasks::find(library.map(PathBuf::as_path), version.as_deref(), &symbols);
+    Runtime {
+        tasks: Some(tasks),
+        ..runtime(Language::Python, "cpython", version)
+    }
 }
 
-fn python_symbol(path: &Path) -> Option<String> {
+fn python_symbols(path: &Path) -> Option<Symbols> {
     let cache = ReadCache::new(open(path)?);
     let elf = Elf::parse(&cache).ok()?;
-    let symbol = elf
-        .dynamic_symbols()
-        .take(SYMBOLS_MAX)
-        .find(|symbol| symbol.name() == Ok("Py_Version"))?;
-    let section = elf.section_by_index(symbol.section_index()?).ok()?;
-    let bytes = section.data_range(symbol.address(), 8).ok()??;
-    let release = u64::from_le_bytes(bytes.try_into().ok()?);
-    let part = |shift: u32| release >> shift & 0xff;
-    Some(format!("{}.{}.{}", part(24), part(16), part(8)))
+    Some(Symbols::read(&elf))
+}
+
+/// Before 3.11 only the path says the release, and not all of it.
+fn python_of_path(path: &Path) -> Option<String> {
+    let name = std::fs::canonicalize(path).ok()?;
+    let (_, version) = file_name(&name).split_once("python")?;
+    let version = version.trim_end_matches(".so.1.0");
+    version.starts_with('3').then(|| version.to_owned())
 }
 
 /// A JDK says what it is in the file `release` beside its `bin`.

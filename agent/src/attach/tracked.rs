@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::process::ProcessFacts;
+use super::process::{Language, ProcessFacts};
 use super::runtime::Runtime;
 use crate::capture::event::HostPid;
 use crate::clock::Monotonic;
@@ -75,6 +75,12 @@ pub struct Tracked {
 }
 
 impl Tracked {
+    /// It was looked at just after exec, when libpython was not mapped yet.
+    pub fn is_begun(&self) -> bool {
+        let release = self.facts.runtime_version.as_deref().unwrap_or_default();
+        self.facts.language == Language::Python && release.matches('.').count() < 2
+    }
+
     /// It listens on a port.
     pub fn listens(&mut self, port: u16) {
         if let (Err(index), true) = (
@@ -93,7 +99,21 @@ pub fn limits(runtime: &Runtime) -> Vec<Limit> {
         reason: reason.clone(),
         remedy: "parents come from headers, connections and lone requests only",
     });
-    goroutines.collect()
+    let tasks = runtime
+        .tasks
+        .iter()
+        .filter_map(|tasks| tasks.as_ref().err());
+    let tasks = tasks.map(|reason| no_tasks(reason.clone()));
+    goroutines.chain(tasks).collect()
+}
+
+/// The tasks of a CPython cannot be told apart.
+pub fn no_tasks(reason: String) -> Limit {
+    Limit {
+        what: "tasks",
+        reason,
+        remedy: "parents in asyncio come from headers, connections and lone requests only",
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::event::{
     Closed, ConnectionId, Direction, Endpoint, Event, Goroutine, HostPid, HostTid, Initiator, Io,
-    Opened, Origin, ThreadClock,
+    Opened, Origin, Task, ThreadClock,
 };
 use crate::clock::Monotonic;
 
@@ -95,7 +95,11 @@ fn io(origin: Origin, record: &[u8]) -> Result<Io<'_>, Skipped> {
         turn_start: has(flag::TURN_START),
         end_of_stream: has(flag::END_OF_STREAM),
         already_open: has(flag::ALREADY_OPEN),
-        goroutine: goroutine(io.goroutine, io.parent_goroutine),
+        goroutine: goroutine(io.goroutine, io.parent_goroutine).filter(|_| !has(flag::TASK)),
+        task: has(flag::TASK).then_some(Task {
+            id: io.goroutine,
+            within: (io.parent_goroutine != 0).then_some(io.parent_goroutine),
+        }),
         thread_clock: (io.cpu_ns != 0).then_some(ThreadClock {
             cpu_ns: io.cpu_ns,
             run_queue_wait_ns: io.run_queue_wait_ns,

@@ -36,6 +36,14 @@ pub struct Goroutine {
     pub parent: u64,
 }
 
+/// An asyncio task, by the address of its `contextvars` Context, which another task may have once it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Task {
+    pub id: u64,
+    /// The task that this one was started in and runs within (an eager task), if any.
+    pub within: Option<u64>,
+}
+
 /// The kernel's running totals for one thread, nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadClock {
@@ -74,6 +82,8 @@ pub struct Io<'a> {
     /// The connection was open before it was first seen: bytes before the first event are unknown.
     pub already_open: bool,
     pub goroutine: Option<Goroutine>,
+    /// CPython: the task that wrote the first bytes of a turn.
+    pub task: Option<Task>,
     pub thread_clock: Option<ThreadClock>,
     /// Reads: when the oldest of these bytes arrived at the socket.
     /// Writes: when the call that began this turn began (calls are seen when they end).

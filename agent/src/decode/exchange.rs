@@ -1,6 +1,6 @@
 //! The output of this room: one request and its answer, as one side of the connection saw them.
 
-use crate::capture::event::{ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin};
+use crate::capture::event::{ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, Task};
 use crate::clock::Monotonic;
 use smol_str::SmolStr;
 use std::sync::Arc;
@@ -154,6 +154,8 @@ pub struct Started {
     /// Who read (server) or wrote (client) the first byte, and when.
     pub origin: Origin,
     pub goroutine: Option<Goroutine>,
+    /// Client: the task that wrote it.
+    pub task: Option<Task>,
     /// Stream position of the first byte of the request: TCP, the sequence number, equal at both ends.
     pub position: u32,
     /// The first exchange on this connection since it was opened (and its opening was seen).
@@ -162,6 +164,17 @@ pub struct Started {
     pub context: Vec<(String, String)>,
     /// Losses of the process so far, as in the event.
     pub process_losses: u32,
+}
+
+/// A task began to answer a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answering {
+    pub id: ExchangeId,
+    pub process: HostPid,
+    pub connection: ConnectionId,
+    pub task: Task,
+    /// When the write of the first byte began.
+    pub time: Monotonic,
 }
 
 /// One request and its answer.
@@ -198,6 +211,7 @@ pub struct Exchange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Started(Started),
+    Answering(Answering),
     Finished(Box<Exchange>),
     /// A connection carries something that is not understood: its process has work that is not seen.
     Opaque {

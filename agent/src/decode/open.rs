@@ -3,7 +3,7 @@
 use super::books::{Alone, Books};
 use super::exchange::{EndEvidence, Exchange, Outcome, Response, Serving, Side, Started, Step};
 use super::http1::head::{AnswerHead, RequestHead};
-use crate::capture::event::{Direction, Goroutine, Io, Origin, ThreadClock};
+use crate::capture::event::{Direction, Goroutine, Io, Origin, Task, ThreadClock};
 use crate::clock::Monotonic;
 use crate::decode::exchange::Link;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ pub struct Mark {
     /// Its time is when the byte was read, or when the write of it began.
     pub origin: Origin,
     pub goroutine: Option<Goroutine>,
+    pub task: Option<Task>,
     pub thread_clock: Option<ThreadClock>,
     pub position: u32,
     /// The message begins its turn.
@@ -85,6 +86,7 @@ impl Mark {
         Self {
             origin: Origin { time, ..io.origin },
             goroutine: io.goroutine,
+            task: io.task,
             thread_clock: io.thread_clock,
             position,
             turn_start: io.turn_start && first_of_call,
@@ -115,6 +117,7 @@ impl OpenExchange {
             link: link.clone(),
             origin: mark.origin,
             goroutine: mark.goroutine,
+            task: mark.task,
             position: mark.position,
             first_on_connection,
             context: head.request.context.clone(),

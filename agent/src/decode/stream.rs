@@ -118,6 +118,7 @@ mod tests {
             end_of_stream: false,
             already_open: false,
             goroutine: None,
+            task: None,
             thread_clock: None,
             ready: None,
             process_losses: 0,

@@ -31,6 +31,9 @@ pub struct Limits {
     pub children: u32,
     /// How long after a loss the process's threads and goroutines prove nothing. Meanwhile no parents by them.
     pub loss_shadow: Duration,
+    /// How long a span is held at most, after its end, while the task that made its call may still tell for which request.
+    /// Reached, or half of `waiting` wait: it is told with what is known.
+    pub task: Duration,
     /// Exchanges open or waiting at once (about 300 bytes each). Reached: a new one has only the parent its headers
     /// name, and is no parent.
     pub exchanges: usize,
@@ -71,6 +74,7 @@ impl Default for Limits {
             parent_age: Duration::from_secs(600),
             children: 1000,
             loss_shadow: Duration::from_secs(30),
+            task: Duration::from_secs(30),
             exchanges: 65536,
             waiting: 65536,
             held: 16384,

@@ -20,11 +20,11 @@ use super::semantic;
 use super::span::{Resource, Span};
 use super::trust::Verdict;
 use super::wire::{Name, Wire};
-use super::{parents, resource, Config, Evidence};
+use super::{parents, resource, tasks, Config, Evidence};
 use crate::attach::ProcessFacts;
 use crate::capture::event::{Endpoint, HostPid, HostTid, Origin};
 use crate::clock::{Monotonic, WallOffset};
-use crate::decode::exchange::{Exchange, ExchangeId, Side, Started};
+use crate::decode::exchange::{Answering, Exchange, ExchangeId, Side, Started};
 use crate::decode::Step;
 use crate::hash::WordMap;
 use crate::pods::Peer;
@@ -60,6 +60,15 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Due since ever: it waits no longer for its parents.
     pub const AT_ONCE: Monotonic = Monotonic(0);
+}
+
+/// For what a finished exchange may still wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    All,
+    /// Until tasks have told whose calls are whose.
+    ForTasks,
+    None,
 }
 
 impl Enricher {
@@ -181,6 +190,7 @@ impl Enricher {
     pub fn apply(&mut self, step: Step) {
         match step {
             Step::Started(started) => self.started(&started),
+            Step::Answering(answering) => self.answering(&answering),
             Step::Finished(exchange) => self.finished(exchange, None),
             Step::Opaque {
                 process,
@@ -220,14 +230,13 @@ impl Enricher {
             let Some(mut waiting) = next else {
                 break;
             };
-            let is_final = waiting.due == Waiting::AT_ONCE
-                || now.since(waiting.exchange.ended) >= self.config.hold;
+            let patience = self.patience(&waiting, now);
             let fate = self.fate(&waiting, was_held);
             waiting.due = now.after(self.config.grace);
             match fate {
                 Fate::Dropped => self.drop(&waiting),
                 Fate::Held => self.held.push_back(waiting),
-                Fate::Told if self.settle(waiting.exchange.id, now, is_final) => {
+                Fate::Told if self.settle(waiting.exchange.id, now, patience) => {
                     out.push(self.emit(waiting, offset));
                 }
                 Fate::Told => self.waiting.push_back(waiting),
@@ -256,13 +265,29 @@ impl Enricher {
                 self.drop(&waiting);
                 continue;
             }
-            self.settle(waiting.exchange.id, self.latest, true);
+            self.settle(waiting.exchange.id, self.latest, Patience::None);
             out.push(self.emit(waiting, offset));
         }
     }
 
+    fn patience(&self, waiting: &Waiting, now: Monotonic) -> Patience {
+        let waited = now.since(waiting.exchange.ended);
+        let limits = &self.config.limits;
+        let is_crowded = self.waiting.len() > limits.waiting / 2;
+        match () {
+            () if waiting.due == Waiting::AT_ONCE => Patience::None,
+            () if waited < self.config.hold => Patience::All,
+            () if waited < limits.task && !is_crowded => Patience::ForTasks,
+            () => Patience::None,
+        }
+    }
+
     /// Whether what stands above an exchange can be told now. If it must be, what is not certain is taken back.
-    fn settle(&mut self, id: ExchangeId, now: Monotonic, is_final: bool) -> bool {
+    fn settle(&mut self, id: ExchangeId, now: Monotonic, patience: Patience) -> bool {
+        if patience != Patience::None && self.waits_for_task(id) {
+            return false;
+        }
+        let is_final = patience != Patience::All;
         let mut doubtful = Vec::new();
         for loose in self.nodes.loose(id) {
             let process = self.processes.get(&loose.node.process);
@@ -282,6 +307,15 @@ impl Enricher {
             self.counts.undone += u64::from(self.nodes.orphan(child));
         }
         true
+    }
+
+    /// Whether a task may still tell whose a call is that stands above an exchange, or is it.
+    fn waits_for_task(&self, id: ExchangeId) -> bool {
+        self.nodes.upwards(id).any(|(_, node)| {
+            let process = self.processes.get(&node.process);
+            node.waits_for_task
+                && process.is_some_and(|process| tasks::may_be_told(node, process, &self.nodes))
+        })
     }
 
     fn started(&mut self, started: &Started) {
@@ -346,6 +380,14 @@ impl Enricher {
             }
         }
         process.in_shadow(origin.time)
+    }
+
+    fn answering(&mut self, answering: &Answering) {
+        self.latest = self.latest.max(answering.time);
+        if let Some(process) = self.processes.get_mut(&answering.process) {
+            let (nodes, limits) = (&mut self.nodes, &self.config.limits);
+            tasks::answer(answering, process, nodes, limits, &mut self.counts);
+        }
     }
 
     fn birth(&mut self, started: &Started, context: Option<Context>) -> Birth {
@@ -453,6 +495,12 @@ impl Enricher {
         let node = self.nodes.emit(id)?;
         if let Some(name) = node.name {
             self.wire.remove(id, name);
+        }
+        if node.waits_for_task {
+            let process = self.processes.get_mut(&node.process);
+            process
+                .into_iter()
+                .for_each(|process| process.tasks.forget(id));
         }
         Some(node)
     }

@@ -17,6 +17,8 @@ pub enum Evidence {
     Thread,
     /// The goroutine, or the one it descends from, serves exactly one open exchange.
     Goroutine,
+    /// The task that called answered the request.
+    Task,
     /// The process serves exactly one open exchange. Right only if it does nothing else.
     Process,
 }
@@ -42,6 +44,7 @@ impl Evidence {
             Self::Connection => "connection",
             Self::Thread => "thread",
             Self::Goroutine => "goroutine",
+            Self::Task => "task",
             Self::Process => "process",
         }
     }

@@ -27,6 +27,7 @@ mod service;
 pub mod span;
 mod table;
 mod target;
+mod tasks;
 mod threads;
 mod trust;
 mod wire;

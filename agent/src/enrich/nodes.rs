@@ -48,6 +48,10 @@ pub struct Node {
     pub is_doubtful: bool,
     /// What it was part of may have been missed: it is no parent of what is not seen on its own connection.
     pub unsure: bool,
+    /// A call of which its task may still tell for which request it was made.
+    pub waits_for_task: bool,
+    /// A request that a task began to answer.
+    pub is_answered: bool,
     /// The trace it has without a parent that the agent found: that of its context, else its own.
     own_trace: TraceId,
     depth: u32,
@@ -116,6 +120,8 @@ impl Node {
             alone: None,
             is_doubtful: false,
             unsure: false,
+            waits_for_task: false,
+            is_answered: false,
             own_trace: birth.trace,
             depth: 1,
             children: 0,
@@ -169,6 +175,27 @@ impl Nodes {
     pub fn unsure(&mut self, id: ExchangeId) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.unsure = true;
+        }
+    }
+
+    pub fn wait_for_task(&mut self, call: ExchangeId, waits: bool) {
+        if let Some(node) = self.nodes.get_mut(&call) {
+            node.waits_for_task = waits;
+        }
+    }
+
+    /// A task began to answer a request.
+    pub fn answered(&mut self, request: ExchangeId) -> Option<&Node> {
+        let node = self.nodes.get_mut(&request)?;
+        node.is_answered = true;
+        Some(node)
+    }
+
+    /// Its parent is known by better evidence than before.
+    pub fn strengthen(&mut self, child: ExchangeId, evidence: Evidence) {
+        let node = self.nodes.get_mut(&child);
+        if let Some(link) = node.and_then(|node| node.parent.as_mut()) {
+            link.evidence = evidence;
         }
     }
 
@@ -241,6 +268,15 @@ impl Nodes {
         };
         let undone = parents.map(|parent| self.unlink_children(parent, is_by_process));
         undone.sum()
+    }
+
+    /// Undoes the links by task to a request of those calls; their number is returned.
+    pub fn undo_by_task(&mut self, request: ExchangeId, which: impl Fn(&Node) -> bool) -> u64 {
+        let is_by_task = |child: &Node| {
+            let link = child.parent.as_ref();
+            link.is_some_and(|link| link.evidence == Evidence::Task) && which(child)
+        };
+        self.unlink_children(request, is_by_task)
     }
 
     /// Calls by these threads, which outlived `parent`, are known by their thread no longer: at most by the process.

@@ -5,14 +5,16 @@
 //! 1. the request's own trace context (set when the node is born; overruled only by an exchange that carries the very
 //!    same context, because that one passed it on);
 //! 2. both ends of the connection on this node ([`Wire`]);
-//! 3. the thread (where threads wait for their calls), or for Go the goroutine, that works for exactly one open server
+//! 3. the task that makes the call and answers the request ([`tasks`]), which may be known only when it answers;
+//! 4. the thread (where threads wait for their calls), or for Go the goroutine, that works for exactly one open server
 //!    exchange; a thread that was started for it works for it too, until it is over ([`Threads`]);
-//! 4. the one open server exchange of the process.
+//! 5. the one open server exchange of the process.
 //!
-//! 3 and 4 are refused in the shadow of a loss. By thread and by process they are also refused for endpoints that the
+//! 3 to 5 are refused in the shadow of a loss. By thread and by process they are also refused for endpoints that the
 //! process calls by itself ([`Calls`]), and taken back when the call outlives the request; from both, the process is
 //! known better afterwards. What is known by the process alone is judged when its span is due, call by call ([`Trust`]).
 //!
+//! [`tasks`]: super::tasks
 //! [`Calls`]: super::calls::Calls
 //! [`Threads`]: super::threads::Threads
 //! [`Trust`]: super::trust::Trust
@@ -22,6 +24,7 @@ use std::time::Duration;
 use super::counts::Counts;
 use super::nodes::{Node, Nodes};
 use super::process::Process;
+use super::tasks;
 use super::threads::Purpose;
 use super::wire::{Ends, Wire};
 use super::{Evidence, Limits, Refusal};
@@ -66,6 +69,9 @@ pub fn ask(
             alone,
             is_by_process,
         );
+    }
+    if !matches!(candidate, Ok(Some((_, Evidence::Task)))) {
+        tasks::ask(started, process, nodes);
     }
     let context = nodes.get(started.id).and_then(|node| node.context.as_ref());
     let linked = match candidate {
@@ -120,9 +126,12 @@ fn asker(started: &Started, process: &Process, nodes: &Nodes) -> Candidate {
     if process.in_shadow(time) {
         return Err(Refusal::Loss);
     }
+    if let Some(server) = tasks::answered(started, process, nodes) {
+        return Ok(Some((server, Evidence::Task)));
+    }
     let found = match started.goroutine {
         Some(goroutine) => by_goroutine(goroutine, started, process, nodes)?,
-        None if process.threads_wait() => by_thread(started, process)?,
+        None if process.threads_wait() && started.task.is_none() => by_thread(started, process)?,
         None => None,
     };
     let found = match found {
@@ -155,7 +164,7 @@ fn by_process(started: &Started, process: &Process) -> Candidate {
         return Ok(None);
     };
     // A thread that called while nothing was served is none that a request waits for.
-    if process.threads_wait() && !process.pools_threads() {
+    if process.threads_wait() && !process.pools_threads() && started.task.is_none() {
         background(started, process, true)?;
     }
     background(started, process, false)?;
@@ -269,7 +278,7 @@ fn remember(started: &Started, process: &mut Process) {
 }
 
 /// Whether the client exchange carries no context, or the very one that the server exchange came with.
-fn passes_on(nodes: &Nodes, client: ExchangeId, server: ExchangeId) -> bool {
+pub fn passes_on(nodes: &Nodes, client: ExchangeId, server: ExchangeId) -> bool {
     let context = |id| nodes.get(id).and_then(|node| node.context.as_ref());
     match (context(client), context(server)) {
         (None, _) => true,

@@ -13,6 +13,7 @@ use super::nodes::{Alone, Node};
 use super::program::Program;
 use super::rhythm::Stretch;
 use super::route::Names;
+use super::tasks::Tasks;
 use super::threads::{Purpose, Threads};
 use super::trust::{Case, Verdict};
 use super::{Evidence, Refusal};
@@ -36,6 +37,7 @@ pub struct Process {
     pub goroutines: Goroutines,
     pub calls: Calls,
     pub threads: Threads,
+    pub tasks: Tasks,
     /// It ended then.
     pub gone: Option<Monotonic>,
     /// When it made the call that started last.
@@ -55,7 +57,7 @@ pub struct Process {
     /// The client exchanges that are open.
     calling: BTreeMap<(HostTid, ExchangeId), ConnectionId>,
     /// A thread that serves was seen to serve two connections at once, to call over two at once, or not to wait for a
-    /// call: the threads are event loops, or work on after they answered.
+    /// call, or to run tasks: the threads are event loops, or work on after they answered.
     multiplexes: bool,
     opaque: WordSet<ConnectionId>,
     opaque_full: bool,
@@ -81,6 +83,7 @@ impl Process {
         }
         self.goroutines = Goroutines::default();
         self.threads = Threads::default();
+        self.tasks = Tasks::default();
         self.names = Names::default();
         self.opaque.clear();
         self.opaque_full = false;
@@ -115,6 +118,11 @@ impl Process {
         if let Some(goroutine) = goroutine {
             self.by_goroutine.entry(goroutine).or_default().push(id);
         }
+    }
+
+    /// A thread of it runs tasks.
+    pub fn is_event_loop(&mut self) {
+        self.multiplexes = true;
     }
 
     pub fn call(&mut self, id: ExchangeId, connection: ConnectionId, thread: HostTid) {

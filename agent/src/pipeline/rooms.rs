@@ -265,7 +265,7 @@ impl Rooms {
                     continue;
                 }
                 Step::Opaque { process, .. } => self.census.opaque(process),
-                Step::Started(_) | Step::OpaqueEnded { .. } => {}
+                Step::Started(_) | Step::Answering(_) | Step::OpaqueEnded { .. } => {}
             }
             self.enricher.apply(step);
         }

@@ -232,6 +232,7 @@ impl Talk {
             end_of_stream: size == 0,
             already_open: self.already_open,
             goroutine: None,
+            task: None,
             thread_clock: None,
             ready: None,
             process_losses: self.losses,
@@ -322,6 +323,7 @@ impl Told {
         for step in &self.steps {
             match step {
                 Step::Started(started) => assert!(open.insert(started.id), "{started:?}"),
+                Step::Answering(answering) => assert!(open.contains(&answering.id)),
                 Step::Finished(exchange) => assert!(open.remove(&exchange.id), "{exchange:?}"),
                 Step::Opaque { connection, .. } => assert!(opaque.insert(*connection)),
                 Step::OpaqueEnded { connection, .. } => assert!(opaque.remove(connection)),

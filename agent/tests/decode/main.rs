@@ -6,4 +6,5 @@ mod kernel;
 mod losses;
 mod others;
 mod properties;
+mod tasks;
 mod times;

@@ -313,6 +313,7 @@ fn record() -> impl Strategy<Value = Record> {
                     end_of_stream: flags[2],
                     already_open: flags[3],
                     goroutine: None,
+                    task: None,
                     thread_clock: Some(ThreadClock {
                         cpu_ns: word,
                         run_queue_wait_ns: word / 2,

@@ -13,6 +13,7 @@ mod refusals;
 mod resources;
 mod semantics;
 mod steps;
+mod tasks;
 mod threads;
 mod trust;
 mod wires;

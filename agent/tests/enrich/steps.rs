@@ -9,10 +9,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use spanlet::attach::{Language, ProcessFacts};
-use spanlet::capture::event::{ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin};
+use spanlet::capture::event::{ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, Task};
 use spanlet::clock::{Monotonic, WallOffset};
 use spanlet::decode::exchange::{
-    EndEvidence, Exchange, ExchangeId, Link, Outcome, Protocol, Request, Response, Side, Started,
+    Answering, EndEvidence, Exchange, ExchangeId, Link, Outcome, Protocol, Request, Response, Side,
+    Started,
 };
 use spanlet::decode::Step;
 use spanlet::enrich::{Config, Counts, Enricher, Evidence, Span};
@@ -54,6 +55,7 @@ fn start(id: u64, side: Side, at: u64) -> Start {
             thread: HostTid(1),
         },
         goroutine: None,
+        task: None,
         position: 0,
         first_on_connection: false,
         context: Vec::new(),
@@ -79,6 +81,19 @@ impl Start {
 
     pub fn goroutine(mut self, id: u64, parent: u64) -> Self {
         self.0.goroutine = Some(Goroutine { id, parent });
+        self
+    }
+
+    /// Written by that asyncio task.
+    pub fn task(mut self, id: u64) -> Self {
+        self.0.task = Some(Task { id, within: None });
+        self
+    }
+
+    /// Written by a task that was started eagerly within another.
+    pub fn eager_task(mut self, id: u64, within: u64) -> Self {
+        let within = Some(within);
+        self.0.task = Some(Task { id, within });
         self
     }
 
@@ -204,6 +219,21 @@ impl World {
     pub fn finish(&mut self, id: u64, at: u64) {
         let exchange = self.open.remove(&id).expect("it started").exchange(at);
         self.enricher.apply(Step::Finished(Box::new(exchange)));
+    }
+
+    /// A task begins to answer a request.
+    pub fn answer(&mut self, id: u64, task: u64, at: u64) {
+        let request = &self.open.get(&id).expect("it is open").0;
+        self.enricher.apply(Step::Answering(Answering {
+            id: request.id,
+            process: request.origin.process,
+            connection: request.link.id,
+            task: Task {
+                id: task,
+                within: None,
+            },
+            time: ms(at),
+        }));
     }
 
     /// A thread of a process starts another.

@@ -37,6 +37,8 @@ pub mod flag {
     pub const ALREADY_OPEN: u16 = 16;
     /// `IO`: [`super::Io::tail`] holds the last bytes of the call.
     pub const TAIL: u16 = 32;
+    /// `IO`: [`super::Io::goroutine`] names a task, see there.
+    pub const TASK: u16 = 64;
     /// `OPENED`: this side connected.
     pub const CONNECTED: u16 = 1;
     /// `OPENED`: this side accepted.
@@ -72,9 +74,11 @@ pub struct Io {
     pub socket: u64,
     /// When the connection was first seen, CLOCK_MONOTONIC nanoseconds: tells users of one address apart.
     pub generation: u64,
-    /// Go: the goroutine that made the call; 0 where not known.
+    /// Go: the goroutine that made the call. CPython, where [`flag::TASK`] is set: the address of the `contextvars`
+    /// Context that the call was made in, which is that of one asyncio task. 0 where not known.
     pub goroutine: u64,
-    /// Go: the goroutine that started it; 0 where not known.
+    /// Go: the goroutine that started it. CPython: the Context that was running when that one was entered, if it is a
+    /// task's too. 0 where not known.
     pub parent_goroutine: u64,
     /// CPU time of the thread so far, nanoseconds; 0 where not known.
     pub cpu_ns: u64,

@@ -6,6 +6,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub mod process_flag {
     /// It was seen to use io_uring (told once).
     pub const IO_URING: u32 = 1;
+    /// CPython: its memory does not look as that of the release it says to be, so its tasks are not told apart.
+    pub const TASKS_UNFIT: u32 = 2;
 }
 
 /// A traced process: the value of the `PROCESSES` map, keyed by thread group id.
@@ -22,6 +24,23 @@ pub struct Process {
     pub goroutine_id: u32,
     /// Go: words of 8 bytes from there to `parentGoid`, less than [`crate::limit::GOROUTINE_WORDS`]; 0 where not known.
     pub goroutine_parent_words: u32,
+    /// See [`Python`].
+    pub python: Python,
+}
+
+/// Where a CPython process keeps the `contextvars` Context that runs. All zeroes: it is not CPython, or not known.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Python {
+    /// Address of the number of the thread-local value that points to each thread's state.
+    pub key: u64,
+    /// Address of the type of Contexts.
+    pub context_type: u64,
+    /// Offsets within a thread's state: the thread that it is of, and the Context.
+    pub thread: u32,
+    pub context: u32,
 }
 
 /// An open connection of a traced process: the value of the `CONNECTIONS` map (TCP) and of `UNIX_CONNECTIONS`,
@@ -86,5 +105,5 @@ pub mod initiator {
     pub const ACCEPTED: u8 = 2;
 }
 
-const _: () = assert!(size_of::<Process>() == 16);
+const _: () = assert!(size_of::<Process>() == 40);
 const _: () = assert!(size_of::<Connection>() == 80);

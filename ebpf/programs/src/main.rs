@@ -22,6 +22,7 @@ mod log;
 mod maps;
 mod observe;
 mod process;
+mod python;
 mod registers;
 mod select;
 mod socket;

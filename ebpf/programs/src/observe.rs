@@ -13,7 +13,7 @@ use crate::copy::{self, Source, LENGTH_MASK};
 use crate::kernel::field;
 use crate::maps::{Scratch, SCRATCH};
 use crate::select::Traced;
-use crate::{connection, emit, goroutine, thread};
+use crate::{connection, emit, goroutine, python, thread};
 
 /// The states of a TCP socket whose peer has finished its stream: TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING
 /// (include/net/tcp_states.h).
@@ -86,11 +86,17 @@ fn describe(
     turn_start: bool,
     scratch: &mut Scratch,
 ) {
-    let (goroutine, parent_goroutine) = if begins_request(state, moved.egress, turn_start) {
+    let (mut goroutine, mut parent_goroutine) = if begins_request(state, moved.egress, turn_start) {
         goroutine::current(traced, &mut scratch.goroutine)
     } else {
         (0, 0)
     };
+    let mut flags = flags(state, moved, turn_start);
+    // A task writes what it asks and what it answers; by whom a request is read says nothing of who will serve it.
+    if goroutine == 0 && moved.egress && turn_start {
+        (goroutine, parent_goroutine) = python::current(traced);
+        flags |= task(goroutine);
+    }
     let (cpu_ns, run_queue_wait_ns) = if serves(state, moved.egress, turn_start) {
         thread::clocks(now_ns, &mut scratch.clock)
     } else {
@@ -99,7 +105,7 @@ fn describe(
     let io = &mut scratch.io;
     io.header = Header {
         kind: kind::IO,
-        flags: flags(state, moved, turn_start),
+        flags,
         length: 0,
         time_ns: now_ns,
         process: traced.process,
@@ -135,6 +141,15 @@ fn flags(state: &Connection, moved: &Moved, turn_start: bool) -> u16 {
         flags |= flag::ALREADY_OPEN;
     }
     flags
+}
+
+#[inline(always)]
+fn task(context: u64) -> u16 {
+    if context == 0 {
+        0
+    } else {
+        flag::TASK
+    }
 }
 
 /// This may be the start of a request: the one who connected speaks first.

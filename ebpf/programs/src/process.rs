@@ -24,9 +24,10 @@ pub fn sched_process_exec(context: RawTracePointContext) -> i32 {
     if let Some(traced) = select::traced() {
         // SAFETY: a live entry of the map. A new program has other offsets.
         let state = unsafe { &mut *traced.state };
-        state.flags &= !process_flag::IO_URING;
-        state.goroutine_id = 0;
-        state.goroutine_parent_words = 0;
+        *state = Process {
+            losses: state.losses,
+            ..Process::default()
+        };
         tell_exec(&traced, program);
     } else if constant!(SETTINGS.provisional_exec) != 0 {
         provisional(program);

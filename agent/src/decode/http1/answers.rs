@@ -10,7 +10,7 @@ use super::{count_cut, Conversation, Fate, Head, Scene};
 use crate::capture::event::Io;
 use crate::clock::Monotonic;
 use crate::decode::detect::{self, Verdict};
-use crate::decode::exchange::{EndEvidence, Outcome};
+use crate::decode::exchange::{Answering, EndEvidence, Outcome, Side, Step};
 use crate::decode::open::{End, Mark, OpenExchange};
 use crate::decode::stream::{Bytes, Piece};
 
@@ -155,7 +155,8 @@ impl Conversation {
         if let Some(front) = self.open.front_mut() {
             front.saw_answer(scene.io, scene.books);
         }
-        if head.mark.is_none() {
+        let is_first = head.mark.is_none();
+        if is_first {
             let mut later = self.open.iter().skip(1);
             self.turns_overlap |= later.any(OpenExchange::begins_turn);
         }
@@ -163,6 +164,9 @@ impl Conversation {
             .mark
             .get_or_insert_with(|| Mark::new(scene.io, position, 0));
         let first_byte = Some(mark.origin.time);
+        if is_first && position == scene.io.position {
+            tell_task(self.side, self.open.front(), scene, mark.origin.time);
+        }
         let parse = |bytes: &[u8]| scene.books.heads.answer(bytes);
         match head.read(bytes, parse, detect::status_line) {
             Read::Whole(parsed, used) => {
@@ -322,6 +326,21 @@ impl Conversation {
                 *likely_end = Some(io.origin.time);
             }
         }
+    }
+}
+
+/// The task that answers, where it is known and this is surely the answer to the oldest open request.
+fn tell_task(side: Side, oldest: Option<&OpenExchange>, scene: &mut Scene<'_>, time: Monotonic) {
+    let io = scene.io;
+    let asked = oldest.filter(|asked| side == Side::Server && !asked.lost_before(io));
+    if let Some((asked, task)) = asked.zip(io.task) {
+        scene.out.push(Step::Answering(Answering {
+            id: asked.exchange.id,
+            process: io.origin.process,
+            connection: io.connection,
+            task,
+            time,
+        }));
     }
 }
 

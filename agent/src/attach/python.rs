@@ -1,0 +1,191 @@
+//! CPython: the release, and where it keeps the `contextvars` Context that runs, which names the asyncio task.
+//!
+//! In: the symbols of an executable or of libpython. Out: addresses as the file has them, and offsets by release: those of
+//! CPython's internal headers, which `cargo xtask python-offsets` prints. The kernel side checks what it reads by them.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use object::read::elf::{ElfFile64, ProgramHeader};
+use object::{Object, ObjectSection, ObjectSymbol, ReadCache, SectionIndex};
+use spanlet_abi::state;
+
+/// Dynamic symbols that are looked through at most; libpython has about 2,000.
+const SYMBOLS_MAX: usize = 1 << 16;
+
+type Elf<'a> = ElfFile64<'a, object::Endianness, &'a ReadCache<File>>;
+
+/// Byte offsets, amd64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskOffsets {
+    /// The key of each thread's state, within `_PyRuntime`.
+    pub key: u32,
+    /// `PyThreadState.thread_id` and `.context`.
+    pub thread: u32,
+    pub context: u32,
+}
+
+/// The offsets of a release, from its version (`3.11.7`). `None` for releases that were not looked at.
+pub fn task_offsets(version: &str) -> Option<TaskOffsets> {
+    let minor = version.strip_prefix("3.")?.split('.').next()?;
+    let (key, thread, context) = match minor {
+        "9" | "10" => (588, 176, 240),
+        "11" => (596, 152, 224),
+        "12" => (1548, 136, 208),
+        "13" => (2164, 152, 208),
+        "14" => (2340, 152, 208),
+        _ => return None,
+    };
+    Some(TaskOffsets {
+        key,
+        thread,
+        context,
+    })
+}
+
+/// What the symbols of an executable, or of a library, tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Symbols {
+    /// `Py_Version`: the release as one number, 0x030b07f0 for 3.11.7 (since 3.11).
+    pub release: Option<u64>,
+    /// Addresses of `_PyRuntime` and `PyContext_Type`.
+    runtime: Option<u64>,
+    context_type: Option<u64>,
+    /// Of the first byte of the file, once it is loaded; `None` where it is loaded at the addresses it has.
+    first: Option<u64>,
+}
+
+impl Symbols {
+    /// Reads them; nothing where there are none.
+    pub fn read(elf: &Elf<'_>) -> Self {
+        let mut symbols = Self::default();
+        for symbol in elf.dynamic_symbols().take(SYMBOLS_MAX) {
+            let address = (symbol.address() != 0).then_some(symbol.address());
+            match symbol.name() {
+                Ok("_PyRuntime") => symbols.runtime = address,
+                Ok("PyContext_Type") => symbols.context_type = address,
+                Ok("Py_Version") => {
+                    symbols.release = release(elf, symbol.address(), symbol.section_index());
+                }
+                _ => {}
+            }
+        }
+        if elf.kind() != object::ObjectKind::Executable {
+            symbols.first = first(elf);
+            // Without it nothing can be found.
+            symbols.runtime = symbols.runtime.filter(|_| symbols.first.is_some());
+        }
+        symbols
+    }
+}
+
+/// The address of the first byte of a file that may be loaded anywhere.
+fn first(elf: &Elf<'_>) -> Option<u64> {
+    let endian = elf.endian();
+    let mut headers = elf.elf_program_headers().iter();
+    let loaded = headers.find(|header| {
+        header.p_type(endian) == object::elf::PT_LOAD && header.p_offset(endian) == 0
+    });
+    loaded.map(|header| header.p_vaddr(endian))
+}
+
+/// The bytes of `Py_Version`.
+fn release(elf: &Elf<'_>, address: u64, section: Option<SectionIndex>) -> Option<u64> {
+    let section = elf.section_by_index(section?).ok()?;
+    let bytes = section.data_range(address, 8).ok()??;
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
+
+/// Where a CPython keeps its Contexts, as its file has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tasks {
+    /// The library, as the process sees it; `None`: the executable.
+    pub library: Option<PathBuf>,
+    key: u64,
+    context_type: u64,
+    first: Option<u64>,
+    offsets: TaskOffsets,
+}
+
+impl Tasks {
+    /// Errors: why tasks cannot be told apart.
+    pub fn find(
+        library: Option<&Path>,
+        version: Option<&str>,
+        symbols: &Symbols,
+    ) -> Result<Self, String> {
+        let version = version.ok_or("it does not say its version")?;
+        let offsets = task_offsets(version)
+            .ok_or_else(|| format!("CPython {version} is not among the releases that are known"))?;
+        let (Some(runtime), Some(context_type)) = (symbols.runtime, symbols.context_type) else {
+            return Err("it has no symbols _PyRuntime and PyContext_Type".to_owned());
+        };
+        Ok(Self {
+            library: library.map(Path::to_owned),
+            key: runtime.wrapping_add(offsets.key.into()),
+            context_type,
+            first: symbols.first,
+            offsets,
+        })
+    }
+
+    /// What the kernel side is told of a process that maps the first byte of the file at `mapped`.
+    pub fn of_process(&self, mapped: Option<u64>) -> state::Python {
+        let bias = match (self.first, mapped) {
+            (None, _) => 0,
+            (Some(first), Some(mapped)) => mapped.wrapping_sub(first),
+            (Some(_), None) => return state::Python::default(),
+        };
+        state::Python {
+            key: self.key.wrapping_add(bias),
+            context_type: self.context_type.wrapping_add(bias),
+            thread: self.offsets.thread,
+            context: self.offsets.context,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn symbols(first: Option<u64>) -> Symbols {
+        Symbols {
+            release: None,
+            runtime: Some(0x5000),
+            context_type: Some(0x4000),
+            first,
+        }
+    }
+
+    #[test]
+    fn knows_releases_that_were_looked_at_and_no_others() {
+        let of = |version| task_offsets(version).map(|offsets| offsets.key);
+        assert_eq!(of("3.9.18"), Some(588));
+        assert_eq!(of("3.11"), Some(596));
+        assert_eq!(of("3.14.0"), Some(2340));
+        for other in ["3.8.18", "3.15.0", "2.7.18", "3", "4.11", "3.1", ""] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_those_of_the_process() {
+        let fixed = Tasks::find(None, Some("3.11.2"), &symbols(None)).unwrap();
+        assert_eq!(fixed.of_process(None).key, 0x5000 + 596);
+        let moved = Tasks::find(None, Some("3.11.2"), &symbols(Some(0x1000))).unwrap();
+        let state = moved.of_process(Some(0x7f00_0000_1000));
+        assert_eq!(state.key, 0x7f00_0000_5000 + 596);
+        assert_eq!(state.context_type, 0x7f00_0000_4000);
+        assert_eq!((state.thread, state.context), (152, 224));
+        assert_eq!(moved.of_process(None), state::Python::default());
+    }
+
+    #[test]
+    fn what_is_lacking_is_said() {
+        let why = |version, symbols: &Symbols| Tasks::find(None, version, symbols).unwrap_err();
+        assert!(why(Some("3.15.0"), &symbols(None)).contains("3.15.0"));
+        assert!(why(None, &symbols(None)).contains("version"));
+        assert!(why(Some("3.12.1"), &Symbols::default()).contains("_PyRuntime"));
+    }
+}
