@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use spanlet_e2e::accuracy::drive::Budget;
-use spanlet_e2e::accuracy::{controls, durations, table, Habit, Row, Run, Service, Setting};
+use spanlet_e2e::accuracy::{
+    controls, durations, subjects, table, Habit, Row, Run, Service, Setting,
+};
 use spanlet_e2e::agent::Backend;
 use spanlet_e2e::language::Language;
 
@@ -48,7 +50,7 @@ fn main() -> Result<()> {
         bail!("full, quick or durations, text or markdown, a seed, runtimes");
     };
     if extent == "durations" {
-        return durations(&chosen(runtimes)?);
+        return durations(&languages(runtimes)?);
     }
     let extent = match extent.as_str() {
         "quick" => QUICK,
@@ -58,8 +60,8 @@ fn main() -> Result<()> {
     let began = Instant::now();
     let mut runs = Vec::new();
     print!("{}", table::head());
-    for language in chosen(runtimes)? {
-        runtime(language, &extent, seed, &mut runs)?;
+    for name in chosen(runtimes)? {
+        runtime(name, &extent, seed, &mut runs)?;
     }
     println!("\nTotals (seed {seed}, {} s)\n", began.elapsed().as_secs());
     match form.as_str() {
@@ -88,7 +90,14 @@ fn durations(languages: &[Language]) -> Result<()> {
     verdict
 }
 
-fn chosen(names: &[String]) -> Result<Vec<Language>> {
+fn chosen(names: &[String]) -> Result<Vec<&'static str>> {
+    match names {
+        [] => Ok(subjects::ALL.to_vec()),
+        names => names.iter().map(|name| subjects::named(name)).collect(),
+    }
+}
+
+fn languages(names: &[String]) -> Result<Vec<Language>> {
     if names.is_empty() {
         return Ok(Language::ALL.to_vec());
     }
@@ -102,8 +111,8 @@ fn chosen(names: &[String]) -> Result<Vec<Language>> {
 }
 
 /// All runs of a runtime.
-fn runtime(language: Language, extent: &Extent, seed: u64, runs: &mut Vec<Run>) -> Result<()> {
-    let plain = Setting::plain(language);
+fn runtime(name: &'static str, extent: &Extent, seed: u64, runs: &mut Vec<Run>) -> Result<()> {
+    let plain = Setting::plain(name);
     let all = Row::all(extent.in_flight, extent.services);
     let some = Row::all(extent.in_flight, &[Service::Exponential]);
     let few = Row::all(&extent.in_flight[..2], &[Service::Exponential]);
@@ -122,16 +131,16 @@ fn runtime(language: Language, extent: &Extent, seed: u64, runs: &mut Vec<Run>) 
     }
     let (plain, secret) = (&runs[first], &runs[runs.len() - 1]);
     controls::secret(&plain.scores, &secret.scores)?;
-    habits(language, extent, seed, runs)
+    habits(name, extent, seed, runs)
 }
 
 /// Functions that mislead.
-fn habits(language: Language, extent: &Extent, seed: u64, runs: &mut Vec<Run>) -> Result<()> {
+fn habits(name: &'static str, extent: &Extent, seed: u64, runs: &mut Vec<Run>) -> Result<()> {
     for habit in Habit::ALL {
-        if !habit.is_of(language) {
+        if !habit.is_of(name) {
             continue;
         }
-        let setting = with(Setting::plain(language), |to| to.habit = Some(habit));
+        let setting = with(Setting::plain(name), |to| to.habit = Some(habit));
         let rows = [Service::Constant, Service::Exponential]
             .map(|service| Row::of(&[1, 4, 16], habit.shape(), service))
             .concat();

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use spanlet_e2e::accuracy::drive::Budget;
+use spanlet_e2e::accuracy::subjects::{self, ASYNCIO};
 use spanlet_e2e::accuracy::{durations, Habit, Row, Run, Service, Setting, Shape};
 use spanlet_e2e::agent::Backend;
 use spanlet_e2e::language::Language;
+use spanlet_e2e::runtime::{self, cpython};
 
 const SEED: u64 = 7;
 const RECALL_MIN: f64 = 0.99;
@@ -16,31 +18,66 @@ const BUDGET: Budget = Budget {
     roots: 10,
 };
 
-macro_rules! in_every_language {
-    ($($language:ident: $variant:ident),*) => {$(
+macro_rules! in_every_runtime {
+    ($($test:ident: $name:literal),* $(,)?) => {
+        $(#[test]
+        fn $test() -> Result<()> { scored($name) })*
+
         #[test]
-        fn $language() -> Result<()> { scored(Language::$variant) }
-    )*};
+        fn every_runtime_is_scored() {
+            assert_eq!(subjects::ALL.to_vec(), [$($name),*]);
+        }
+    };
 }
 
-in_every_language!(go: Go, python: Python, node: Node, java: Java, c: C);
+in_every_runtime! {
+    go: "go", python: "python", node: "node", java: "java", c: "c",
+    asyncio: "python-asyncio", aiohttp: "python-aiohttp", uvicorn: "python-uvicorn",
+    uvicorn_uvloop: "python-uvicorn-uvloop",
+}
 
 /// Java's HttpClient writes by threads of a pool: of few requests, one doubt costs the parents of one endpoint.
-fn is_by_pool(language: Language, shape: Shape) -> bool {
-    language == Language::Java && shape == Shape::Fan
+fn is_by_pool(name: &str, shape: Shape) -> bool {
+    name == "java" && shape == Shape::Fan
 }
 
-/// Whether each thread serves one request and makes its calls, or starts the threads that do.
-fn threads_call(language: Language, shape: Shape) -> bool {
-    match language {
-        Language::Python | Language::C => true,
-        Language::Java => shape == Shape::Chain,
-        Language::Go | Language::Node => false,
+/// Whether each thread, or task, serves one request and makes its calls, or starts the threads that do.
+fn is_certain(name: &str, shape: Shape) -> bool {
+    match name {
+        "python" | "c" => true,
+        _ if subjects::RELEASES.contains(&name) => shape == Shape::Chain,
+        "java" | ASYNCIO | "python-aiohttp" | "python-uvicorn" => shape == Shape::Chain,
+        _ => false,
     }
 }
 
-fn scored(language: Language) -> Result<()> {
-    let setting = Setting::plain(language);
+macro_rules! by_every_cpython {
+    ($($test:ident: $name:literal),* $(,)?) => {
+        $(#[test]
+        fn $test() -> Result<()> { of_release($name) })*
+
+        #[test]
+        fn every_cpython_is_scored() {
+            assert_eq!(subjects::RELEASES.to_vec(), [$($name),*]);
+        }
+    };
+}
+
+by_every_cpython! {
+    cpython_3_9: "cpython-3.9", cpython_3_10: "cpython-3.10", cpython_3_11: "cpython-3.11",
+    cpython_3_12: "cpython-3.12", cpython_3_13: "cpython-3.13", cpython_3_14: "cpython-3.14",
+}
+
+fn of_release(name: &'static str) -> Result<()> {
+    if let Some(why) = runtime::missing(cpython::NEEDS) {
+        println!("skipped: {name}: {why}");
+        return Ok(());
+    }
+    scored(name)
+}
+
+fn scored(name: &'static str) -> Result<()> {
+    let setting = Setting::plain(name);
     let run = setting.run(&Row::all(&[1, 8], &[Service::Exponential]), BUDGET, SEED)?;
     none_wrong(&run)?;
     for (row, score) in &run.scores {
@@ -49,10 +86,10 @@ fn scored(language: Language) -> Result<()> {
             "{row:?}: over the network {:.4} of the parents were found",
             score.network.recall()
         );
-        let is_alone = row.in_flight == 1 && !is_by_pool(language, row.shape);
-        let is_certain = is_alone || threads_call(language, row.shape);
+        let is_alone = row.in_flight == 1 && !is_by_pool(name, row.shape);
+        let must_be_found = is_alone || is_certain(name, row.shape);
         ensure!(
-            !is_certain || score.process.recall() >= RECALL_MIN,
+            !must_be_found || score.process.recall() >= RECALL_MIN,
             "{row:?}: within processes {:.4} of the parents were found",
             score.process.recall()
         );
@@ -91,7 +128,7 @@ fn losses_cost_parents_and_make_none() -> Result<()> {
     for lost_per_mille in [10, 100] {
         let setting = Setting {
             lost_per_mille,
-            ..Setting::plain(Language::Python)
+            ..Setting::plain("python")
         };
         let rows = Row::all(&[1, 8], &[Service::Exponential]);
         none_wrong(&setting.run(&rows, BUDGET, SEED)?)?;
@@ -103,7 +140,7 @@ fn losses_cost_parents_and_make_none() -> Result<()> {
 fn the_other_back_end_scores_as_well() -> Result<()> {
     let setting = Setting {
         backend: Backend::SysExit,
-        ..Setting::plain(Language::C)
+        ..Setting::plain("c")
     };
     let run = setting.run(&Row::all(&[1, 8], &[Service::Exponential]), BUDGET, SEED)?;
     none_wrong(&run)?;
@@ -117,11 +154,11 @@ fn the_other_back_end_scores_as_well() -> Result<()> {
 
 #[test]
 fn habits_that_mislead_make_no_wrong_parents() -> Result<()> {
-    for language in [Language::Python, Language::Node] {
-        for habit in Habit::ALL.into_iter().filter(|habit| habit.is_of(language)) {
+    for name in ["python", "node", ASYNCIO] {
+        for habit in Habit::ALL.into_iter().filter(|habit| habit.is_of(name)) {
             let setting = Setting {
                 habit: Some(habit),
-                ..Setting::plain(language)
+                ..Setting::plain(name)
             };
             let rows = Row::of(&[1, 4, 8], habit.shape(), Service::Exponential);
             none_wrong(&setting.run(&rows, BUDGET, SEED)?)?;

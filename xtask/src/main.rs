@@ -14,6 +14,7 @@ mod libtest;
 mod machine;
 mod paths;
 mod profile;
+mod python_offsets;
 mod run;
 mod runtimes;
 mod sanitize;
@@ -71,6 +72,8 @@ enum Verb {
     K8s(k8s::Options),
     /// Count what the agent spends on a request, room by room, and compare it with what it was
     Profile,
+    /// Print where CPython keeps the running task, by the headers of its releases
+    PythonOffsets(python_offsets::Options),
     /// What continuous integration runs: the same as test
     Ci,
 }
@@ -103,6 +106,7 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Sanitize => sanitize::sanitize(),
         Verb::K8s(options) => k8s::k8s(options),
+        Verb::PythonOffsets(options) => python_offsets::python_offsets(&options),
         Verb::Profile => {
             setup::setup(setup::Purpose::Profile)?;
             profile::profile()

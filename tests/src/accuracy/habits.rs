@@ -7,8 +7,9 @@ use std::process::Command;
 use anyhow::{bail, Result};
 
 use super::plan::Shape;
+use super::subjects::ASYNCIO;
 use crate::function::{Function, Options};
-use crate::language::{python_program, Language};
+use crate::language::python_program;
 use crate::system::workspace;
 
 /// What a function does that an observer may take for the work of a request.
@@ -41,11 +42,11 @@ impl Habit {
         Self::TwoLoops,
     ];
 
-    /// Whether there is such a function in that language.
-    pub fn is_of(self, language: Language) -> bool {
-        match language {
-            Language::Python => true,
-            Language::Node => self != Self::TwoLoops,
+    /// Whether there is such a function in that runtime.
+    pub fn is_of(self, runtime: &str) -> bool {
+        match runtime {
+            "python" => true,
+            "node" | ASYNCIO => self != Self::TwoLoops,
             _ => false,
         }
     }
@@ -70,16 +71,17 @@ impl Habit {
     }
 
     /// Starts it; what it polls is at that port.
-    pub fn start(self, language: Language, polled: u16) -> Result<Function> {
-        let mut command = match (language, self) {
-            (Language::Python, Self::TwoLoops) => python_program("loops")?.0,
-            (Language::Python, _) => python_program("habits")?.0,
-            (Language::Node, _) => {
+    pub fn start(self, runtime: &'static str, polled: u16) -> Result<Function> {
+        let mut command = match (runtime, self) {
+            ("python", Self::TwoLoops) => python_program("loops")?.0,
+            ("python", _) => python_program("habits")?.0,
+            (ASYNCIO, _) => python_program("tasks")?.0,
+            ("node", _) => {
                 let mut command = Command::new("node");
                 command.arg(workspace().join("tests/programs/habits.js"));
                 command
             }
-            _ => bail!("no function with habits in {}", language.name()),
+            _ => bail!("no function with habits in {runtime}"),
         };
         if let Some(interval_ms) = self.polls() {
             command.env("POLL", interval_ms.to_string());
@@ -88,7 +90,7 @@ impl Habit {
         if self == Self::LazyPoll {
             command.env("LAZY", "1");
         }
-        Function::start_as(language.name(), command, &Options::default())
+        Function::start_as(runtime, command, &Options::default())
     }
 }
 

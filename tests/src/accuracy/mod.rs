@@ -12,6 +12,7 @@ pub mod random;
 pub mod run;
 pub mod score;
 pub mod spans;
+pub mod subjects;
 pub mod table;
 mod throttle;
 

@@ -12,6 +12,7 @@ use super::habits::Habit;
 use super::plan::{Names, Row, Tree, FUNCTIONS};
 use super::score::{Index, Score};
 use super::spans;
+use super::subjects;
 use crate::agent::{Agent, Backend, Options as AgentOptions, Protocol};
 use crate::collector::Collector;
 use crate::function::{Function, Options as FunctionOptions};
@@ -22,7 +23,8 @@ const WARM_UP_ROOTS: usize = 20;
 /// What a run is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
-    pub language: Language,
+    /// One of [`subjects::ALL`].
+    pub runtime: &'static str,
     pub backend: Backend,
     /// Records lost on purpose, of 1000.
     pub lost_per_mille: u32,
@@ -47,9 +49,9 @@ pub struct Run {
 
 impl Setting {
     /// The usual back end, and nothing done on purpose.
-    pub fn plain(language: Language) -> Self {
+    pub fn plain(runtime: &'static str) -> Self {
         Self {
-            language,
+            runtime,
             backend: Backend::SocketTracepoints,
             lost_per_mille: 0,
             secret: false,
@@ -90,13 +92,15 @@ impl Setting {
     }
 
     fn functions(self) -> Result<Vec<Function>> {
-        let start = |language| Function::start(language, &FunctionOptions::default());
         let Some(habit) = self.habit else {
-            return (0..FUNCTIONS).map(|_| start(self.language)).collect();
+            return (0..FUNCTIONS)
+                .map(|_| subjects::start(self.runtime))
+                .collect();
         };
-        let others = [start(Language::C)?, start(Language::C)?];
+        let other = || Function::start(Language::C, &FunctionOptions::default());
+        let others = [other()?, other()?];
         let polled = others[0].address.port().context("a port")?;
-        let first = habit.start(self.language, polled)?;
+        let first = habit.start(self.runtime, polled)?;
         Ok([first].into_iter().chain(others).collect())
     }
 

@@ -7,7 +7,7 @@ use super::run::{Run, Setting};
 use super::score::Score;
 use super::{Row, Shape};
 
-const COLUMNS: &str = "runtime    back end            lost  in flight  shape  service      traces  whole %      spans  precision %  recall %  network  process  unknown  double  wrong";
+const COLUMNS: &str = "runtime               back end            lost  in flight  shape  service      traces  whole %      spans  precision %  recall %  network  process  unknown  double  wrong";
 
 /// A line for each row of a run.
 pub fn rows(run: &Run) -> String {
@@ -128,8 +128,8 @@ fn name(setting: &Setting) -> String {
         ""
     };
     match setting.habit {
-        None => format!("{}{secret}", setting.language.name()),
-        Some(habit) => format!("{} {habit}", setting.language.name()),
+        None => format!("{}{secret}", setting.runtime),
+        Some(habit) => format!("{} {habit}", setting.runtime),
     }
 }
 
@@ -140,7 +140,7 @@ fn what(setting: &Setting) -> String {
         false => setting.backend.to_string(),
     };
     let backend = setting.habit.map_or(backend, |habit| habit.to_string());
-    format!("{:<10} {backend:<18} {lost:>3} %", setting.language.name())
+    format!("{:<21} {backend:<18} {lost:>3} %", setting.runtime)
 }
 
 fn figures(score: &Score) -> String {

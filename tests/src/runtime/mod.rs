@@ -6,6 +6,7 @@
 mod build;
 mod core;
 mod cpp;
+pub mod cpython;
 mod dotnet;
 mod go;
 mod java;
@@ -97,8 +98,7 @@ impl Runtime {
 
     /// Why it cannot run on this machine.
     pub fn missing(&self) -> Option<String> {
-        let missing = self.needs.iter().find(|need| !is_there(need))?;
-        Some(format!("{missing} is missing"))
+        missing(self.needs)
     }
 
     /// Why it cannot show a case.
@@ -106,6 +106,12 @@ impl Runtime {
         let found = self.lacks.iter().find(|lack| lack.cases.contains(&case));
         found.map(|lack| lack.why)
     }
+}
+
+/// Which of these is not on this machine, in words.
+pub fn missing(needs: &[&str]) -> Option<String> {
+    let missing = needs.iter().find(|need| !is_there(need))?;
+    Some(format!("{missing} is missing"))
 }
 
 fn is_there(need: &str) -> bool {

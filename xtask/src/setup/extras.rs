@@ -2,7 +2,7 @@
 //! has it, and the functions built. What it does not have is no fault: its rows of the table are skipped and say so.
 
 use anyhow::{bail, Result};
-use spanlet_e2e::runtime;
+use spanlet_e2e::runtime::{self, cpython};
 
 use super::apt::Apt;
 use crate::machine::Machine;
@@ -124,6 +124,13 @@ pub fn functions() -> Result<Outcome> {
     for runtime in &there {
         if let Err(fault) = (runtime.command)() {
             faults.push(format!("{}: {fault:#}", runtime.name));
+        }
+    }
+    let releases = cpython::RELEASES.iter();
+    let wanted = releases.filter(|_| runtime::missing(cpython::NEEDS).is_none());
+    for (minor, package) in wanted {
+        if let Err(fault) = cpython::interpreter(*minor, package) {
+            faults.push(format!("CPython 3.{minor}: {fault:#}"));
         }
     }
     if !faults.is_empty() {

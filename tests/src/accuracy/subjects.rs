@@ -1,0 +1,61 @@
+//! What is scored: rows of the table of runtimes, and a program in plain asyncio, on which CPython whatever. In: a name.
+//! Out: a running function.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::function::{Function, Options};
+use crate::language::python_program;
+use crate::runtime::{self, cpython};
+
+/// Those that `cargo xtask accuracy` scores when none is named, in the order of its table.
+pub const ALL: [&str; 9] = [
+    "go",
+    "python",
+    "node",
+    "java",
+    "c",
+    ASYNCIO,
+    "python-aiohttp",
+    "python-uvicorn",
+    "python-uvicorn-uvloop",
+];
+
+/// Plain asyncio, without packages: a task for each connection.
+pub const ASYNCIO: &str = "python-asyncio";
+
+/// The same with a task for each request, by each release of CPython.
+pub const RELEASES: [&str; cpython::RELEASES.len()] = [
+    "cpython-3.9",
+    "cpython-3.10",
+    "cpython-3.11",
+    "cpython-3.12",
+    "cpython-3.13",
+    "cpython-3.14",
+];
+
+/// The one of that name.
+pub fn named(name: &str) -> Result<&'static str> {
+    let mut all = ALL.into_iter().chain(RELEASES);
+    all.find(|subject| *subject == name)
+        .with_context(|| format!("no runtime {name} is scored; there are {}", ALL.join(", ")))
+}
+
+/// Starts one.
+pub fn start(name: &'static str) -> Result<Function> {
+    let (program, _) = python_program("tasks")?;
+    let release = RELEASES.iter().position(|release| *release == name);
+    let command = match release.map(|index| cpython::RELEASES[index]) {
+        Some((minor, package)) => of_release(&program, minor, package)?,
+        None if name == ASYNCIO => program,
+        None => return runtime::named(name)?.start(&Options::default()),
+    };
+    Function::start_as(name, command, &Options::default())
+}
+
+fn of_release(program: &Command, minor: u32, package: &str) -> Result<Command> {
+    let mut command = cpython::interpreter(minor, package)?;
+    command.args(program.get_args()).env("TASKS", "1");
+    Ok(command)
+}
