@@ -37,6 +37,8 @@ pub mod flag {
     pub const ALREADY_OPEN: u16 = 16;
     /// `IO`: [`super::Io::tail`] holds the last bytes of the call.
     pub const TAIL: u16 = 32;
+    /// `IO`: the goroutine is the one that asked for what is written, not the one that writes.
+    pub const ASKED: u16 = 128;
     /// `OPENED`: this side connected.
     pub const CONNECTED: u16 = 1;
     /// `OPENED`: this side accepted.
@@ -72,7 +74,7 @@ pub struct Io {
     pub socket: u64,
     /// When the connection was first seen, CLOCK_MONOTONIC nanoseconds: tells users of one address apart.
     pub generation: u64,
-    /// Go: the goroutine that made the call; 0 where not known.
+    /// Go: the goroutine that made the call, or asked for it ([`flag::ASKED`]); 0 where not known.
     pub goroutine: u64,
     /// Go: the goroutine that started it; 0 where not known.
     pub parent_goroutine: u64,

@@ -86,7 +86,10 @@ fn describe(
     turn_start: bool,
     scratch: &mut Scratch,
 ) {
-    let (goroutine, parent_goroutine) = if begins_request(state, moved.egress, turn_start) {
+    let asked = moved.egress && turn_start && state.asker != 0;
+    let (goroutine, parent_goroutine) = if asked {
+        (core::mem::take(&mut state.asker), state.parent_asker)
+    } else if begins_request(state, moved.egress, turn_start) {
         goroutine::current(traced, &mut scratch.goroutine)
     } else {
         (0, 0)
@@ -99,7 +102,7 @@ fn describe(
     let io = &mut scratch.io;
     io.header = Header {
         kind: kind::IO,
-        flags: flags(state, moved, turn_start),
+        flags: flags(state, moved, turn_start, asked),
         length: 0,
         time_ns: now_ns,
         process: traced.process,
@@ -120,8 +123,11 @@ fn describe(
 }
 
 #[inline(always)]
-fn flags(state: &Connection, moved: &Moved, turn_start: bool) -> u16 {
+fn flags(state: &Connection, moved: &Moved, turn_start: bool, asked: bool) -> u16 {
     let mut flags = 0;
+    if asked {
+        flags |= flag::ASKED;
+    }
     if moved.egress {
         flags |= flag::EGRESS;
     }
