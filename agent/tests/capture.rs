@@ -104,6 +104,7 @@ fn a_call_comes_with_its_words_and_bytes() {
         end_of_stream: false,
         already_open: false,
         goroutine: Some(Goroutine { id: 7, parent: 6 }),
+        asked: false,
         thread_clock: Some(ThreadClock {
             cpu_ns: 5,
             run_queue_wait_ns: 4,
@@ -113,6 +114,16 @@ fn a_call_comes_with_its_words_and_bytes() {
         system_call: 44,
     };
     assert_eq!(convert(&bytes), Ok(Event::Io(expected)));
+}
+
+#[test]
+fn who_asked_is_told_apart_from_who_wrote() {
+    let record = io_record(flag::EGRESS | flag::ASKED, 0);
+    let Ok(Event::Io(io)) = convert(record.as_bytes()) else {
+        panic!("not a call");
+    };
+    assert!(io.asked);
+    assert_eq!(io.goroutine, Some(Goroutine { id: 7, parent: 6 }));
 }
 
 #[test]

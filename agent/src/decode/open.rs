@@ -18,6 +18,7 @@ pub struct Mark {
     /// Its time is when the byte was read, or when the write of it began.
     pub origin: Origin,
     pub goroutine: Option<Goroutine>,
+    pub asked: bool,
     pub thread_clock: Option<ThreadClock>,
     pub position: u32,
     /// The message begins its turn.
@@ -85,6 +86,7 @@ impl Mark {
         Self {
             origin: Origin { time, ..io.origin },
             goroutine: io.goroutine,
+            asked: io.asked,
             thread_clock: io.thread_clock,
             position,
             turn_start: io.turn_start && first_of_call,
@@ -115,6 +117,7 @@ impl OpenExchange {
             link: link.clone(),
             origin: mark.origin,
             goroutine: mark.goroutine,
+            asked: mark.asked,
             position: mark.position,
             first_on_connection,
             context: head.request.context.clone(),

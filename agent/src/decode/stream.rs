@@ -118,6 +118,7 @@ mod tests {
             end_of_stream: false,
             already_open: false,
             goroutine: None,
+            asked: false,
             thread_clock: None,
             ready: None,
             process_losses: 0,

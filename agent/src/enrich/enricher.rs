@@ -330,6 +330,9 @@ impl Enricher {
                     let open = process.serving();
                     self.counts.undone += self.nodes.undo_by_process(open, origin.time);
                 }
+                if let Some(goroutine) = goroutine {
+                    process.goroutines.serves(goroutine, origin.time);
+                }
                 let goroutine = goroutine.map(|goroutine| goroutine.id);
                 process.serve(
                     started.id,

@@ -1,6 +1,7 @@
 //! Which goroutine started which, as far as it was seen.
 //!
-//! In: goroutines as calls and connections show them. Out: a goroutine's parent, and since when it is known.
+//! In: goroutines as calls and connections show them. Out: a goroutine's parent, since when it is known, and whether it
+//! ever served.
 
 use std::collections::VecDeque;
 
@@ -14,9 +15,12 @@ const GOROUTINES_MAX: usize = 4096;
 /// A goroutine's parent.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
+    /// 0: not known.
     pub parent: u64,
     /// It existed then; it may be older.
     pub seen: Monotonic,
+    /// It served a request, which may be over.
+    pub serves: bool,
 }
 
 /// The goroutines of one process.
@@ -28,7 +32,21 @@ pub struct Goroutines {
 
 impl Goroutines {
     pub fn learn(&mut self, goroutine: Goroutine, seen: Monotonic) {
-        if goroutine.parent == 0 || self.known.contains_key(&goroutine.id) {
+        if goroutine.parent != 0 {
+            self.insert(goroutine, seen);
+        }
+    }
+
+    /// It serves a request.
+    pub fn serves(&mut self, goroutine: Goroutine, seen: Monotonic) {
+        self.insert(goroutine, seen);
+        if let Some(known) = self.known.get_mut(&goroutine.id) {
+            known.serves = true;
+        }
+    }
+
+    fn insert(&mut self, goroutine: Goroutine, seen: Monotonic) {
+        if self.known.contains_key(&goroutine.id) {
             return;
         }
         if self.order.len() >= GOROUTINES_MAX {
@@ -38,7 +56,12 @@ impl Goroutines {
         }
         self.order.push_back(goroutine.id);
         let parent = goroutine.parent;
-        self.known.insert(goroutine.id, Known { parent, seen });
+        let known = Known {
+            parent,
+            seen,
+            serves: false,
+        };
+        self.known.insert(goroutine.id, known);
     }
 
     pub fn get(&self, goroutine: u64) -> Option<Known> {

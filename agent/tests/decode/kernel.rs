@@ -105,6 +105,7 @@ impl Talk {
             accepted: Some(Monotonic(self.time + 3 * MS)),
             peer_socket: None,
             goroutine: None,
+            asked: false,
             network_namespace: 1,
         };
         self.push(Event::Opened(opened), b"");
@@ -232,6 +233,7 @@ impl Talk {
             end_of_stream: size == 0,
             already_open: self.already_open,
             goroutine: None,
+            asked: false,
             thread_clock: None,
             ready: None,
             process_losses: self.losses,

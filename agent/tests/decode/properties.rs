@@ -295,6 +295,7 @@ fn record() -> impl Strategy<Value = Record> {
                     accepted: None,
                     peer_socket: None,
                     goroutine: None,
+                    asked: false,
                     network_namespace: 0,
                 }),
                 _ => Event::Io(Io {
@@ -313,6 +314,7 @@ fn record() -> impl Strategy<Value = Record> {
                     end_of_stream: flags[2],
                     already_open: flags[3],
                     goroutine: None,
+                    asked: false,
                     thread_clock: Some(ThreadClock {
                         cpu_ns: word,
                         run_queue_wait_ns: word / 2,

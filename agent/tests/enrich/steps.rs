@@ -54,6 +54,7 @@ fn start(id: u64, side: Side, at: u64) -> Start {
             thread: HostTid(1),
         },
         goroutine: None,
+        asked: false,
         position: 0,
         first_on_connection: false,
         context: Vec::new(),
