@@ -1,15 +1,16 @@
 //! Which goroutine started which, as far as it was seen.
 //!
 //! In: goroutines as calls and connections show them. Out: a goroutine's parent, since when it is known, and whether it
-//! ever served.
+//! ever served; which goroutine serves a connection.
 
 use std::collections::VecDeque;
 
-use crate::capture::event::Goroutine;
+use crate::capture::event::{ConnectionId, Goroutine};
 use crate::clock::Monotonic;
 use crate::hash::WordMap;
 
-/// Goroutines of a process that are remembered (about 64 bytes each). Full: the one seen first is forgotten.
+/// Goroutines of a process that are remembered, and connections that they serve (about 64 bytes each). Full: the one seen
+/// first is forgotten.
 const GOROUTINES_MAX: usize = 4096;
 
 /// A goroutine's parent.
@@ -28,6 +29,9 @@ pub struct Known {
 pub struct Goroutines {
     known: WordMap<u64, Known>,
     order: VecDeque<u64>,
+    /// Who serves a connection for as long as it lasts.
+    servers: WordMap<ConnectionId, u64>,
+    servers_order: VecDeque<ConnectionId>,
 }
 
 impl Goroutines {
@@ -37,11 +41,31 @@ impl Goroutines {
         }
     }
 
-    /// It serves a request.
-    pub fn serves(&mut self, goroutine: Goroutine, seen: Monotonic) {
-        self.insert(goroutine, seen);
-        if let Some(known) = self.known.get_mut(&goroutine.id) {
+    /// A request's first byte was read by that goroutine. Gives the one that serves it: net/http has a child of it read
+    /// ahead while it serves, so that this may get the next request's.
+    pub fn serves(&mut self, reader: Goroutine, connection: ConnectionId, seen: Monotonic) -> u64 {
+        if let Some(server) = self.servers.get(&connection) {
+            if reader.parent == *server || reader.parent == 0 {
+                return *server;
+            }
+        }
+        self.insert(reader, seen);
+        if let Some(known) = self.known.get_mut(&reader.id) {
             known.serves = true;
+        }
+        self.remember(connection, reader.id);
+        reader.id
+    }
+
+    fn remember(&mut self, connection: ConnectionId, server: u64) {
+        if self.servers.insert(connection, server).is_some() {
+            return;
+        }
+        self.servers_order.push_back(connection);
+        if self.servers_order.len() > GOROUTINES_MAX {
+            if let Some(oldest) = self.servers_order.pop_front() {
+                self.servers.remove(&oldest);
+            }
         }
     }
 

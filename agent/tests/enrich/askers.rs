@@ -36,6 +36,33 @@ fn who_serves_asks_for_its_own_request_whoever_writes() {
     world.assert_parent(5, 2, "goroutine");
 }
 
+/// net/http reads ahead for the next request while it serves one, by a child of the goroutine that serves.
+#[test]
+fn a_request_that_was_read_ahead_is_served_by_who_serves_its_connection() {
+    let mut world = World::new().language(1, Language::Go);
+    for (round, reader) in [
+        (0, (100, 2)),
+        (1, (150, 100)),
+        (2, (151, 100)),
+        (3, (100, 2)),
+    ] {
+        let at = 10 + round * 10;
+        let request = server(10 + round, at).on_connection(7, round as u32);
+        world.start(request.goroutine(reader.0, reader.1));
+        world.start(server(20 + round, at).goroutine(900 + round, 2));
+        world.start(asked(30 + round, at + 1, 100, 2));
+        world.start(asked(40 + round, at + 1, 900 + round, 2));
+        for id in [40, 30, 20, 10] {
+            world.finish(id + round, at + 5);
+        }
+    }
+    world.end(100);
+    for round in 0..4 {
+        world.assert_parent(30 + round, 10 + round, "goroutine");
+        world.assert_parent(40 + round, 20 + round, "goroutine");
+    }
+}
+
 #[test]
 fn the_writer_alone_proves_nothing() {
     let mut world = serving();
