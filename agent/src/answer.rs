@@ -3,9 +3,12 @@
 use spanlet_abi::state::process_flag;
 
 use crate::attach::discover::{self, Seen};
+use crate::attach::golang::client::FUNCTION;
 use crate::attach::listening::{ports_of, Listening};
+use crate::attach::plan::GO_CLIENT;
 use crate::attach::probes::Cost;
 use crate::attach::tracked::{no_tasks, Tracked};
+use crate::attach::uprobes::Uprobes;
 use crate::capture::event::HostPid;
 use crate::capture::Reader;
 use crate::enrich;
@@ -14,6 +17,7 @@ use crate::pipeline::{Cluster, Rooms};
 use crate::pods::{Place, Workload};
 use crate::report::{
     Collector, Counter, Kubernetes, Limit, NotAttached, NotTraced, Pod, Probe, Process, Report,
+    Uprobe,
 };
 use crate::tally;
 
@@ -45,6 +49,7 @@ pub(crate) fn report(
         has_costs: true,
         probes: probes(rooms, &costs),
         counters: counters(rooms, reader, cluster, &costs),
+        uprobes: uprobes(rooms),
         not_attached: not_attached(rooms),
         not_traced: not_traced(rooms, others),
     }
@@ -158,12 +163,7 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
         executable: facts.executable_path.clone(),
         reason: tracked.reason.to_string(),
         ports: tracked.ports.clone(),
-        attached: rooms
-            .probes
-            .attached
-            .iter()
-            .map(|probe| probe.name.to_owned())
-            .collect(),
+        attached: attached(rooms, pid),
         records: tracked.records,
         losses: state.losses.into(),
         spans: tracked.spans,
@@ -181,12 +181,21 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
     }
 }
 
+/// Names of the probes that see a process.
+fn attached(rooms: &Rooms, pid: HostPid) -> Vec<String> {
+    let uprobes = rooms.probes.uprobes();
+    let has_uprobe = uprobes.is_some_and(|uprobes| uprobes.sees(pid));
+    let probes = rooms.probes.attached.iter();
+    let probes = probes.chain(has_uprobe.then_some(&GO_CLIENT));
+    probes.map(|probe| probe.name.to_owned()).collect()
+}
+
 fn probes(rooms: &Rooms, costs: &[Cost]) -> Vec<Probe> {
     let describe = |probe: &crate::attach::plan::Probe| {
         let cost = costs.iter().find(|cost| cost.probe == probe.name);
         Probe {
             name: probe.name.to_owned(),
-            at: format!("raw_tp/{}", probe.name),
+            at: probe.at(),
             enables: probe.enables.to_owned(),
             hits: cost.map_or(0, |cost| cost.hits),
             nanoseconds_per_hit: cost.and_then(per_hit),
@@ -194,7 +203,7 @@ fn probes(rooms: &Rooms, costs: &[Cost]) -> Vec<Probe> {
             verified_instructions: cost.and_then(|cost| cost.verified_instructions),
         }
     };
-    rooms.probes.attached.iter().map(describe).collect()
+    rooms.probes.all_attached().map(describe).collect()
 }
 
 fn per_hit(cost: &Cost) -> Option<u64> {
@@ -207,7 +216,34 @@ fn not_attached(rooms: &Rooms) -> Vec<NotAttached> {
         reason: left.reason.clone(),
         without: left.probe.without.to_owned(),
     });
-    left.collect()
+    left.chain(uprobes_left(rooms)).collect()
+}
+
+fn uprobes(rooms: &Rooms) -> Vec<Uprobe> {
+    let told = rooms.probes.uprobes().into_iter().flat_map(Uprobes::told);
+    told.filter_map(|told| {
+        let place = told.site.ok()?.place;
+        Some(Uprobe {
+            name: GO_CLIENT.name.to_owned(),
+            executable: told.path,
+            place: format!("{FUNCTION}+{:#x}", place.offset),
+            instruction: place.instruction.to_string(),
+            processes: told.processes.iter().map(|pid| pid.0).collect(),
+        })
+    })
+    .collect()
+}
+
+/// Executables that it could not be attached to.
+fn uprobes_left(rooms: &Rooms) -> impl Iterator<Item = NotAttached> + '_ {
+    let told = rooms.probes.uprobes().into_iter().flat_map(Uprobes::told);
+    told.filter_map(|told| {
+        Some(NotAttached {
+            name: GO_CLIENT.name.to_owned(),
+            reason: format!("{}: {}", told.path, told.site.err()?),
+            without: GO_CLIENT.without.to_owned(),
+        })
+    })
 }
 
 fn counters(

@@ -28,6 +28,9 @@ pub struct Report {
     /// Whether the kernel measures what probes cost: that needs CAP_SYS_ADMIN.
     pub has_costs: bool,
     pub probes: Vec<Probe>,
+    /// Where in executables probes are attached.
+    #[serde(default)]
+    pub uprobes: Vec<Uprobe>,
     pub not_attached: Vec<NotAttached>,
     /// Processes that are not traced: those that listen, and with Kubernetes all that are in pods.
     pub not_traced: Vec<NotTraced>,
@@ -111,6 +114,21 @@ pub struct Probe {
     /// Instructions that the kernel keeps of it, and those that its verifier looked at.
     pub instructions: Option<u32>,
     pub verified_instructions: Option<u32>,
+}
+
+/// A probe attached to an executable.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Uprobe {
+    /// Of its probe.
+    pub name: String,
+    /// As one of its processes calls it.
+    pub executable: String,
+    /// Function and offset.
+    pub place: String,
+    /// What is there.
+    pub instruction: String,
+    /// The traced processes that run it.
+    pub processes: Vec<u32>,
 }
 
 /// A probe that is not attached.

@@ -1,5 +1,6 @@
 //! What every room has counted, gathered: one list for the agent's metrics and for `spanlet probes`.
 
+use spanlet_abi::golang::asker;
 use spanlet_abi::loss;
 
 use crate::attach::probes::Cost;
@@ -36,6 +37,9 @@ fn kernel(snapshot: &mut Snapshot, rooms: &Rooms, costs: &[Cost]) {
     }
     for (reason, lost) in loss::NAMES.into_iter().zip(rooms.probes.lost_requests()) {
         snapshot.add_one(Id::KernelRequestsLost, reason, lost as f64);
+    }
+    for (outcome, number) in asker::NAMES.into_iter().zip(rooms.probes.askers()) {
+        snapshot.add_one(Id::KernelAskers, outcome, number as f64);
     }
     for cost in costs {
         snapshot.add_one(Id::ProbeHits, cost.probe, cost.hits as f64);

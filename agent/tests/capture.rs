@@ -105,6 +105,7 @@ fn a_call_comes_with_its_words_and_bytes() {
         already_open: false,
         goroutine: Some(Goroutine { id: 7, parent: 6 }),
         task: None,
+        asked: false,
         thread_clock: Some(ThreadClock {
             cpu_ns: 5,
             run_queue_wait_ns: 4,
@@ -133,6 +134,16 @@ fn a_task_is_no_goroutine() {
         ..io_record(flags, 0)
     };
     assert_eq!(task_of(alone), (None, Some(Task { id, within: None })));
+}
+
+#[test]
+fn who_asked_is_told_apart_from_who_wrote() {
+    let record = io_record(flag::EGRESS | flag::ASKED, 0);
+    let Ok(Event::Io(io)) = convert(record.as_bytes()) else {
+        panic!("not a call");
+    };
+    assert!(io.asked);
+    assert_eq!(io.goroutine, Some(Goroutine { id: 7, parent: 6 }));
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod contention;
 mod costs;
 mod durations;
 mod functions;
+mod go_client;
 mod growth;
 mod harness;
 mod headers;

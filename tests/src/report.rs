@@ -10,6 +10,8 @@ pub struct Report {
     pub configuration_fault: Option<String>,
     pub processes: Vec<Process>,
     pub probes: Vec<Probe>,
+    pub uprobes: Vec<Uprobe>,
+    pub not_attached: Vec<NotAttached>,
     pub not_traced: Vec<NotTraced>,
     pub counters: Vec<Counter>,
 }
@@ -34,12 +36,29 @@ pub struct Process {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Probe {
     pub name: String,
-    /// `raw_tp/NAME`.
+    /// `raw_tp/NAME`, `uprobe/FUNCTION`.
     pub at: String,
     pub hits: u64,
     pub nanoseconds_per_hit: Option<u64>,
     pub instructions: Option<u32>,
     pub verified_instructions: Option<u32>,
+}
+
+/// Where in an executable a probe is attached.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Uprobe {
+    pub name: String,
+    pub executable: String,
+    pub place: String,
+    pub instruction: String,
+    pub processes: Vec<u32>,
+}
+
+/// A probe that is not attached.
+#[derive(Clone, Debug, Deserialize)]
+pub struct NotAttached {
+    pub name: String,
+    pub reason: String,
 }
 
 /// A process that listens and is not traced.

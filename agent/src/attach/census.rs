@@ -129,6 +129,7 @@ impl Census {
             probes.leave(seen.pid);
             return None;
         }
+        probes.follow(&facts);
         self.track(chosen, &facts, limits(&runtime));
         Some(facts)
     }
@@ -152,6 +153,7 @@ impl Census {
         if !probes.retrace(pid, state) && !self.traces(pid) {
             return None;
         }
+        probes.follow(&facts);
         self.track(chosen, &facts, limits(&runtime));
         Some(facts)
     }
@@ -194,6 +196,7 @@ impl Census {
             ..tracked.clone()
         };
         self.places.forked(parent, child);
+        probes.follow_child(parent, child);
         tracked.facts.pid = child;
         tracked.facts.parent = parent;
         if let Ok(start_ticks) = discover::start_ticks(child) {
@@ -306,6 +309,7 @@ impl Census {
     /// A process ended.
     pub fn ended(&mut self, probes: &mut Probes, pid: HostPid) {
         self.tracked.remove(&pid);
+        probes.unfollow(pid);
         for place in self.places.leave(pid) {
             probes.no_listener(place);
         }

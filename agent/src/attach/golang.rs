@@ -1,7 +1,11 @@
 //! Go: the version a program was built with, and where that version keeps the goroutine's number.
 //!
 //! Source of the version: the build information that the linker leaves in every program, stripped or not
-//! (debug/buildinfo). Source of the offsets: the DWARF of a program built with each version, amd64.
+//! (debug/buildinfo). Source of the offsets: the DWARF of a program built with each version, amd64 ([`releases`]).
+
+pub mod client;
+pub mod functions;
+pub mod releases;
 
 use spanlet_abi::limit::GOROUTINE_WORDS;
 
@@ -23,25 +27,9 @@ impl GoroutineOffsets {
     }
 }
 
-/// The offsets of a Go release, from its version (`1.26.8`). `None` for releases that were not looked at: a wrong
-/// goroutine would make a wrong parent.
+/// The goroutine's offsets in a release, from its version (`1.26.8`). `None`: see [`releases::of`].
 pub fn goroutine_offsets(version: &str) -> Option<GoroutineOffsets> {
-    let minor: u32 = version
-        .strip_prefix("1.")?
-        .split(['.', 'r', 'b', '-', ' '])
-        .next()?
-        .parse()
-        .ok()?;
-    let (id, parent) = match minor {
-        21 | 22 | 25 => (152, 272),
-        23 | 24 => (160, 280),
-        26 => (152, 280),
-        _ => return None,
-    };
-    Some(GoroutineOffsets {
-        id,
-        parent: Some(parent),
-    })
+    releases::of(version).map(|release| release.goroutine)
 }
 
 const MAGIC: &[u8] = b"\xff Go buildinf:";
@@ -89,7 +77,10 @@ mod tests {
         assert_eq!(of("1.26.8"), Some((152, Some(280))));
         assert_eq!(of("1.24"), Some((160, Some(280))));
         assert_eq!(of("1.25rc1"), Some((152, Some(272))));
+        assert_eq!(of("1.19.8"), Some((152, None)));
         assert_eq!(of("1.27.0"), None);
+        assert_eq!(of("1.20.14"), None);
+        assert_eq!(of("1.2"), None);
         assert_eq!(of("devel go1.28-abc"), None);
     }
 

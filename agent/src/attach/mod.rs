@@ -9,6 +9,7 @@ pub mod golang;
 pub mod inspected;
 pub mod listening;
 pub mod offsets;
+pub mod placement;
 pub mod places;
 pub mod plan;
 pub mod probes;
@@ -17,6 +18,7 @@ pub mod python;
 pub mod runtime;
 pub mod selection;
 pub mod tracked;
+pub mod uprobes;
 
 pub use census::{check_named, Census};
 pub use error::Error;

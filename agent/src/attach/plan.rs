@@ -2,6 +2,8 @@
 //!
 //! Pure: (what the kernel has, what was asked) → what to attach, and for what is not attached, why.
 
+use super::golang::client;
+
 /// How calls that move bytes are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackEnd {
@@ -30,16 +32,36 @@ impl BackEnd {
     }
 }
 
-/// One kernel program and the raw tracepoint of the same name.
+/// One kernel program and where it is hooked in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     pub name: &'static str,
+    pub hook: Hook,
     /// What it lets the agent see.
     pub enables: &'static str,
     /// What is missing without it.
     pub without: &'static str,
-    /// The first kernel that has the tracepoint.
+    /// The first kernel that has what it needs.
     pub since: &'static str,
+}
+
+/// Where a program is hooked in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// The raw tracepoint of the program's name.
+    RawTracepoint,
+    /// In that function of each executable that has it.
+    Uprobe(&'static str),
+}
+
+impl Probe {
+    /// As libraries of the kernel spell it.
+    pub fn at(&self) -> String {
+        match self.hook {
+            Hook::RawTracepoint => format!("raw_tp/{}", self.name),
+            Hook::Uprobe(function) => format!("uprobe/{function}"),
+        }
+    }
 }
 
 const fn probe(
@@ -50,6 +72,7 @@ const fn probe(
 ) -> Probe {
     Probe {
         name,
+        hook: Hook::RawTracepoint,
         enables,
         without,
         since,
@@ -127,6 +150,15 @@ pub const WRITE_BEGIN: Probe = probe(
     "a client span starts, and a time to first byte ends, when the first write ends, not when it begins",
     "6.16",
 );
+
+/// Who asked for a request.
+pub const GO_CLIENT: Probe = Probe {
+    name: "go_client_request",
+    hook: Hook::Uprobe(client::FUNCTION),
+    enables: "Go: parents of calls over reused connections",
+    without: "Go: calls over reused connections have no parent while requests overlap",
+    since: "5.15",
+};
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

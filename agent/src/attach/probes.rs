@@ -5,16 +5,18 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
-use aya::programs::RawTracePoint;
+use aya::programs::{RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfLoader, Pod};
+use spanlet_abi::golang::asker;
 use spanlet_abi::settings::{Offsets, Settings, ABSENT};
 use spanlet_abi::{loss, state};
 
 use super::btf::Btf;
 use super::listening::Place;
 use super::offsets::{missing, missing_for_descriptors, offsets};
-use super::plan::{self, BackEnd, Left, Plan, Probe, Wish};
-use super::Error;
+use super::plan::{self, BackEnd, Left, Plan, Probe, Wish, GO_CLIENT};
+use super::uprobes::Uprobes;
+use super::{Error, ProcessFacts};
 use crate::capture::event::HostPid;
 
 /// include/uapi/linux/bpf.h: add, change nothing; change what is there, add nothing.
@@ -58,6 +60,8 @@ pub struct Cost {
 
 /// A number for each of [`loss::NAMES`].
 pub type ByReason = [u64; loss::COUNT as usize];
+/// A number for each of [`asker::NAMES`].
+pub type Askers = [u64; asker::COUNT as usize];
 /// Bytes of an instruction.
 const INSTRUCTION_BYTES: u32 = 8;
 
@@ -74,9 +78,13 @@ pub struct Probes {
     unix_connections: HashMap<MapData, u64, Plain<state::Connection>>,
     losses: PerCpuArray<MapData, u64>,
     lost_requests: PerCpuArray<MapData, u64>,
+    askers: PerCpuArray<MapData, u64>,
+    /// `None`: the kernel refuses them.
+    uprobes: Option<Uprobes>,
     /// What was lost by the probes that these follow.
     losses_before: ByReason,
     lost_requests_before: ByReason,
+    askers_before: Askers,
     #[cfg(feature = "probe-log")]
     log: aya_log::EbpfLogger<&'static dyn log::Log>,
 }
@@ -107,7 +115,14 @@ impl Probes {
             attach(&mut ebpf, probe)?;
         }
         let back_end = attach_back_end(&mut ebpf, &plan, &offsets)?;
-        let (extras, refused) = attach_extras(&mut ebpf, &plan.extras);
+        let (extras, mut refused) = attach_extras(&mut ebpf, &plan.extras);
+        let uprobes = match load_uprobe(&mut ebpf, &offsets) {
+            Ok(()) => Some(Uprobes::default()),
+            Err(error) => {
+                refused.push(left(GO_CLIENT, &error));
+                None
+            }
+        };
         let ring = take(&mut ebpf, "EVENTS", descriptor)?;
         let probes = Self {
             back_end,
@@ -125,8 +140,11 @@ impl Probes {
             unix_connections: take(&mut ebpf, "UNIX_CONNECTIONS", HashMap::try_from)?,
             losses: take(&mut ebpf, "LOSSES", PerCpuArray::try_from)?,
             lost_requests: take(&mut ebpf, "LOST_REQUESTS", PerCpuArray::try_from)?,
+            askers: take(&mut ebpf, "ASKERS", PerCpuArray::try_from)?,
+            uprobes,
             losses_before: ByReason::default(),
             lost_requests_before: ByReason::default(),
+            askers_before: Askers::default(),
             ebpf,
             #[cfg(feature = "probe-log")]
             log,
@@ -220,6 +238,43 @@ impl Probes {
             .map_err(|source| map_error("PORTS", source))
     }
 
+    /// A process is traced, or runs another program: what is attached to executables follows.
+    pub fn follow(&mut self, facts: &ProcessFacts) {
+        if let Some(uprobes) = &mut self.uprobes {
+            uprobes.follow(&mut self.ebpf, facts);
+        }
+    }
+
+    /// A traced process was forked.
+    pub fn follow_child(&mut self, parent: HostPid, child: HostPid) {
+        if let Some(uprobes) = &mut self.uprobes {
+            uprobes.forked(parent, child);
+        }
+    }
+
+    /// A process has ended, or is traced no more.
+    pub fn unfollow(&mut self, pid: HostPid) {
+        if let Some(uprobes) = &mut self.uprobes {
+            uprobes.leave(&mut self.ebpf, pid);
+        }
+    }
+
+    /// What is attached to executables; `None` where the kernel refuses that.
+    pub fn uprobes(&self) -> Option<&Uprobes> {
+        self.uprobes.as_ref()
+    }
+
+    /// All that is attached.
+    pub fn all_attached(&self) -> impl Iterator<Item = &Probe> {
+        let has_uprobe = self.uprobes.as_ref().is_some_and(Uprobes::is_any);
+        self.attached.iter().chain(has_uprobe.then_some(&GO_CLIENT))
+    }
+
+    /// What became of the askers of Go's client requests so far.
+    pub fn askers(&self) -> Askers {
+        sum(by_reason(&self.askers), self.askers_before)
+    }
+
     /// What the kernel side lost so far, by reason.
     pub fn losses(&self) -> ByReason {
         sum(by_reason(&self.losses), self.losses_before)
@@ -229,6 +284,7 @@ impl Probes {
     pub fn succeed(&mut self, before: &Self) {
         self.losses_before = before.losses();
         self.lost_requests_before = before.lost_requests();
+        self.askers_before = before.askers();
         for pid in before.traced() {
             // Not errors: it has ended meanwhile. Where there is no room there was none before.
             if let Some(state) = before.state(pid) {
@@ -244,8 +300,7 @@ impl Probes {
 
     /// What each attached probe has cost while costs were measured.
     pub fn costs(&self) -> Vec<Cost> {
-        self.attached
-            .iter()
+        self.all_attached()
             .filter_map(|probe| {
                 let info = self.ebpf.program(probe.name)?.info().ok()?;
                 Some(Cost {
@@ -280,14 +335,14 @@ fn key((network_namespace, port): Place) -> u64 {
     u64::from(network_namespace) << 16 | u64::from(port)
 }
 
-fn by_reason(counts: &PerCpuArray<MapData, u64>) -> ByReason {
+fn by_reason<const REASONS: usize>(counts: &PerCpuArray<MapData, u64>) -> [u64; REASONS] {
     std::array::from_fn(|reason| {
         let cpus = counts.get(&(reason as u32), 0);
         cpus.map_or(0, |cpus| cpus.iter().sum())
     })
 }
 
-fn sum(these: ByReason, others: ByReason) -> ByReason {
+fn sum<const REASONS: usize>(these: [u64; REASONS], others: [u64; REASONS]) -> [u64; REASONS] {
     std::array::from_fn(|reason| these[reason] + others[reason])
 }
 
@@ -377,13 +432,32 @@ fn attach_extras(ebpf: &mut Ebpf, extras: &[Probe]) -> (Vec<Probe>, Vec<Left>) {
     for probe in extras {
         match attach(ebpf, *probe) {
             Ok(()) => attached.push(*probe),
-            Err(error) => refused.push(Left {
-                probe: *probe,
-                reason: error.to_string(),
-            }),
+            Err(error) => refused.push(left(*probe, &error)),
         }
     }
     (attached, refused)
+}
+
+fn left(probe: Probe, error: &Error) -> Left {
+    Left {
+        probe,
+        reason: error.to_string(),
+    }
+}
+
+/// Loads the uprobe's program; it is attached to one executable after the other. It finds sockets by descriptors.
+fn load_uprobe(ebpf: &mut Ebpf, offsets: &Offsets) -> Result<(), Error> {
+    let lacking = missing_for_descriptors(offsets);
+    if !lacking.is_empty() {
+        return Err(Error::Fields(lacking));
+    }
+    let refuse = |source: &dyn std::error::Error| refused(GO_CLIENT, chain(source));
+    let program = ebpf.program_mut(GO_CLIENT.name);
+    let program: Result<&mut UProbe, _> = program
+        .ok_or_else(|| refused(GO_CLIENT, "the programs do not hold it".to_owned()))?
+        .try_into();
+    let program = program.map_err(|source| refuse(&source))?;
+    program.load().map_err(|source| refuse(&source))
 }
 
 fn take<T>(
@@ -413,7 +487,7 @@ fn map_error(map: &'static str, source: aya::maps::MapError) -> Error {
 }
 
 /// An error and its causes in one line; the verifier's log is in there.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {

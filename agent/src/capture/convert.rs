@@ -100,6 +100,7 @@ fn io(origin: Origin, record: &[u8]) -> Result<Io<'_>, Skipped> {
             id: io.goroutine,
             within: (io.parent_goroutine != 0).then_some(io.parent_goroutine),
         }),
+        asked: has(flag::ASKED),
         thread_clock: (io.cpu_ns != 0).then_some(ThreadClock {
             cpu_ns: io.cpu_ns,
             run_queue_wait_ns: io.run_queue_wait_ns,

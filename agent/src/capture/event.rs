@@ -81,9 +81,11 @@ pub struct Io<'a> {
     pub end_of_stream: bool,
     /// The connection was open before it was first seen: bytes before the first event are unknown.
     pub already_open: bool,
+    /// The one that made the call, or, if `asked`, the one that asked for what is written.
     pub goroutine: Option<Goroutine>,
     /// CPython: the task that wrote the first bytes of a turn.
     pub task: Option<Task>,
+    pub asked: bool,
     pub thread_clock: Option<ThreadClock>,
     /// Reads: when the oldest of these bytes arrived at the socket.
     /// Writes: when the call that began this turn began (calls are seen when they end).

@@ -153,9 +153,11 @@ pub struct Started {
     pub link: Arc<Link>,
     /// Who read (server) or wrote (client) the first byte, and when.
     pub origin: Origin,
+    /// Its goroutine, or, if `asked`, the one that asked for the request that another wrote.
     pub goroutine: Option<Goroutine>,
     /// Client: the task that wrote it.
     pub task: Option<Task>,
+    pub asked: bool,
     /// Stream position of the first byte of the request: TCP, the sequence number, equal at both ends.
     pub position: u32,
     /// The first exchange on this connection since it was opened (and its opening was seen).

@@ -19,6 +19,7 @@ pub struct Mark {
     pub origin: Origin,
     pub goroutine: Option<Goroutine>,
     pub task: Option<Task>,
+    pub asked: bool,
     pub thread_clock: Option<ThreadClock>,
     pub position: u32,
     /// The message begins its turn.
@@ -87,6 +88,7 @@ impl Mark {
             origin: Origin { time, ..io.origin },
             goroutine: io.goroutine,
             task: io.task,
+            asked: io.asked,
             thread_clock: io.thread_clock,
             position,
             turn_start: io.turn_start && first_of_call,
@@ -118,6 +120,7 @@ impl OpenExchange {
             origin: mark.origin,
             goroutine: mark.goroutine,
             task: mark.task,
+            asked: mark.asked,
             position: mark.position,
             first_on_connection,
             context: head.request.context.clone(),

@@ -119,6 +119,7 @@ mod tests {
             already_open: false,
             goroutine: None,
             task: None,
+            asked: false,
             thread_clock: None,
             ready: None,
             process_losses: 0,

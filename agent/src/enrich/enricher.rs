@@ -364,10 +364,16 @@ impl Enricher {
                     let open = process.serving();
                     self.counts.undone += self.nodes.undo_by_process(open, origin.time);
                 }
-                let goroutine = goroutine.map(|goroutine| goroutine.id);
+                let connection = started.link.id;
+                let goroutine = goroutine.map(|reader| {
+                    let goroutines = &mut process.goroutines;
+                    let serving = goroutines.serves(reader, connection, origin.time);
+                    self.nodes.served_by(started.id, serving);
+                    serving
+                });
                 process.serve(
                     started.id,
-                    started.link.id,
+                    connection,
                     origin.thread,
                     goroutine,
                     origin.time,

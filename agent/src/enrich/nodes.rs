@@ -166,6 +166,13 @@ impl Nodes {
         }
     }
 
+    /// A goroutine serves it.
+    pub fn served_by(&mut self, id: ExchangeId, goroutine: u64) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.goroutine = Some(goroutine);
+        }
+    }
+
     pub fn doubt(&mut self, id: ExchangeId) {
         if let Some(node) = self.nodes.get_mut(&id) {
             node.is_doubtful = true;

@@ -171,7 +171,8 @@ fn by_process(started: &Started, process: &Process) -> Candidate {
     Ok(Some((server, Evidence::Process)))
 }
 
-/// The goroutine that wrote, if the connection is its own; else the one that dialled, for its first request.
+/// The goroutine that asked, where that is known; or the one that wrote, if the connection is its own; else the one that
+/// dialled, for its first request.
 fn by_goroutine(
     writer: Goroutine,
     started: &Started,
@@ -179,6 +180,7 @@ fn by_goroutine(
     nodes: &Nodes,
 ) -> Candidate {
     let from = match started.link.dialer {
+        _ if started.asked => writer.id,
         Some(dialer) if writer.id != dialer.id && writer.parent == dialer.id => {
             if !is_own_dial(started, process) {
                 return Ok(None);
@@ -188,9 +190,12 @@ fn by_goroutine(
         _ => writer.id,
     };
     match descent(from, process, nodes)? {
+        // What the process tells is weaker, and does not contradict it.
+        Lineage::MayServe if is_handed_on(started, process) => Ok(None),
+        Lineage::MayServe => Err(Refusal::Lineage),
         Lineage::Serves(server) => Ok(Some((server, Evidence::Goroutine))),
         // Without its dialer, the writer may be a goroutine of the connection that writes for all.
-        Lineage::Known(since) if started.link.dialer.is_some() => {
+        Lineage::Known(since) if started.asked || started.link.dialer.is_some() => {
             let began = |id| nodes.get(id).map(|node| node.started);
             let is_older = |id| began(id).is_some_and(|began| since < began);
             match process.serving().all(is_older) {
@@ -219,9 +224,16 @@ fn is_fresh(started: &Started) -> bool {
         })
 }
 
+/// Whether a goroutine that a request may have started asks over a connection of the pool while nothing else is served.
+fn is_handed_on(started: &Started, process: &Process) -> bool {
+    started.asked && !started.first_on_connection && matches!(process.in_process(), Ok(Some(_)))
+}
+
 /// Where a goroutine comes from.
 enum Lineage {
     Serves(ExchangeId),
+    /// From one that serves; but an earlier request on the same connection may have started it.
+    MayServe,
     /// From none that serves; it, or an ancestor, is known since then.
     Known(Monotonic),
     Unknown,
@@ -239,13 +251,17 @@ fn descent(from: u64, process: &Process, nodes: &Nodes) -> Result<Lineage, Refus
                 oldest.is_none_or(|oldest| node.first_on_connection && oldest >= node.started)
             };
             return match nodes.get(server) {
-                Some(node) if !is_its_own(node) => Err(Refusal::Lineage),
+                Some(node) if !is_its_own(node) => Ok(Lineage::MayServe),
                 _ => Ok(Lineage::Serves(server)),
             };
         }
         let Some(known) = process.goroutines.get(goroutine) else {
             break;
         };
+        // What it does after its answer is for none that is open.
+        if known.serves {
+            return Err(Refusal::Lineage);
+        }
         oldest = Some(oldest.map_or(known.seen, |oldest| oldest.min(known.seen)));
         goroutine = known.parent;
     }

@@ -170,6 +170,9 @@ fn reopen(rooms: &mut Rooms, inputs: &mut Inputs, mut probes: Probes, ring: Wait
     let blind = blind.elapsed();
     inputs.reader.reopen(ring);
     // What the old ones saw since is lost.
+    for (_, tracked) in rooms.census.tracked() {
+        probes.follow(&tracked.facts);
+    }
     rooms.probes = probes;
     rooms.begin_anew(Monotonic::now());
     rooms.news.reopen(blind);

@@ -7,9 +7,10 @@ use super::{Collector, Counter, NotTraced, Process, Report};
 use crate::export::terminal::clean;
 
 /// The metrics that say what became of spans and why; the others are in the wide form.
-const TOLD: [&str; 8] = [
+const TOLD: [&str; 9] = [
     "spanlet.kernel.losses",
     "spanlet.kernel.requests_lost",
+    "spanlet.kernel.askers",
     "spanlet.capture.skipped",
     "spanlet.decode.noted",
     "spanlet.enrich.parents",
@@ -28,6 +29,7 @@ pub fn text(report: &Report, wide: bool) -> String {
     state(report, &mut out);
     processes(report, wide, &mut out);
     probes(report, wide, &mut out);
+    uprobes(report, wide, &mut out);
     not_attached(report, &mut out);
     not_traced(report, wide, &mut out);
     counters(report, wide, &mut out);
@@ -190,6 +192,23 @@ fn probes(report: &Report, wide: bool, out: &mut String) {
     }
 }
 
+fn uprobes(report: &Report, wide: bool, out: &mut String) {
+    if report.uprobes.is_empty() {
+        return;
+    }
+    let rows = report.uprobes.iter().map(|uprobe| {
+        vec![
+            uprobe.name.clone(),
+            uprobe.place.clone(),
+            uprobe.instruction.clone(),
+            file(&uprobe.executable, wide).to_owned(),
+            uprobe.processes.len().to_string(),
+        ]
+    });
+    let header = ["UPROBE", "IN", "ON", "OF EXECUTABLE", "PROCESSES"];
+    table(&header, rows.collect(), out);
+}
+
 fn not_attached(report: &Report, out: &mut String) {
     if report.not_attached.is_empty() {
         return;
@@ -274,7 +293,10 @@ fn several<'a>(texts: impl Iterator<Item = &'a str>, what: &str) -> String {
 }
 
 fn executable(process: &NotTraced, wide: bool) -> &str {
-    let path = &process.executable;
+    file(&process.executable, wide)
+}
+
+fn file(path: &str, wide: bool) -> &str {
     match wide {
         true => path,
         false => path.rsplit('/').next().unwrap_or(path),

@@ -233,6 +233,7 @@ impl Talk {
             already_open: self.already_open,
             goroutine: None,
             task: None,
+            asked: false,
             thread_clock: None,
             ready: None,
             process_losses: self.losses,

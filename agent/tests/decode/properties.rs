@@ -314,6 +314,7 @@ fn record() -> impl Strategy<Value = Record> {
                     already_open: flags[3],
                     goroutine: None,
                     task: None,
+                    asked: false,
                     thread_clock: Some(ThreadClock {
                         cpu_ns: word,
                         run_queue_wait_ns: word / 2,

@@ -1,5 +1,6 @@
 //! Room 4, from outside: steps in, spans out.
 
+mod askers;
 mod contexts;
 mod growth;
 mod habits;

@@ -56,6 +56,7 @@ fn start(id: u64, side: Side, at: u64) -> Start {
         },
         goroutine: None,
         task: None,
+        asked: false,
         position: 0,
         first_on_connection: false,
         context: Vec::new(),

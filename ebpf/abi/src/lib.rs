@@ -7,6 +7,7 @@
 //! the boundary. Layouts are asserted at compile time.
 #![no_std]
 
+pub mod golang;
 pub mod limit;
 pub mod loss;
 pub mod record;

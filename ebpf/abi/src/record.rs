@@ -39,6 +39,8 @@ pub mod flag {
     pub const TAIL: u16 = 32;
     /// `IO`: [`super::Io::goroutine`] names a task, see there.
     pub const TASK: u16 = 64;
+    /// `IO`: the goroutine is the one that asked for what is written, not the one that writes.
+    pub const ASKED: u16 = 128;
     /// `OPENED`: this side connected.
     pub const CONNECTED: u16 = 1;
     /// `OPENED`: this side accepted.
@@ -74,7 +76,7 @@ pub struct Io {
     pub socket: u64,
     /// When the connection was first seen, CLOCK_MONOTONIC nanoseconds: tells users of one address apart.
     pub generation: u64,
-    /// Go: the goroutine that made the call. CPython, where [`flag::TASK`] is set: the address of the `contextvars`
+    /// Go: the goroutine that made the call, or asked for it ([`flag::ASKED`]). CPython, where [`flag::TASK`] is set: the address of the `contextvars`
     /// Context that the call was made in, which is that of one asyncio task. 0 where not known.
     pub goroutine: u64,
     /// Go: the goroutine that started it. CPython: the Context that was running when that one was entered, if it is a

@@ -63,6 +63,9 @@ pub struct Connection {
     /// Go: the goroutine that connected and the one that started it; 0 where not known.
     pub goroutine: u64,
     pub parent_goroutine: u64,
+    /// Go: the goroutine that asked for what is written next, and the one that started it; 0 where not known.
+    pub asker: u64,
+    pub parent_asker: u64,
     /// Bytes read and written since first sight, for sockets without sequence numbers.
     pub read_bytes: u32,
     pub written_bytes: u32,
@@ -106,4 +109,4 @@ pub mod initiator {
 }
 
 const _: () = assert!(size_of::<Process>() == 40);
-const _: () = assert!(size_of::<Connection>() == 80);
+const _: () = assert!(size_of::<Connection>() == 96);

@@ -1,19 +1,22 @@
 //! Spanlet's kernel programs: they filter, copy bounded bytes and count losses. User space understands.
 //!
-//! In: tracepoints. Out: records of `spanlet-abi` on the `EVENTS` ring buffer.
+//! In: tracepoints and a uprobe. Out: records of `spanlet-abi` on the `EVENTS` ring buffer.
 //!
 //! ```text
 //! back ends          seeing                     telling
 //! socket.rs   ──►  select  ─► connection ─► copy ─► emit ─► EVENTS
 //! syscall.rs  ──►    (traced?)   (state)   (bytes)
 //! life.rs, process.rs: births and deaths of connections and processes
+//! asker.rs: who asked for what a connection sends next
 //! ```
 #![no_std]
 #![no_main]
 
+mod asker;
 mod connection;
 mod constants;
 mod copy;
+mod descriptor;
 mod emit;
 mod goroutine;
 mod kernel;

@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
-use spanlet_abi::{limit, loss, record, state};
+use spanlet_abi::{golang, limit, loss, record, state};
 
 /// Records for the agent.
 #[map]
@@ -46,7 +46,11 @@ pub static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT,
 #[map]
 pub static LOST_REQUESTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::COUNT, 0);
 
-/// See [`Scratch`]. Only programs that run in a process use it, so it is
+/// What became of Go's client requests, by `golang::asker`.
+#[map]
+pub static ASKERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(golang::asker::COUNT, 0);
+
+/// See [`Scratch`]. Only tracepoints' programs that run in a process use it, so it is
 /// never in use twice on one CPU.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);

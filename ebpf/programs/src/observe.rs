@@ -86,17 +86,7 @@ fn describe(
     turn_start: bool,
     scratch: &mut Scratch,
 ) {
-    let (mut goroutine, mut parent_goroutine) = if begins_request(state, moved.egress, turn_start) {
-        goroutine::current(traced, &mut scratch.goroutine)
-    } else {
-        (0, 0)
-    };
-    let mut flags = flags(state, moved, turn_start);
-    // A task writes what it asks and what it answers; by whom a request is read says nothing of who will serve it.
-    if goroutine == 0 && moved.egress && turn_start {
-        (goroutine, parent_goroutine) = python::current(traced);
-        flags |= task(goroutine);
-    }
+    let who = who(traced, state, moved.egress, turn_start, scratch);
     let (cpu_ns, run_queue_wait_ns) = if serves(state, moved.egress, turn_start) {
         thread::clocks(now_ns, &mut scratch.clock)
     } else {
@@ -105,7 +95,7 @@ fn describe(
     let io = &mut scratch.io;
     io.header = Header {
         kind: kind::IO,
-        flags,
+        flags: who.flags | flags(state, moved, turn_start),
         length: 0,
         time_ns: now_ns,
         process: traced.process,
@@ -113,8 +103,8 @@ fn describe(
     };
     io.socket = moved.socket;
     io.generation = state.generation;
-    io.goroutine = goroutine;
-    io.parent_goroutine = parent_goroutine;
+    io.goroutine = who.id;
+    io.parent_goroutine = who.parent;
     io.cpu_ns = cpu_ns;
     io.run_queue_wait_ns = run_queue_wait_ns;
     io.ready_ns = ready(state, moved.egress, turn_start);
@@ -143,13 +133,46 @@ fn flags(state: &Connection, moved: &Moved, turn_start: bool) -> u16 {
     flags
 }
 
+/// A goroutine or a task, see [`Io`].
+struct Who {
+    flags: u16,
+    id: u64,
+    parent: u64,
+}
+
+/// Who asks, where that was kept for this turn; else who makes the call.
 #[inline(always)]
-fn task(context: u64) -> u16 {
-    if context == 0 {
-        0
+fn who(
+    traced: &Traced,
+    state: &mut Connection,
+    egress: bool,
+    turn_start: bool,
+    scratch: &mut Scratch,
+) -> Who {
+    let writes = egress && turn_start;
+    // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
+    let has_tasks = unsafe { (*traced.state).python.key } != 0;
+    let (id, parent) = if writes && state.asker != 0 {
+        (core::mem::take(&mut state.asker), state.parent_asker)
+    } else if has_tasks && writes {
+        // By whom a request is read says nothing of who will serve it.
+        python::current(traced)
+    } else if begins_request(state, egress, turn_start) {
+        let (id, parent) = goroutine::current(traced, &mut scratch.goroutine);
+        return Who {
+            flags: 0,
+            id,
+            parent,
+        };
     } else {
-        flag::TASK
-    }
+        (0, 0)
+    };
+    let flags = match (id, has_tasks) {
+        (0, _) => 0,
+        (_, true) => flag::TASK,
+        (_, false) => flag::ASKED,
+    };
+    Who { flags, id, parent }
 }
 
 /// This may be the start of a request: the one who connected speaks first.

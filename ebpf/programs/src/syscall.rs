@@ -8,9 +8,9 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use spanlet_abi::state::initiator;
 
-use crate::constants::constant;
 use crate::copy::{self, Source, MESSAGE_BYTES};
-use crate::kernel::{field, user, Task};
+use crate::descriptor::socket_of;
+use crate::kernel::user;
 use crate::log::probe_log;
 use crate::observe::{observe, Moved};
 use crate::registers::{direction, number, SystemCall};
@@ -18,8 +18,6 @@ use crate::select::{self, Traced};
 use crate::{connection, emit, process};
 
 const MSG_ASIDE: u64 = 0x1 | 0x2 | 0x2000;
-const MODE_TYPE: u16 = 0o170000;
-const MODE_SOCKET: u16 = 0o140000;
 /// Offset of `msg_len` in `struct mmsghdr`.
 const MESSAGE_LENGTH: u64 = 56;
 /// Messages of one `sendmmsg` or `recvmmsg` whose bytes are counted. The positions tell of more.
@@ -157,24 +155,4 @@ fn told_connected(descriptor: u64) {
             state.initiator = initiator::CONNECTED;
         }
     }
-}
-
-/// The kernel's socket behind a descriptor of the running process. `None` where it is not a socket.
-#[inline(always)]
-fn socket_of(descriptor: u64) -> Option<u64> {
-    let files: u64 = Task::current().field(constant!(OFFSETS.task_files))?;
-    let table: u64 = field(files, constant!(OFFSETS.files_fdt))?;
-    let size: u32 = field(table, constant!(OFFSETS.fdtable_max_fds))?;
-    if descriptor >= size as u64 {
-        return None;
-    }
-    let array: u64 = field(table, constant!(OFFSETS.fdtable_fd))?;
-    let file: u64 = field(array + descriptor * 8, 0)?;
-    let inode: u64 = field(file, constant!(OFFSETS.file_inode))?;
-    let mode: u16 = field(inode, constant!(OFFSETS.inode_mode))?;
-    if mode & MODE_TYPE != MODE_SOCKET {
-        return None;
-    }
-    let socket: u64 = field(file, constant!(OFFSETS.file_private_data))?;
-    field(socket, constant!(OFFSETS.socket_sk))
 }

@@ -34,6 +34,7 @@ func main() {
 	if path := os.Getenv("TRUTH"); path != "" {
 		truth = must(os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644))
 	}
+	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = must(strconv.Atoi(or(os.Getenv("POOL"), "2")))
 	listener := must(listen())
 	fmt.Println("listening", strings.TrimPrefix(name(listener.Addr()), ":"))
 	panic(http.Serve(listener, http.HandlerFunc(serve)))

@@ -85,6 +85,7 @@ impl Census {
             standing: before.map_or(Standing::Known, |tracked| tracked.facts.standing),
             ..ProcessFacts::default()
         };
+        probes.unfollow(pid);
         // Its end is told by a record that is still to come.
         self.tracked.entry(pid).or_default().facts = facts.clone();
         Some(facts)
