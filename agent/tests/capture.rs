@@ -9,7 +9,7 @@ use spanlet::capture::recording::{Recorder, Recording, MAGIC};
 use spanlet::clock::Monotonic;
 use spanlet_abi::record::{self, flag, kind, Header};
 
-const KINDS: std::ops::RangeInclusive<u16> = kind::IO..=kind::THREAD_ENDED;
+const KINDS: std::ops::RangeInclusive<u16> = kind::IO..=kind::TASK_BORN;
 
 /// The address families of the kernel.
 const AF_UNIX: u16 = 1;
@@ -285,6 +285,19 @@ fn ends_of_connections_and_lives_of_processes() {
         path: b"/bin/env",
     };
     assert_eq!(convert(exec.as_bytes()), Ok(expected));
+    let birth = record::TaskBorn {
+        header: header::<record::TaskBorn>(kind::TASK_BORN, 0),
+        task: 7,
+        parent: 6,
+        born_ns: 5,
+    };
+    let expected = Event::TaskBorn {
+        origin: ORIGIN,
+        task: 7,
+        parent: 6,
+        born: Monotonic(5),
+    };
+    assert_eq!(convert(birth.as_bytes()), Ok(expected));
     let listen = record::Listen {
         header: header::<record::Listen>(kind::LISTEN, 0),
         network_namespace: 400,
@@ -312,6 +325,7 @@ fn words(kind: u16) -> usize {
         kind::CLOSED => size_of::<record::Closed>(),
         kind::EXEC | kind::FORK | kind::EXIT | kind::THREAD_BORN => size_of::<record::Process>(),
         kind::LISTEN => size_of::<record::Listen>(),
+        kind::TASK_BORN => size_of::<record::TaskBorn>(),
         // Their header says all.
         _ => size_of::<Header>(),
     }

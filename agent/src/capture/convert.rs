@@ -50,6 +50,15 @@ pub fn convert(record: &[u8]) -> Result<Event<'_>, Skipped> {
             origin,
             child: HostTid(read::<record::Process>(record)?.0.value),
         },
+        kind::TASK_BORN => {
+            let (birth, _) = read::<record::TaskBorn>(record)?;
+            Event::TaskBorn {
+                origin,
+                task: birth.task,
+                parent: birth.parent,
+                born: Monotonic(birth.born_ns),
+            }
+        }
         kind::THREAD_ENDED => Event::ThreadEnded { origin },
         kind::LISTEN => {
             let (listen, _) = read::<record::Listen>(record)?;

@@ -203,6 +203,13 @@ pub enum Event<'a> {
         origin: Origin,
         child: HostTid,
     },
+    /// CPython: a task started another, when it is first of interest.
+    TaskBorn {
+        origin: Origin,
+        task: u64,
+        parent: u64,
+        born: Monotonic,
+    },
     /// A thread of a traced process ended, but not the last.
     ThreadEnded {
         origin: Origin,
@@ -230,6 +237,7 @@ impl Event<'_> {
             | Event::Fork { origin, .. }
             | Event::Exit { origin, .. }
             | Event::ThreadBorn { origin, .. }
+            | Event::TaskBorn { origin, .. }
             | Event::ThreadEnded { origin }
             | Event::Listen { origin, .. }
             | Event::IoUring { origin } => Some(*origin),

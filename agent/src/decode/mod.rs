@@ -79,6 +79,7 @@ impl Decoder {
             Event::Exec { .. }
             | Event::Fork { .. }
             | Event::ThreadBorn { .. }
+            | Event::TaskBorn { .. }
             | Event::ThreadEnded { .. }
             | Event::Listen { .. }
             | Event::IoUring { .. } => {}

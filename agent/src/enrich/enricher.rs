@@ -158,6 +158,13 @@ impl Enricher {
         }
     }
 
+    /// A task started another then.
+    pub fn task_born(&mut self, process: HostPid, task: u64, parent: u64, born: Monotonic) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.tasks.lineage.born(task, parent, born);
+        }
+    }
+
     /// A thread ended, but not its process.
     pub fn thread_ended(&mut self, origin: Origin) {
         if let Some(process) = self.processes.get_mut(&origin.process) {

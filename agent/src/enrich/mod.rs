@@ -13,6 +13,7 @@ mod evidence;
 mod goroutines;
 mod held;
 mod ids;
+mod lineage;
 mod nodes;
 mod parents;
 mod place;

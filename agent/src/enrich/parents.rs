@@ -49,7 +49,7 @@ pub fn ask(
 ) {
     process.call(started.id, started.link.id, started.origin.thread);
     let candidate = asker(started, process, nodes);
-    let alone = by_process(started, process).ok().flatten();
+    let alone = by_process(started, process, nodes).ok().flatten();
     let alone = alone.map(|_| process.alone(started.origin.time));
     if let Some(alone) = alone {
         nodes.alone(started.id, alone);
@@ -136,7 +136,7 @@ fn asker(started: &Started, process: &Process, nodes: &Nodes) -> Candidate {
     };
     let found = match found {
         Some(found) => found,
-        None => match by_process(started, process)? {
+        None => match by_process(started, process, nodes)? {
             Some(found) => found,
             None => return Ok(None),
         },
@@ -159,10 +159,14 @@ fn by_thread(started: &Started, process: &Process) -> Candidate {
     Ok(Some((server, Evidence::Thread)))
 }
 
-fn by_process(started: &Started, process: &Process) -> Candidate {
+fn by_process(started: &Started, process: &Process, nodes: &Nodes) -> Candidate {
     let Some(server) = process.in_process()? else {
         return Ok(None);
     };
+    let request = started.task.zip(nodes.get(server));
+    if request.is_some_and(|(task, request)| process.tasks.is_older(task, request)) {
+        return Ok(None);
+    }
     // A thread that called while nothing was served is none that a request waits for.
     if process.threads_wait() && !process.pools_threads() && started.task.is_none() {
         background(started, process, true)?;

@@ -1,12 +1,14 @@
 //! Which task asks, and which answers: parents in event loops whose tasks can be told apart (asyncio).
 //!
-//! In: calls as they start, answers as they begin, each with its task. Out: a call and the request that the same task
-//! answers. That is known late, because a request is read before its task is there: a call waits until a request that was
-//! open when it started is answered by its task. A task is named by an address, which another may have after it.
+//! In: calls as they start, answers as they begin, each with its task; tasks as they are born. Out: a call and the request
+//! that its task answers, or one that it descends from since the request came. That is known late, because a request is
+//! read before its task is there: a call waits until a request that was open when it started is answered by its task. A
+//! task is named by an address, which another may have after it.
 
 use std::time::Duration;
 
 use super::counts::Counts;
+use super::lineage::{Ancestor, Lineage};
 use super::nodes::{Node, Nodes};
 use super::parents::passes_on;
 use super::process::Process;
@@ -34,49 +36,63 @@ struct Answered {
     mixed: Option<Monotonic>,
 }
 
+/// A call as a task knows it from which its own descends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiting {
+    call: ExchangeId,
+    /// When its own task branched off; where it is that task, when it called.
+    since: Monotonic,
+}
+
 /// The tasks of one process.
 #[derive(Debug, Default)]
 pub struct Tasks {
-    /// Calls whose request is not known by their task.
-    calls: WordMap<u64, Few<ExchangeId>>,
-    /// The task of each of them.
-    by: WordMap<ExchangeId, Task>,
+    pub lineage: Lineage,
+    /// Calls whose request is not known by their task, by all from which that descends.
+    calls: WordMap<u64, Few<Waiting>>,
+    /// The task of each of them, and those from which it descends.
+    by: WordMap<ExchangeId, Few<(u64, Waiting)>>,
     answered: WordMap<u64, Answered>,
 }
 
 impl Tasks {
     /// A call of which it is not known yet whose it is.
-    fn wait(&mut self, task: Task, call: ExchangeId) {
-        self.by.insert(call, task);
-        for task in both(task) {
-            self.calls.entry(task).or_default().push(call);
+    fn wait(&mut self, task: Task, call: ExchangeId, time: Monotonic) {
+        let ancestors = self.lineage.of(task, time);
+        let all: Few<(u64, Waiting)> = ancestors
+            .map(|ancestor| {
+                let since = ancestor.branched.unwrap_or(time);
+                (ancestor.task, Waiting { call, since })
+            })
+            .collect();
+        for (task, waiting) in all.as_slice() {
+            self.calls.entry(*task).or_default().push(*waiting);
         }
+        self.by.insert(call, all);
     }
 
     /// A call waits no longer.
     pub fn forget(&mut self, call: ExchangeId) {
-        let task = self.by.remove(&call);
-        for task in task.into_iter().flat_map(both) {
-            if let Some(calls) = self.calls.get_mut(&task) {
-                calls.remove(call);
+        let all = self.by.remove(&call).unwrap_or_default();
+        for (task, waiting) in all.as_slice() {
+            if let Some(calls) = self.calls.get_mut(task) {
+                calls.remove(*waiting);
                 if calls.is_empty() {
-                    self.calls.remove(&task);
+                    self.calls.remove(task);
                 }
             }
         }
     }
 
-    fn waiting(&self, task: u64) -> Few<ExchangeId> {
-        self.calls.get(&task).cloned().unwrap_or_default()
+    /// The calls that are of a request which came at `started`, if a task answers it that is, or descends from, `of`.
+    fn of(&self, of: &Ancestor, started: Monotonic) -> impl Iterator<Item = ExchangeId> + '_ {
+        let calls = self.calls.get(&of.task).map_or(&[][..], Few::as_slice);
+        let since = of.born.map_or(started, |born| born.max(started));
+        let its = calls.iter().filter(move |waiting| waiting.since >= since);
+        its.map(|waiting| waiting.call)
     }
 
-    /// The request that a task answers, if it began to.
-    fn answers(&self, task: Task, now: Monotonic) -> Option<ExchangeId> {
-        let answered = both(task).find_map(|task| self.answered.get(&task))?;
-        (!answered.is_mixed(now)).then_some(answered.request)
-    }
-
-    /// Remembers an answer, and gives what the task answered before.
+    /// Remembers an answer.
     fn answer(&mut self, answering: &Answering, mixed: Option<Monotonic>) {
         if self.answered.len() >= ANSWERED_MAX {
             let is_recent = |time| answering.time.since(time) < ANSWER_MEMORY;
@@ -93,6 +109,13 @@ impl Tasks {
         };
         self.answered.insert(answering.task.id, answered);
     }
+
+    /// Whether a task was there before a request came: unless it answers that, it does not work for it.
+    pub fn is_older(&self, task: Task, request: &Node) -> bool {
+        let mut path = self.lineage.of(task, Monotonic(u64::MAX));
+        let born = path.next().and_then(|task| task.born);
+        born.is_some_and(|born| born < request.started)
+    }
 }
 
 impl Answered {
@@ -102,23 +125,34 @@ impl Answered {
     }
 }
 
-/// The request that the task of a call has begun to answer: what it calls meanwhile, it calls for it.
+/// The request that the task of a call, or one it descends from, has begun to answer: what it calls meanwhile, it calls
+/// for it.
 pub fn answered(started: &Started, process: &Process, nodes: &Nodes) -> Option<ExchangeId> {
-    let request = process.tasks.answers(started.task?, started.origin.time)?;
-    let node = nodes.get(request)?;
-    (node.open_at(started.origin.time, Evidence::Task) && !node.unsure).then_some(request)
+    let time = started.origin.time;
+    let tasks = &process.tasks;
+    let answers = |ancestor: Ancestor| {
+        let answered = tasks.answered.get(&ancestor.task)?;
+        let node = nodes.get(answered.request)?;
+        let is_there = ancestor.born.is_none_or(|born| born <= answered.time);
+        let is_its = ancestor.branched.unwrap_or(time) >= node.started;
+        let is_open = node.open_at(time, Evidence::Task) && !node.unsure;
+        (is_there && is_its && is_open && !answered.is_mixed(time)).then_some(answered.request)
+    };
+    let mut path = tasks.lineage.of(started.task?, time);
+    path.find_map(answers)
 }
 
 /// A call whose request its task may still tell.
 pub fn ask(started: &Started, process: &mut Process, nodes: &mut Nodes) {
     if let Some(task) = started.task {
         process.is_event_loop();
-        process.tasks.wait(task, started.id);
+        process.tasks.wait(task, started.id, started.origin.time);
         nodes.wait_for_task(started.id, true);
     }
 }
 
-/// A task begins to answer a request: what it called since the request came, it called for it.
+/// A task begins to answer a request: what it called since the request came, or a task that it started since, it called
+/// for it; and so did those that started it since.
 pub fn answer(
     answering: &Answering,
     process: &mut Process,
@@ -137,26 +171,42 @@ pub fn answer(
         let is_of_both = |call: &Node| call.started >= started;
         counts.undone += nodes.undo_by_task(before.request, is_of_both);
     }
-    for call in process.tasks.waiting(answering.task.id).as_slice() {
-        let Some(node) = nodes.get(*call) else {
+    for call in calls_of(answering, started, &process.tasks) {
+        let Some(node) = nodes.get(call) else {
             continue;
         };
-        if node.started < started || node.started > answering.time {
+        if node.started > answering.time {
             continue;
         }
         let linked = match () {
             () if is_unsure || process.in_shadow(node.started) => Err(Refusal::Loss),
             () if mixed.is_some() => Err(Refusal::Ambiguous),
             // The request says itself whose child it is.
-            () if !passes_on(nodes, *call, answering.id) => continue,
-            () => adopt(*call, answering.id, nodes, limits, counts),
+            () if !passes_on(nodes, call, answering.id) => continue,
+            () => adopt(call, answering.id, nodes, limits, counts),
         };
         counts.judged(linked.map(|()| Evidence::Task));
         if linked.is_ok() {
-            nodes.wait_for_task(*call, false);
-            process.tasks.forget(*call);
+            nodes.wait_for_task(call, false);
+            process.tasks.forget(call);
         }
     }
+}
+
+/// The calls that were made for a request which came at `started`, once each.
+fn calls_of(answering: &Answering, started: Monotonic, tasks: &Tasks) -> Vec<ExchangeId> {
+    let path = tasks.lineage.of(answering.task, answering.time);
+    let is_its = |ancestor: &Ancestor| {
+        let is_itself = ancestor.branched.is_none();
+        is_itself || ancestor.born.is_some_and(|born| born >= started)
+    };
+    let path = path.filter(is_its);
+    let mut calls: Vec<_> = path
+        .flat_map(|ancestor| tasks.of(&ancestor, started))
+        .collect();
+    calls.sort_unstable();
+    calls.dedup();
+    calls
 }
 
 /// Since when a task is known to serve several requests at once, if it does: one on another connection was open when it
@@ -197,8 +247,4 @@ fn adopt(
         None => {}
     }
     nodes.link(call, request, Evidence::Task, limits)
-}
-
-fn both(task: Task) -> impl Iterator<Item = u64> {
-    std::iter::once(task.id).chain(task.within)
 }

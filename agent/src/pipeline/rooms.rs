@@ -210,6 +210,16 @@ impl Rooms {
                 self.enricher.thread_ended(*origin);
                 origin.time
             }
+            Event::TaskBorn {
+                origin,
+                task,
+                parent,
+                born,
+            } => {
+                let process = origin.process;
+                self.enricher.task_born(process, *task, *parent, *born);
+                origin.time
+            }
             Event::Listen { origin, port, .. } => {
                 let facts = self.census.listens(&mut self.probes, origin.process, *port);
                 self.know(facts);

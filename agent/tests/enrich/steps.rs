@@ -237,6 +237,11 @@ impl World {
         }));
     }
 
+    /// A task of process 1 starts another.
+    pub fn task_born(&mut self, parent: u64, task: u64, at: u64) {
+        self.enricher.task_born(HostPid(1), task, parent, ms(at));
+    }
+
     /// A thread of a process starts another.
     pub fn thread_born(&mut self, process: u32, thread: u32, child: u32) {
         self.enricher

@@ -186,3 +186,79 @@ fn the_requests_own_context_is_above_its_task() {
     world.end(5);
     assert_eq!(world.evidence(3), "traceparent");
 }
+
+#[test]
+fn what_a_task_gives_to_others_is_of_its_request() {
+    let mut world = busy();
+    world.task_born(66, 661, 2);
+    world.task_born(77, 771, 2);
+    world.task_born(771, 7711, 3);
+    world.run(client(3, 4).task(661), 5);
+    world.run(client(4, 4).task(7711), 5);
+    world.answer(1, 66, 6);
+    world.start(client(5, 7).task(661));
+    world.finish(5, 8);
+    world.answer(2, 77, 9);
+    world.end(10);
+    world.assert_parent(3, 1, "task");
+    world.assert_parent(4, 2, "task");
+    world.assert_parent(5, 1, "task");
+}
+
+#[test]
+fn a_request_may_be_answered_by_a_task_that_another_of_it_started() {
+    let mut world = busy();
+    world.task_born(9, 66, 2);
+    world.task_born(66, 661, 3);
+    world.run(client(3, 4).task(66), 5);
+    world.answer(1, 661, 6);
+    world.end(10);
+    world.assert_parent(3, 1, "task");
+}
+
+#[test]
+fn a_task_from_before_the_request_is_not_its_own() {
+    let mut world = World::new().language(1, Language::Python);
+    // A task for each connection, which started a loop while it served an earlier request.
+    world.task_born(5, 66, 0);
+    world.task_born(66, 661, 1);
+    world.start(server(1, 10));
+    world.start(server(2, 10));
+    world.run(client(3, 12).task(661), 13);
+    world.answer(1, 66, 14);
+    world.finish(1, 15);
+    world.finish(2, 15);
+    // Nor is it because the process serves nothing else.
+    world.start(server(4, 20));
+    world.run(client(5, 21).task(661), 22);
+    world.end(30);
+    world.assert_root(3);
+    world.assert_root(5);
+}
+
+#[test]
+fn a_task_that_has_the_address_of_another_is_not_that_one() {
+    let mut world = busy();
+    world.run(client(3, 2).task(77), 3);
+    world.task_born(5, 77, 4);
+    world.answer(2, 77, 6);
+    world.end(10);
+    world.assert_root(3);
+}
+
+#[test]
+fn those_that_a_shared_task_started_are_told_apart() {
+    let mut world = World::new().language(1, Language::Python);
+    world.start(server(1, 0));
+    world.start(server(2, 0));
+    // What reads a connection runs in one task for all of its requests.
+    world.task_born(5, 66, 1);
+    world.task_born(5, 77, 1);
+    world.run(client(3, 2).task(77), 3);
+    world.run(client(4, 2).task(66), 3);
+    world.answer(1, 66, 4);
+    world.answer(2, 77, 4);
+    world.end(10);
+    world.assert_parent(3, 2, "task");
+    world.assert_parent(4, 1, "task");
+}

@@ -19,6 +19,8 @@ pub mod kind {
     pub const THREAD_BORN: u16 = 9;
     /// A thread of a traced process ended, but not the last.
     pub const THREAD_ENDED: u16 = 10;
+    /// CPython: a task started another. Told when one of them is first of interest.
+    pub const TASK_BORN: u16 = 11;
     /// A traced process was seen to use io_uring. Only the header.
     pub const IO_URING: u16 = 8;
 }
@@ -168,6 +170,18 @@ pub struct Exec {
     pub path: [u8; crate::limit::PATH_BYTES_MAX],
 }
 
+/// A task started another. Tasks are named as in [`Io`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct TaskBorn {
+    pub header: Header,
+    pub task: u64,
+    /// The task that started it.
+    pub parent: u64,
+    /// When, CLOCK_MONOTONIC nanoseconds.
+    pub born_ns: u64,
+}
+
 /// A process listens on a port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -184,4 +198,5 @@ const _: () = assert!(size_of::<Opened>() == 128);
 const _: () = assert!(size_of::<Closed>() == 48);
 const _: () = assert!(size_of::<Process>() == 32);
 const _: () = assert!(size_of::<Exec>() == 160);
+const _: () = assert!(size_of::<TaskBorn>() == 48);
 const _: () = assert!(size_of::<Listen>() == 32);

@@ -43,6 +43,33 @@ pub struct Python {
     pub context: u32,
 }
 
+/// A task: the key of the `TASKS` map.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct TaskName {
+    /// As in [`crate::record::Io`].
+    pub task: u64,
+    pub process: u32,
+    pub padding: u32,
+}
+
+/// What is known of a task: the value of the `TASKS` map.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct TaskBirth {
+    /// The task that started it.
+    pub parent: u64,
+    /// When, CLOCK_MONOTONIC nanoseconds.
+    pub born_ns: u64,
+    /// 1 once it was told.
+    pub told: u32,
+    pub padding: u32,
+}
+
 /// An open connection of a traced process: the value of the `CONNECTIONS` map (TCP) and of `UNIX_CONNECTIONS`,
 /// keyed by socket address.
 #[repr(C)]

@@ -7,7 +7,7 @@
 //! socket.rs   ──►  select  ─► connection ─► copy ─► emit ─► EVENTS
 //! syscall.rs  ──►    (traced?)   (state)   (bytes)
 //! life.rs, process.rs: births and deaths of connections and processes
-//! asker.rs: who asked for what a connection sends next
+//! asker.rs, uvloop.rs: who asked for what a connection sends next; lineage.rs: which task started which
 //! ```
 #![no_std]
 #![no_main]
@@ -21,6 +21,7 @@ mod emit;
 mod goroutine;
 mod kernel;
 mod life;
+mod lineage;
 mod log;
 mod maps;
 mod observe;
@@ -31,6 +32,7 @@ mod select;
 mod socket;
 mod syscall;
 mod thread;
+mod uvloop;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {

@@ -24,6 +24,11 @@ pub static CONNECTIONS: HashMap<u64, state::Connection> =
 pub static UNIX_CONNECTIONS: LruHashMap<u64, state::Connection> =
     LruHashMap::with_max_entries(limit::UNIX_CONNECTIONS_MAX, 0);
 
+/// Tasks of CPython processes that other tasks started. Written by [`crate::lineage`].
+#[map]
+pub static TASKS: LruHashMap<state::TaskName, state::TaskBirth> =
+    LruHashMap::with_max_entries(limit::TASKS_MAX, 0);
+
 /// How many sockets of traced processes listen in a place: see [`crate::life::place`]. Written by the agent too, for
 /// listeners that were there before it.
 #[map]

@@ -149,24 +149,30 @@ fn who(
     turn_start: bool,
     scratch: &mut Scratch,
 ) -> Who {
-    let writes = egress && turn_start;
+    // Kept for this call, whether or not it begins a turn.
+    let asker = match egress {
+        true => core::mem::take(&mut state.asker),
+        false => 0,
+    };
     // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
     let has_tasks = unsafe { (*traced.state).python.key } != 0;
-    let (id, parent) = if writes && state.asker != 0 {
-        (core::mem::take(&mut state.asker), state.parent_asker)
-    } else if has_tasks && writes {
-        // By whom a request is read says nothing of who will serve it.
-        python::current(traced)
-    } else if begins_request(state, egress, turn_start) {
+    let mut who = (0, 0);
+    // By whom a request is read says nothing of the task that will serve it.
+    if has_tasks && egress && turn_start {
+        who = python::current(traced);
+    }
+    if who.0 == 0 && asker != 0 && turn_start {
+        who = (asker, state.parent_asker);
+    }
+    if !has_tasks && who.0 == 0 && begins_request(state, egress, turn_start) {
         let (id, parent) = goroutine::current(traced, &mut scratch.goroutine);
         return Who {
             flags: 0,
             id,
             parent,
         };
-    } else {
-        (0, 0)
-    };
+    }
+    let (id, parent) = who;
     let flags = match (id, has_tasks) {
         (0, _) => 0,
         (_, true) => flag::TASK,

@@ -13,6 +13,7 @@ use spanlet_abi::state::{process_flag, Python};
 
 use crate::constants::constant;
 use crate::kernel::{user, Task};
+use crate::lineage;
 use crate::select::Traced;
 
 /// `struct pthread.specific_1stblock`: pairs of a sequence number and a value (nptl/descr.h, amd64).
@@ -38,6 +39,16 @@ const KIND: u64 = 8;
 /// eagerly within another. Zeroes outside of tasks, and where it is not CPython or not known.
 #[inline(always)]
 pub fn current(traced: &Traced) -> (u64, u64) {
+    let (task, within) = in_thread(traced);
+    if task != 0 {
+        lineage::tell(traced, task);
+    }
+    (task, within)
+}
+
+/// The same, of which nobody is told.
+#[inline(always)]
+pub fn in_thread(traced: &Traced) -> (u64, u64) {
     // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
     let state = unsafe { &mut *traced.state };
     if state.python.key == 0 || state.flags & process_flag::TASKS_UNFIT != 0 {
