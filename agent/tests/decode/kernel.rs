@@ -105,7 +105,6 @@ impl Talk {
             accepted: Some(Monotonic(self.time + 3 * MS)),
             peer_socket: None,
             goroutine: None,
-            asked: false,
             network_namespace: 1,
         };
         self.push(Event::Opened(opened), b"");

@@ -295,7 +295,6 @@ fn record() -> impl Strategy<Value = Record> {
                     accepted: None,
                     peer_socket: None,
                     goroutine: None,
-                    asked: false,
                     network_namespace: 0,
                 }),
                 _ => Event::Io(Io {
