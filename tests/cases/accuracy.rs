@@ -30,12 +30,13 @@ fn is_by_pool(language: Language, shape: Shape) -> bool {
     language == Language::Java && shape == Shape::Fan
 }
 
-/// Whether each thread serves one request and makes its calls, or starts the threads that do.
+/// Whether each thread serves one request and makes its calls, or starts the threads that do; or goroutines, of which those
+/// that were started cannot be told from those of an earlier request.
 fn threads_call(language: Language, shape: Shape) -> bool {
     match language {
         Language::Python | Language::C => true,
-        Language::Java => shape == Shape::Chain,
-        Language::Go | Language::Node => false,
+        Language::Java | Language::Go => shape == Shape::Chain,
+        Language::Node => false,
     }
 }
 
@@ -82,6 +83,23 @@ fn durations_and_costs() -> Result<()> {
     ensure!(
         waited.abs_diff(20_000_000) <= 1_000_000,
         "20 ms unread are told as {waited} ns"
+    );
+    Ok(())
+}
+
+#[test]
+fn who_asks_over_a_pool_of_connections_is_known() -> Result<()> {
+    let setting = Setting {
+        pool: true,
+        ..Setting::plain(Language::Go)
+    };
+    let run = setting.run(&Row::all(&[8, 64], &[Service::Exponential]), BUDGET, SEED)?;
+    none_wrong(&run)?;
+    let chains = run.total(|row| row.shape == Shape::Chain);
+    let recall = chains.process.recall();
+    ensure!(
+        recall >= RECALL_MIN,
+        "{recall:.4} of the parents were found"
     );
     Ok(())
 }
