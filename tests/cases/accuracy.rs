@@ -135,7 +135,7 @@ fn the_other_back_end_scores_as_well() -> Result<()> {
 
 #[test]
 fn habits_that_mislead_make_no_wrong_parents() -> Result<()> {
-    for language in [Language::Python, Language::Node] {
+    for language in [Language::Python, Language::Node, Language::Go] {
         for habit in Habit::ALL.into_iter().filter(|habit| habit.is_of(language)) {
             let setting = Setting {
                 habit: Some(habit),

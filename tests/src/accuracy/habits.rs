@@ -8,7 +8,7 @@ use anyhow::{bail, Result};
 
 use super::plan::Shape;
 use crate::function::{Function, Options};
-use crate::language::{python_program, Language};
+use crate::language::{go_program, python_program, Language};
 use crate::system::workspace;
 
 /// What a function does that an observer may take for the work of a request.
@@ -45,7 +45,7 @@ impl Habit {
     pub fn is_of(self, language: Language) -> bool {
         match language {
             Language::Python => true,
-            Language::Node => self != Self::TwoLoops,
+            Language::Node | Language::Go => self != Self::TwoLoops,
             _ => false,
         }
     }
@@ -74,6 +74,7 @@ impl Habit {
         let mut command = match (language, self) {
             (Language::Python, Self::TwoLoops) => python_program("loops")?.0,
             (Language::Python, _) => python_program("habits")?.0,
+            (Language::Go, _) => go_program("habits")?,
             (Language::Node, _) => {
                 let mut command = Command::new("node");
                 command.arg(workspace().join("tests/programs/habits.js"));
