@@ -10,7 +10,7 @@ use spanlet_abi::settings::{Settings, ABSENT};
 use crate::attach::btf::Btf;
 use crate::attach::discover;
 use crate::attach::offsets::{missing, offsets};
-use crate::attach::plan::{BackEnd, Wish, READ_WAIT, WRITE_BEGIN};
+use crate::attach::plan::{BackEnd, Wish, GO_CLIENT, READ_WAIT, WRITE_BEGIN};
 use crate::attach::probes::{has_thread_clocks, Probes, Request};
 use crate::report::table;
 
@@ -185,12 +185,14 @@ const SMALL_MAPS: [(&str, u32); 6] = [
 fn probes() -> Vec<Check> {
     let mut checks = Vec::new();
     let mut extras = None;
+    let mut uprobe = Err("not tried: no back end works".to_owned());
     for (back_end, feature) in BackEnd::ALL
         .into_iter()
         .zip(["socket tracepoints", "sys_exit"])
     {
         let found = match attach(back_end) {
-            Ok(probes) => {
+            Ok(mut probes) => {
+                uprobe = probes.try_uprobe();
                 extras = Some((probes.attached.clone(), probes.left.clone()));
                 Ok(format!("works ({})", names(back_end)))
             }
@@ -212,6 +214,13 @@ fn probes() -> Vec<Check> {
         };
         checks.push(check(probe.name, found, (probe.enables, probe.without)));
     }
+    let found = uprobe.map(|()| "work".to_owned());
+    let found = found.map_err(|reason| (Outcome::Missing, first_line(&reason)));
+    checks.push(check(
+        "uprobes",
+        found,
+        (GO_CLIENT.enables, GO_CLIENT.without),
+    ));
     checks
 }
 

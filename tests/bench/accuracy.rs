@@ -116,13 +116,16 @@ fn runtime(name: &'static str, extent: &Extent, seed: u64, runs: &mut Vec<Run>) 
     let all = Row::all(extent.in_flight, extent.services);
     let some = Row::all(extent.in_flight, &[Service::Exponential]);
     let few = Row::all(&extent.in_flight[..2], &[Service::Exponential]);
-    let settings = [
+    let mut settings = vec![
         (plain, &all),
         (with(plain, |to| to.backend = Backend::SysExit), &some),
         (with(plain, |to| to.lost_per_mille = 10), &some),
         (with(plain, |to| to.lost_per_mille = 100), &some),
         (with(plain, |to| to.secret = true), &few),
     ];
+    if name == "go" {
+        settings.insert(1, (with(plain, |to| to.pool = true), &some));
+    }
     let first = runs.len();
     for (setting, rows) in settings {
         let run = setting.run(rows, extent.budget, seed)?;

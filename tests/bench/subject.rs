@@ -13,6 +13,7 @@ use spanlet_e2e::runtime;
 use spanlet_e2e::statistics::percentile;
 use spanlet_e2e::usage::process_cpu_ns;
 
+/// Go's client keeps as many, so that calls go over connections that are used again, as in programs that are tuned.
 const CONNECTIONS: usize = 16;
 
 /// CPU time that one `/burn?ms=1` adds, microseconds.
@@ -51,6 +52,7 @@ impl Subject {
     pub fn start(runtime: Runtime, route: Route) -> Result<Self> {
         let mut options = function::Options {
             without_truth: true,
+            environment: vec![("POOL".to_owned(), CONNECTIONS.to_string())],
             ..function::Options::default()
         };
         let mut functions = Vec::new();

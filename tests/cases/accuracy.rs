@@ -41,12 +41,13 @@ fn is_by_pool(name: &str, shape: Shape) -> bool {
     name == "java" && shape == Shape::Fan
 }
 
-/// Whether each thread, or task, serves one request and makes its calls, or starts the threads that do.
+/// Whether each thread, or task, serves one request and makes its calls, or starts those that do; or goroutines, of which
+/// those that were started cannot be told from those of an earlier request.
 fn is_certain(name: &str, shape: Shape) -> bool {
     match name {
         "python" | "c" => true,
         _ if subjects::RELEASES.contains(&name) => shape == Shape::Chain,
-        "java" | ASYNCIO | "python-aiohttp" | "python-uvicorn" => shape == Shape::Chain,
+        "java" | "go" | ASYNCIO | "python-aiohttp" | "python-uvicorn" => shape == Shape::Chain,
         _ => false,
     }
 }
@@ -124,6 +125,23 @@ fn durations_and_costs() -> Result<()> {
 }
 
 #[test]
+fn who_asks_over_a_pool_of_connections_is_known() -> Result<()> {
+    let setting = Setting {
+        pool: true,
+        ..Setting::plain("go")
+    };
+    let run = setting.run(&Row::all(&[8, 64], &[Service::Exponential]), BUDGET, SEED)?;
+    none_wrong(&run)?;
+    let chains = run.total(|row| row.shape == Shape::Chain);
+    let recall = chains.process.recall();
+    ensure!(
+        recall >= RECALL_MIN,
+        "{recall:.4} of the parents were found"
+    );
+    Ok(())
+}
+
+#[test]
 fn losses_cost_parents_and_make_none() -> Result<()> {
     for lost_per_mille in [10, 100] {
         let setting = Setting {
@@ -154,7 +172,7 @@ fn the_other_back_end_scores_as_well() -> Result<()> {
 
 #[test]
 fn habits_that_mislead_make_no_wrong_parents() -> Result<()> {
-    for name in ["python", "node", ASYNCIO] {
+    for name in ["python", "node", "go", ASYNCIO] {
         for habit in Habit::ALL.into_iter().filter(|habit| habit.is_of(name)) {
             let setting = Setting {
                 habit: Some(habit),

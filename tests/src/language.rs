@@ -83,6 +83,15 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(command.get_program().into())
 }
 
+/// A Go program of `tests/programs`, compiled.
+pub fn go_program(name: &str) -> Result<Command> {
+    let _one_at_a_time = BUILDING.lock();
+    let source = workspace().join(format!("tests/programs/{name}.go"));
+    let mut build = Command::new("go");
+    build.arg("build").arg("-o");
+    compile(&source, &target().join("programs/go"), name, &mut build)
+}
+
 /// A Python program of `tests/programs`, and the function's own to hand on to it.
 pub fn python_program(name: &str) -> Result<(Command, PathBuf)> {
     let program = workspace().join(format!("tests/programs/{name}.py"));

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod e2e;
 mod fuzz;
+mod go_offsets;
 mod image;
 mod k8s;
 mod libtest;
@@ -65,6 +66,8 @@ enum Verb {
     Bench(spanlet_e2e::bench_options::Options),
     /// Give random bytes to every parser of foreign bytes
     Fuzz(fuzz::Options),
+    /// Hold the table of Go's offsets to programs built by each release
+    GoOffsets(go_offsets::Options),
     /// Run the agent's tests with AddressSanitizer
     Sanitize,
     /// A real Kubernetes of one node, and the scenario that the agent walks on it
@@ -104,6 +107,7 @@ fn walk(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Accuracy(options) => accuracy::accuracy(&options),
         Verb::Bench(options) => bench::bench(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
+        Verb::GoOffsets(options) => go_offsets::go_offsets(&options),
         Verb::Sanitize => sanitize::sanitize(),
         Verb::K8s(options) => k8s::k8s(options),
         Verb::PythonOffsets(options) => python_offsets::python_offsets(&options),

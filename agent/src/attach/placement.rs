@@ -9,7 +9,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+pub use iced_x86::Register;
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 
 /// Bytes of a function that are looked at; a longer one may jump back from behind them, so that it has no place.
 pub const FUNCTION_BYTES_MAX: usize = 64 << 10;

@@ -15,7 +15,7 @@ use super::btf::Btf;
 use super::listening::Place;
 use super::offsets::{missing, missing_for_descriptors, offsets};
 use super::plan::{self, BackEnd, Left, Plan, Probe, Wish, GO_CLIENT};
-use super::uprobes::Uprobes;
+use super::uprobes::{self, Uprobes};
 use super::{Error, ProcessFacts};
 use crate::capture::event::HostPid;
 
@@ -256,6 +256,14 @@ impl Probes {
     pub fn unfollow(&mut self, pid: HostPid) {
         if let Some(uprobes) = &mut self.uprobes {
             uprobes.leave(&mut self.ebpf, pid);
+        }
+    }
+
+    /// Whether the kernel lets programs be attached to executables.
+    pub fn try_uprobe(&mut self) -> Result<(), String> {
+        match self.left.iter().find(|left| left.probe == GO_CLIENT) {
+            Some(left) => Err(left.reason.clone()),
+            None => uprobes::try_own(&mut self.ebpf),
         }
     }
 

@@ -32,7 +32,7 @@ struct Executable {
 
 #[derive(Debug)]
 struct Attached {
-    link: Option<UProbeLinkId>,
+    link: UProbeLinkId,
     site: Site,
 }
 
@@ -97,9 +97,8 @@ impl Uprobes {
         executable.processes.remove(&pid);
         if executable.processes.is_empty() {
             let executable = self.executables.remove(&name);
-            let attached = executable.and_then(|executable| executable.attached?.ok());
-            if let Some(link) = attached.and_then(|attached| attached.link) {
-                detach(ebpf, link);
+            if let Some(Ok(attached)) = executable.and_then(|executable| executable.attached) {
+                detach(ebpf, attached.link);
             }
         }
     }
@@ -137,6 +136,15 @@ fn name(file: &File) -> Option<FileName> {
     Some((metadata.dev(), metadata.ino(), metadata.ctime()))
 }
 
+/// Whether the kernel lets a uprobe be attached: tried where this program itself starts.
+pub fn try_own(ebpf: &mut Ebpf) -> Result<(), String> {
+    let file = File::open("/proc/self/exe").map_err(|error| error.to_string())?;
+    let start = client::start(&file).ok_or("this program's start is not found")?;
+    let link = link(ebpf, &file, start, 0)?;
+    detach(ebpf, link);
+    Ok(())
+}
+
 fn attached(ebpf: &mut Ebpf, file: &File) -> Option<Result<Attached, String>> {
     match client::site(file) {
         Ok(site) => Some(attach(ebpf, file, site)),
@@ -145,20 +153,20 @@ fn attached(ebpf: &mut Ebpf, file: &File) -> Option<Result<Attached, String>> {
     }
 }
 
-/// Attaches to the file that is open, whatever has its name by now.
 fn attach(ebpf: &mut Ebpf, file: &File, site: Site) -> Result<Attached, String> {
+    let link = link(ebpf, file, site.file_offset, site.offsets.cookie())?;
+    Ok(Attached { link, site })
+}
+
+/// Attaches to the file that is open, whatever has its name by now.
+fn link(ebpf: &mut Ebpf, file: &File, offset: u64, cookie: u64) -> Result<UProbeLinkId, String> {
     let point = UProbeAttachPoint {
-        location: UProbeAttachLocation::AbsoluteOffset(site.file_offset),
-        cookie: Some(site.offsets.cookie()),
+        location: UProbeAttachLocation::AbsoluteOffset(offset),
+        cookie: Some(cookie),
     };
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let program = program(ebpf)?;
-    let link = program.attach(point, path, UProbeScope::AllProcesses);
-    let link = link.map_err(|error| format!("the kernel refused it: {}", chain(&error)))?;
-    Ok(Attached {
-        link: Some(link),
-        site,
-    })
+    let link = program(ebpf)?.attach(point, path, UProbeScope::AllProcesses);
+    link.map_err(|error| format!("the kernel refused it: {}", chain(&error)))
 }
 
 fn detach(ebpf: &mut Ebpf, link: UProbeLinkId) {

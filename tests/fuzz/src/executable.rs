@@ -7,8 +7,12 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::PathBuf;
 
 use spanlet::attach::btf::Btf;
+use spanlet::attach::golang::client;
+pub use spanlet::attach::golang::client::FUNCTION as FUNCTION_NAME;
+use spanlet::attach::golang::functions::{self, Extent};
 use spanlet::attach::golang::{goroutine_offsets, version};
 use spanlet::attach::offsets::offsets;
+use spanlet::attach::placement::{place, Register};
 use spanlet::attach::runtime::inspect;
 
 use crate::bytes::Bytes;
@@ -21,16 +25,26 @@ pub const NAMES: [&str; 7] = [
 pub const GO_BUILD_INFORMATION: u8 = 7;
 /// The bytes are BTF.
 pub const BTF: u8 = 8;
+/// The bytes are a Go program's table of functions.
+pub const GO_FUNCTIONS: u8 = 9;
+/// The bytes are a function that a place for a uprobe is looked for in.
+pub const FUNCTION: u8 = 10;
 
 pub fn run(input: &[u8]) {
     let mut bytes = Bytes(input);
-    match bytes.byte() % 9 {
+    match bytes.byte() % 11 {
         GO_BUILD_INFORMATION => {
             version(bytes.0).as_deref().and_then(goroutine_offsets);
         }
         BTF => {
             let btf = Btf::parse(bytes.0.to_vec());
             btf.as_ref().map(offsets);
+        }
+        GO_FUNCTIONS => table_of_functions(bytes.0),
+        FUNCTION => {
+            if let Ok(place) = place(bytes.0, 0x40_1000, &[Register::RAX]) {
+                assert!(place.offset < bytes.0.len() as u64, "within the function");
+            }
         }
         name => inspected(NAMES[usize::from(name)], bytes.0),
     }
@@ -41,11 +55,20 @@ fn inspected(name: &str, bytes: &[u8]) {
     let file = in_memory(bytes);
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     inspect(&path, name, &[]);
+    let _ = client::site(&file);
     inspect(
         &path,
         name,
         &[PathBuf::from("/usr/lib/libpython3.11.so.1.0")],
     );
+}
+
+fn table_of_functions(bytes: &[u8]) {
+    let table = Extent {
+        offset: 0,
+        bytes: bytes.len() as u64,
+    };
+    let _ = functions::find(bytes, table, FUNCTION_NAME);
 }
 
 /// A file without a name.

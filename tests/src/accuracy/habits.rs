@@ -9,7 +9,7 @@ use anyhow::{bail, Result};
 use super::plan::Shape;
 use super::subjects::ASYNCIO;
 use crate::function::{Function, Options};
-use crate::language::python_program;
+use crate::language::{go_program, python_program};
 use crate::system::workspace;
 
 /// What a function does that an observer may take for the work of a request.
@@ -46,7 +46,7 @@ impl Habit {
     pub fn is_of(self, runtime: &str) -> bool {
         match runtime {
             "python" => true,
-            "node" | ASYNCIO => self != Self::TwoLoops,
+            "node" | "go" | ASYNCIO => self != Self::TwoLoops,
             _ => false,
         }
     }
@@ -76,6 +76,7 @@ impl Habit {
             ("python", Self::TwoLoops) => python_program("loops")?.0,
             ("python", _) => python_program("habits")?.0,
             (ASYNCIO, _) => python_program("tasks")?.0,
+            ("go", _) => go_program("habits")?,
             ("node", _) => {
                 let mut command = Command::new("node");
                 command.arg(workspace().join("tests/programs/habits.js"));

@@ -19,6 +19,8 @@ use crate::function::{Function, Options as FunctionOptions};
 use crate::language::Language;
 
 const WARM_UP_ROOTS: usize = 20;
+/// Connections that a pool keeps: for the most requests in flight, with the widest fan.
+const POOL: usize = 1024;
 
 /// What a run is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Setting {
     pub lost_per_mille: u32,
     /// One opaque token for each request instead of ids.
     pub secret: bool,
+    /// Go: the client keeps as many connections as there are requests, not two.
+    pub pool: bool,
     /// The first function has this habit; the others are in C.
     pub habit: Option<Habit>,
 }
@@ -55,6 +59,7 @@ impl Setting {
             backend: Backend::SocketTracepoints,
             lost_per_mille: 0,
             secret: false,
+            pool: false,
             habit: None,
         }
     }
@@ -92,9 +97,14 @@ impl Setting {
     }
 
     fn functions(self) -> Result<Vec<Function>> {
+        let pool = ("POOL".to_owned(), POOL.to_string());
+        let options = FunctionOptions {
+            environment: self.pool.then_some(pool).into_iter().collect(),
+            ..FunctionOptions::default()
+        };
         let Some(habit) = self.habit else {
             return (0..FUNCTIONS)
-                .map(|_| subjects::start(self.runtime))
+                .map(|_| subjects::start(self.runtime, &options))
                 .collect();
         };
         let other = || Function::start(Language::C, &FunctionOptions::default());

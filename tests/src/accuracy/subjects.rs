@@ -43,15 +43,15 @@ pub fn named(name: &str) -> Result<&'static str> {
 }
 
 /// Starts one.
-pub fn start(name: &'static str) -> Result<Function> {
+pub fn start(name: &'static str, options: &Options) -> Result<Function> {
     let (program, _) = python_program("tasks")?;
     let release = RELEASES.iter().position(|release| *release == name);
     let command = match release.map(|index| cpython::RELEASES[index]) {
         Some((minor, package)) => of_release(&program, minor, package)?,
         None if name == ASYNCIO => program,
-        None => return runtime::named(name)?.start(&Options::default()),
+        None => return runtime::named(name)?.start(options),
     };
-    Function::start_as(name, command, &Options::default())
+    Function::start_as(name, command, options)
 }
 
 fn of_release(program: &Command, minor: u32, package: &str) -> Result<Command> {

@@ -127,17 +127,23 @@ fn name(setting: &Setting) -> String {
     } else {
         ""
     };
+    let pool = if setting.pool {
+        " (keep-alive pool)"
+    } else {
+        ""
+    };
     match setting.habit {
-        None => format!("{}{secret}", setting.runtime),
+        None => format!("{}{secret}{pool}", setting.runtime),
         Some(habit) => format!("{} {habit}", setting.runtime),
     }
 }
 
 fn what(setting: &Setting) -> String {
     let lost = f64::from(setting.lost_per_mille) / 10.0;
-    let backend = match setting.secret {
-        true => "ids encrypted".to_owned(),
-        false => setting.backend.to_string(),
+    let backend = match (setting.secret, setting.pool) {
+        (true, _) => "ids encrypted".to_owned(),
+        (_, true) => "keep-alive pool".to_owned(),
+        _ => setting.backend.to_string(),
     };
     let backend = setting.habit.map_or(backend, |habit| habit.to_string());
     format!("{:<21} {backend:<18} {lost:>3} %", setting.runtime)

@@ -5,14 +5,13 @@
 
 use std::fs::File;
 
-use iced_x86::Register;
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{elf, Endianness, Object, ObjectSection, ReadCache};
 use spanlet_abi::golang::ClientOffsets;
 
 use super::functions::{self, Bytes, Extent};
 use super::{releases, version};
-use crate::attach::placement::{self, Place, FUNCTION_BYTES_MAX};
+use crate::attach::placement::{self, Place, Register, FUNCTION_BYTES_MAX};
 
 /// It runs once for each request over HTTP/1, with its receiver in the first register of arguments (Go's ABIInternal).
 pub const FUNCTION: &str = "net/http.(*persistConn).roundTrip";
@@ -88,6 +87,13 @@ pub fn site(file: &File) -> Result<Site, Fault> {
         place,
         offsets,
     })
+}
+
+/// Where in the file a program starts: a place that every executable has.
+pub fn start(file: &File) -> Option<u64> {
+    let cache = ReadCache::new(file);
+    let program = Elf::parse(&cache).ok()?;
+    file_offset(&program, program.entry())
 }
 
 fn offsets(program: &Elf<'_>, file: &File) -> Result<ClientOffsets, Fault> {

@@ -2,7 +2,8 @@
 //! program's build information, a JDK's release, and kernel types.
 
 use super::executable;
-use crate::executable::{BTF, GO_BUILD_INFORMATION, NAMES};
+use super::go::{function, functions};
+use crate::executable::{BTF, FUNCTION, GO_BUILD_INFORMATION, GO_FUNCTIONS, NAMES};
 
 const ADDRESS: u64 = 0x1000;
 const HEADER_BYTES: usize = 64;
@@ -11,6 +12,7 @@ const PROGRAM_BYTES: usize = 56;
 
 pub fn all() -> Vec<Vec<u8>> {
     let go = go_build_information();
+    let table = functions();
     let symbols = [&[0; 24][..], &symbol()].concat();
     let sections = [
         Section(".go.buildinfo", 1, 0, &go),
@@ -19,7 +21,7 @@ pub fn all() -> Vec<Vec<u8>> {
         Section(".dynstr", 3, 0, b"\0Py_Version\0"),
         Section(".data", 1, 0, &0x030b_07f0_u64.to_le_bytes()),
     ];
-    let go_program = elf(&sections[..1]);
+    let go_program = elf(&[sections[0], Section(".gopclntab", 1, 0, &table)]);
     let native = elf(&sections[1..2]);
     let python = elf(&[
         Section(".text", 1, 0, b""),
@@ -32,6 +34,8 @@ pub fn all() -> Vec<Vec<u8>> {
     let mut seeds = vec![
         executable(GO_BUILD_INFORMATION, &go),
         executable(BTF, &btf()),
+        executable(GO_FUNCTIONS, &table),
+        executable(FUNCTION, &function()),
     ];
     for (name, _) in (0..).zip(NAMES) {
         for file in [&go_program, &native, &python, &node] {

@@ -2,6 +2,7 @@
 //! with the name of its target. Written anew by each run: the repository holds only what a fuzzer found out.
 
 mod elf;
+mod go;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -120,6 +121,6 @@ fn configurations(toml: &str) -> Vec<Seed> {
 
 /// An input of [`executable`].
 fn executable(reader: u8, bytes: &[u8]) -> Vec<u8> {
-    assert!(reader <= executable::BTF);
+    assert!(reader <= executable::FUNCTION);
     [&[reader], bytes].concat()
 }
