@@ -3,12 +3,9 @@
 use spanlet_abi::state::process_flag;
 
 use crate::attach::discover::{self, Seen};
-use crate::attach::golang::client::FUNCTION;
 use crate::attach::listening::{ports_of, Listening};
-use crate::attach::plan::GO_CLIENT;
 use crate::attach::probes::Cost;
 use crate::attach::tracked::{no_tasks, Tracked};
-use crate::attach::uprobes::Uprobes;
 use crate::capture::event::HostPid;
 use crate::capture::Reader;
 use crate::enrich;
@@ -183,11 +180,9 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
 
 /// Names of the probes that see a process.
 fn attached(rooms: &Rooms, pid: HostPid) -> Vec<String> {
-    let uprobes = rooms.probes.uprobes();
-    let has_uprobe = uprobes.is_some_and(|uprobes| uprobes.sees(pid));
-    let probes = rooms.probes.attached.iter();
-    let probes = probes.chain(has_uprobe.then_some(&GO_CLIENT));
-    probes.map(|probe| probe.name.to_owned()).collect()
+    let probes = rooms.probes.attached.iter().map(|probe| probe.name);
+    let probes = probes.chain(rooms.probes.uprobes().of(pid));
+    probes.map(str::to_owned).collect()
 }
 
 fn probes(rooms: &Rooms, costs: &[Cost]) -> Vec<Probe> {
@@ -220,13 +215,13 @@ fn not_attached(rooms: &Rooms) -> Vec<NotAttached> {
 }
 
 fn uprobes(rooms: &Rooms) -> Vec<Uprobe> {
-    let told = rooms.probes.uprobes().into_iter().flat_map(Uprobes::told);
+    let told = rooms.probes.uprobes().told();
     told.filter_map(|told| {
         let place = told.site.ok()?.place;
         Some(Uprobe {
-            name: GO_CLIENT.name.to_owned(),
+            name: told.probe.name.to_owned(),
             executable: told.path,
-            place: format!("{FUNCTION}+{:#x}", place.offset),
+            place: format!("{}+{:#x}", told.probe.function(), place.offset),
             instruction: place.instruction.to_string(),
             processes: told.processes.iter().map(|pid| pid.0).collect(),
         })
@@ -236,12 +231,12 @@ fn uprobes(rooms: &Rooms) -> Vec<Uprobe> {
 
 /// Executables that it could not be attached to.
 fn uprobes_left(rooms: &Rooms) -> impl Iterator<Item = NotAttached> + '_ {
-    let told = rooms.probes.uprobes().into_iter().flat_map(Uprobes::told);
+    let told = rooms.probes.uprobes().told();
     told.filter_map(|told| {
         Some(NotAttached {
-            name: GO_CLIENT.name.to_owned(),
+            name: told.probe.name.to_owned(),
             reason: format!("{}: {}", told.path, told.site.err()?),
-            without: GO_CLIENT.without.to_owned(),
+            without: told.probe.without.to_owned(),
         })
     })
 }

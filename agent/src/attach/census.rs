@@ -332,7 +332,7 @@ impl Census {
         };
         tracked.records += 1;
         // A worker that was given its socket does not listen: by its first call its libraries are mapped.
-        if tracked.records == 1 && tracked.is_begun() {
+        if tracked.records == 1 && tracked.maps_late() {
             self.looks.wanted.entry(pid).or_insert(Look::Runtime);
         }
         true

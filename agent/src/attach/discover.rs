@@ -198,6 +198,16 @@ fn libraries(process: &Process) -> Vec<PathBuf> {
     paths
 }
 
+/// The first file that a process maps whose path is one of those.
+pub fn mapped(pid: HostPid, is_it: impl Fn(&str) -> bool) -> Option<String> {
+    let maps = open(pid).ok()?.maps().ok()?;
+    let paths = maps.into_iter().filter_map(|map| match map.pathname {
+        MMapPath::Path(path) => path.to_str().map(str::to_owned),
+        _ => None,
+    });
+    paths.into_iter().find(|path| is_it(path))
+}
+
 /// Where a process maps the first byte of a library, or (`None`) of its executable.
 pub fn mapped_at(pid: HostPid, library: Option<&Path>) -> Option<u64> {
     let process = open(pid).ok()?;

@@ -17,6 +17,7 @@ pub mod process;
 pub mod python;
 pub mod runtime;
 pub mod selection;
+pub mod targets;
 pub mod tracked;
 pub mod uprobes;
 

@@ -3,6 +3,7 @@
 //! Pure: (what the kernel has, what was asked) → what to attach, and for what is not attached, why.
 
 use super::golang::client;
+use super::python;
 
 /// How calls that move bytes are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub enum Hook {
     RawTracepoint,
     /// In that function of each executable that has it.
     Uprobe(&'static str),
+    /// At the return of that function.
+    Uretprobe(&'static str),
 }
 
 impl Probe {
@@ -60,6 +63,15 @@ impl Probe {
         match self.hook {
             Hook::RawTracepoint => format!("raw_tp/{}", self.name),
             Hook::Uprobe(function) => format!("uprobe/{function}"),
+            Hook::Uretprobe(function) => format!("uretprobe/{function}"),
+        }
+    }
+
+    /// The function that it is in.
+    pub fn function(&self) -> &'static str {
+        match self.hook {
+            Hook::RawTracepoint => self.name,
+            Hook::Uprobe(function) | Hook::Uretprobe(function) => function,
         }
     }
 }
@@ -159,6 +171,27 @@ pub const GO_CLIENT: Probe = Probe {
     without: "Go: calls over reused connections have no parent while requests overlap",
     since: "5.15",
 };
+
+/// Which task started which.
+pub const PYTHON_TASK: Probe = Probe {
+    name: "python_task_born",
+    hook: Hook::Uretprobe(python::COPY_CONTEXT),
+    enables: "asyncio: parents of calls by tasks that a request started",
+    without: "asyncio: calls by tasks that a request started (gather, task groups) have no parent while requests overlap",
+    since: "5.15",
+};
+
+/// Which task asked for what uvloop writes.
+pub const UVLOOP_WRITE: Probe = Probe {
+    name: "uvloop_write",
+    hook: Hook::Uprobe(python::QUEUE_WRITE),
+    enables: "uvloop: parents by task",
+    without: "uvloop: calls have no parent while requests overlap",
+    since: "5.15",
+};
+
+/// Those in executables and libraries.
+pub const UPROBES: [Probe; 3] = [GO_CLIENT, PYTHON_TASK, UVLOOP_WRITE];
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use spanlet_abi::{loss, state};
 use super::btf::Btf;
 use super::listening::Place;
 use super::offsets::{missing, missing_for_descriptors, offsets};
-use super::plan::{self, BackEnd, Left, Plan, Probe, Wish, GO_CLIENT};
+use super::plan::{self, BackEnd, Left, Plan, Probe, Wish, GO_CLIENT, UPROBES};
 use super::uprobes::{self, Uprobes};
 use super::{Error, ProcessFacts};
 use crate::capture::event::HostPid;
@@ -79,8 +79,7 @@ pub struct Probes {
     losses: PerCpuArray<MapData, u64>,
     lost_requests: PerCpuArray<MapData, u64>,
     askers: PerCpuArray<MapData, u64>,
-    /// `None`: the kernel refuses them.
-    uprobes: Option<Uprobes>,
+    uprobes: Uprobes,
     /// What was lost by the probes that these follow.
     losses_before: ByReason,
     lost_requests_before: ByReason,
@@ -116,13 +115,8 @@ impl Probes {
         }
         let back_end = attach_back_end(&mut ebpf, &plan, &offsets)?;
         let (extras, mut refused) = attach_extras(&mut ebpf, &plan.extras);
-        let uprobes = match load_uprobe(&mut ebpf, &offsets) {
-            Ok(()) => Some(Uprobes::default()),
-            Err(error) => {
-                refused.push(left(GO_CLIENT, &error));
-                None
-            }
-        };
+        let (uprobes, no_uprobes) = load_uprobes(&mut ebpf, &offsets);
+        refused.extend(no_uprobes);
         let ring = take(&mut ebpf, "EVENTS", descriptor)?;
         let probes = Self {
             back_end,
@@ -240,23 +234,17 @@ impl Probes {
 
     /// A process is traced, or runs another program: what is attached to executables follows.
     pub fn follow(&mut self, facts: &ProcessFacts) {
-        if let Some(uprobes) = &mut self.uprobes {
-            uprobes.follow(&mut self.ebpf, facts);
-        }
+        self.uprobes.follow(&mut self.ebpf, facts);
     }
 
     /// A traced process was forked.
     pub fn follow_child(&mut self, parent: HostPid, child: HostPid) {
-        if let Some(uprobes) = &mut self.uprobes {
-            uprobes.forked(parent, child);
-        }
+        self.uprobes.forked(parent, child);
     }
 
     /// A process has ended, or is traced no more.
     pub fn unfollow(&mut self, pid: HostPid) {
-        if let Some(uprobes) = &mut self.uprobes {
-            uprobes.leave(&mut self.ebpf, pid);
-        }
+        self.uprobes.leave(&mut self.ebpf, pid);
     }
 
     /// Whether the kernel lets programs be attached to executables.
@@ -267,15 +255,18 @@ impl Probes {
         }
     }
 
-    /// What is attached to executables; `None` where the kernel refuses that.
-    pub fn uprobes(&self) -> Option<&Uprobes> {
-        self.uprobes.as_ref()
+    /// What is attached to executables and libraries.
+    pub fn uprobes(&self) -> &Uprobes {
+        &self.uprobes
     }
 
     /// All that is attached.
     pub fn all_attached(&self) -> impl Iterator<Item = &Probe> {
-        let has_uprobe = self.uprobes.as_ref().is_some_and(Uprobes::is_any);
-        self.attached.iter().chain(has_uprobe.then_some(&GO_CLIENT))
+        let attached = self.uprobes.attached();
+        let is_attached = move |probe: &&Probe| attached.contains(probe.name);
+        self.attached
+            .iter()
+            .chain(UPROBES.iter().filter(is_attached))
     }
 
     /// What became of the askers of Go's client requests so far.
@@ -453,16 +444,28 @@ fn left(probe: Probe, error: &Error) -> Left {
     }
 }
 
-/// Loads the uprobe's program; it is attached to one executable after the other. It finds sockets by descriptors.
-fn load_uprobe(ebpf: &mut Ebpf, offsets: &Offsets) -> Result<(), Error> {
+/// Loads the uprobes' programs; they are attached to one file after the other.
+fn load_uprobes(ebpf: &mut Ebpf, offsets: &Offsets) -> (Uprobes, Vec<Left>) {
+    let (mut loaded, mut refused) = (Vec::new(), Vec::new());
+    for probe in UPROBES {
+        match load_uprobe(ebpf, probe, offsets) {
+            Ok(()) => loaded.push(probe),
+            Err(error) => refused.push(left(probe, &error)),
+        }
+    }
+    (Uprobes::new(&loaded), refused)
+}
+
+/// They find sockets by descriptors.
+fn load_uprobe(ebpf: &mut Ebpf, probe: Probe, offsets: &Offsets) -> Result<(), Error> {
     let lacking = missing_for_descriptors(offsets);
     if !lacking.is_empty() {
         return Err(Error::Fields(lacking));
     }
-    let refuse = |source: &dyn std::error::Error| refused(GO_CLIENT, chain(source));
-    let program = ebpf.program_mut(GO_CLIENT.name);
+    let refuse = |source: &dyn std::error::Error| refused(probe, chain(source));
+    let program = ebpf.program_mut(probe.name);
     let program: Result<&mut UProbe, _> = program
-        .ok_or_else(|| refused(GO_CLIENT, "the programs do not hold it".to_owned()))?
+        .ok_or_else(|| refused(probe, "the programs do not hold it".to_owned()))?
         .try_into();
     let program = program.map_err(|source| refuse(&source))?;
     program.load().map_err(|source| refuse(&source))

@@ -1,14 +1,27 @@
-//! CPython: the release, and where it keeps the `contextvars` Context that runs, which names the asyncio task.
+//! CPython: the release, where it keeps the `contextvars` Context that runs, which names the asyncio task, and where it makes
+//! one for a new task; uvloop: where it is asked to write.
 //!
-//! In: the symbols of an executable or of libpython. Out: addresses as the file has them, and offsets by release: those of
+//! In: the symbols of an executable or of a library. Out: addresses as the file has them, and offsets by release: those of
 //! CPython's internal headers, which `cargo xtask python-offsets` prints. The kernel side checks what it reads by them.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use object::read::elf::{ElfFile64, ProgramHeader};
-use object::{Object, ObjectSection, ObjectSymbol, ReadCache, SectionIndex};
+use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
+use object::{elf, Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SectionIndex};
 use spanlet_abi::state;
+
+use super::golang::client::file_offset;
+use super::placement::{self, Register, FUNCTION_BYTES_MAX};
+use super::plan::{Hook, Probe};
+use super::targets::Site;
+
+/// A task is given a copy of the Context of whoever starts it.
+pub const COPY_CONTEXT: &str = "PyContext_CopyCurrent";
+/// `Loop._queue_write(UVStream)`, as Cython names it.
+pub const QUEUE_WRITE: &str = "__pyx_f_6uvloop_4loop_4Loop__queue_write";
+/// Symbols of a file that are looked through at most; uvloop has about 4,000.
+const ALL_SYMBOLS_MAX: usize = 1 << 17;
 
 /// Dynamic symbols that are looked through at most; libpython has about 2,000.
 const SYMBOLS_MAX: usize = 1 << 16;
@@ -143,6 +156,57 @@ impl Tasks {
             context: self.offsets.context,
         }
     }
+}
+
+/// Whether a library is CPython's own.
+pub fn is_library(name: &str) -> bool {
+    name.starts_with("libpython3.") && name.contains(".so")
+}
+
+/// Whether a library is uvloop's.
+pub fn is_uvloop(name: &str) -> bool {
+    name.starts_with("loop.cpython-3") && name.ends_with(".so")
+}
+
+/// Where a probe's function is in a file. Errors: why there is no place.
+pub fn site(file: &File, probe: Probe) -> Result<Site, String> {
+    let cache = ReadCache::new(file);
+    let program = ElfFile64::<object::Endianness, _>::parse(&cache);
+    let program = program.map_err(|error| format!("it cannot be read: {error}"))?;
+    if program.elf_header().e_machine(program.endian()) != elf::EM_X86_64 {
+        return Err("it is not for amd64".to_owned());
+    }
+    let name = probe.function();
+    let (address, size) =
+        function(&program, name).ok_or_else(|| format!("it has no symbol {name}"))?;
+    let start = file_offset(&program, address);
+    let start = start.ok_or_else(|| format!("{name} is not in the file"))?;
+    let size = size.min(FUNCTION_BYTES_MAX as u64);
+    let bytes = (&cache).read_bytes_at(start, size);
+    let bytes = bytes.map_err(|()| format!("{name} is not in the file"))?;
+    // A return probe needs the stack as the call left it; the other, its second argument.
+    let needed = match probe.hook {
+        Hook::Uretprobe(_) => Register::RSP,
+        _ => Register::RSI,
+    };
+    let place = placement::place(bytes, address, &[needed]).map_err(|fault| fault.to_string())?;
+    Ok(Site {
+        file_offset: start + place.offset,
+        place,
+        cookie: 0,
+    })
+}
+
+/// Address and bytes of a function.
+fn function<'a, R: ReadRef<'a>>(
+    program: &ElfFile64<'a, object::Endianness, R>,
+    name: &str,
+) -> Option<(u64, u64)> {
+    let all = program.dynamic_symbols().chain(program.symbols());
+    let mut all = all.take(ALL_SYMBOLS_MAX);
+    let symbol =
+        all.find(|symbol| symbol.name() == Ok(name) && symbol.address() != 0 && symbol.size() > 0)?;
+    Some((symbol.address(), symbol.size()))
 }
 
 #[cfg(test)]

@@ -75,10 +75,9 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    /// It was looked at just after exec, when libpython was not mapped yet.
-    pub fn is_begun(&self) -> bool {
-        let release = self.facts.runtime_version.as_deref().unwrap_or_default();
-        self.facts.language == Language::Python && release.matches('.').count() < 2
+    /// It may have been looked at before it had mapped what is of interest.
+    pub fn maps_late(&self) -> bool {
+        self.facts.language == Language::Python
     }
 
     /// It listens on a port.

@@ -1,6 +1,6 @@
-//! Uprobes: one for each executable file, however many traced processes run it, and gone with the last of them. In: traced
+//! Uprobes: one for each probe and file, however many traced processes map it, and gone with the last of them. In: traced
 //! processes as they come and go. Out: attached uprobes, and for what is not attached, why. Touches the kernel, and
-//! executables by [`client`].
+//! files by [`targets`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -11,18 +11,20 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkI
 use aya::programs::UProbe;
 use aya::Ebpf;
 
-use super::golang::client::{self, Site};
-use super::plan::GO_CLIENT;
+use super::golang::client;
+use super::plan::{Probe, GO_CLIENT};
 use super::probes::chain;
-use super::process::{Language, ProcessFacts};
+use super::process::ProcessFacts;
+use super::targets::{self, Site, Target};
 use crate::capture::event::HostPid;
 
-/// A file by device, inode and time of change.
-type FileName = (u64, u64, i64);
+/// A probe in a file, by the probe's name and the file's device, inode and time of change.
+type Spot = (&'static str, u64, u64, i64);
 
-/// An executable that traced processes run.
+/// A file that traced processes map.
 #[derive(Debug)]
-struct Executable {
+struct Probed {
+    probe: Probe,
     /// As one of the processes calls it.
     path: String,
     processes: BTreeSet<HostPid>,
@@ -39,6 +41,7 @@ struct Attached {
 /// One attached uprobe, or why it is not attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
+    pub probe: Probe,
     pub path: String,
     pub processes: BTreeSet<HostPid>,
     pub site: Result<Site, String>,
@@ -47,135 +50,169 @@ pub struct Told {
 /// The uprobes of all files.
 #[derive(Debug, Default)]
 pub struct Uprobes {
-    executables: BTreeMap<FileName, Executable>,
-    by_process: BTreeMap<HostPid, FileName>,
+    /// Whose programs the kernel has taken.
+    loaded: BTreeSet<&'static str>,
+    probed: BTreeMap<Spot, Probed>,
+    by_process: BTreeMap<HostPid, BTreeSet<Spot>>,
 }
 
 impl Uprobes {
-    /// A process is traced, or runs another program than before. What goes wrong is told of its file; a process that is
-    /// gone meanwhile needs nothing.
-    pub fn follow(&mut self, ebpf: &mut Ebpf, facts: &ProcessFacts) {
-        let opened = (facts.language == Language::Go)
-            .then(|| File::open(format!("/proc/{}/exe", facts.pid.0)).ok())
-            .flatten();
-        let named = opened.and_then(|file| Some((name(&file)?, file)));
-        let before = self.by_process.get(&facts.pid).copied();
-        if before == named.as_ref().map(|(name, _)| *name) {
-            return;
+    /// Attaches these, whose programs are loaded.
+    pub fn new(loaded: &[Probe]) -> Self {
+        Self {
+            loaded: loaded.iter().map(|probe| probe.name).collect(),
+            ..Self::default()
         }
-        self.leave(ebpf, facts.pid);
-        let Some((name, file)) = named else {
-            return;
-        };
-        self.by_process.insert(facts.pid, name);
-        let executable = self.executables.entry(name).or_insert_with(|| Executable {
-            path: facts.executable_path.clone(),
-            processes: BTreeSet::new(),
-            attached: attached(ebpf, &file),
-        });
-        executable.processes.insert(facts.pid);
+    }
+
+    /// A process is traced, runs another program than before, or has mapped more. What goes wrong is told of its file; a
+    /// process that is gone meanwhile needs nothing.
+    pub fn follow(&mut self, ebpf: &mut Ebpf, facts: &ProcessFacts) {
+        let targets = targets::of(facts).into_iter();
+        let targets = targets.filter(|target| self.loaded.contains(target.probe.name));
+        let named = targets.filter_map(|target| Some((spot(&target)?, target)));
+        let mut named: BTreeMap<Spot, Target> = named.collect();
+        let before = self.by_process.get(&facts.pid).cloned().unwrap_or_default();
+        for gone in before.iter().filter(|spot| !named.contains_key(*spot)) {
+            self.leave_spot(ebpf, facts.pid, *gone);
+        }
+        named.retain(|spot, _| !before.contains(spot));
+        for (spot, target) in named {
+            let probed = self.probed.entry(spot).or_insert_with(|| Probed {
+                probe: target.probe,
+                attached: attached(ebpf, &target),
+                path: target.path,
+                processes: BTreeSet::new(),
+            });
+            probed.processes.insert(facts.pid);
+            self.by_process.entry(facts.pid).or_default().insert(spot);
+        }
     }
 
     /// A process that runs what its parent runs.
     pub fn forked(&mut self, parent: HostPid, child: HostPid) {
-        let name = self.by_process.get(&parent).copied();
-        let executable = name.and_then(|name| Some((name, self.executables.get_mut(&name)?)));
-        if let Some((name, executable)) = executable {
-            executable.processes.insert(child);
-            self.by_process.insert(child, name);
+        let spots = self.by_process.get(&parent).cloned().unwrap_or_default();
+        for spot in spots {
+            if let Some(probed) = self.probed.get_mut(&spot) {
+                probed.processes.insert(child);
+                self.by_process.entry(child).or_default().insert(spot);
+            }
         }
     }
 
     /// A process has ended, or is traced no more.
     pub fn leave(&mut self, ebpf: &mut Ebpf, pid: HostPid) {
-        let Some(name) = self.by_process.remove(&pid) else {
-            return;
-        };
-        let Some(executable) = self.executables.get_mut(&name) else {
-            return;
-        };
-        executable.processes.remove(&pid);
-        if executable.processes.is_empty() {
-            let executable = self.executables.remove(&name);
-            if let Some(Ok(attached)) = executable.and_then(|executable| executable.attached) {
-                detach(ebpf, attached.link);
-            }
+        let spots = self.by_process.get(&pid).cloned().unwrap_or_default();
+        for spot in spots {
+            self.leave_spot(ebpf, pid, spot);
         }
     }
 
-    /// Whether any is attached.
-    pub fn is_any(&self) -> bool {
-        self.told().any(|told| told.site.is_ok())
+    fn leave_spot(&mut self, ebpf: &mut Ebpf, pid: HostPid, spot: Spot) {
+        if let Some(spots) = self.by_process.get_mut(&pid) {
+            spots.remove(&spot);
+            if spots.is_empty() {
+                self.by_process.remove(&pid);
+            }
+        }
+        let Some(probed) = self.probed.get_mut(&spot) else {
+            return;
+        };
+        probed.processes.remove(&pid);
+        if !probed.processes.is_empty() {
+            return;
+        }
+        let probed = self.probed.remove(&spot);
+        if let Some((probe, Ok(attached))) =
+            probed.and_then(|probed| Some((probed.probe, probed.attached?)))
+        {
+            detach(ebpf, probe, attached.link);
+        }
     }
 
-    /// Whether one sees a process.
-    pub fn sees(&self, pid: HostPid) -> bool {
-        let name = self.by_process.get(&pid);
-        let executable = name.and_then(|name| self.executables.get(name));
-        executable.is_some_and(|executable| matches!(executable.attached, Some(Ok(_))))
+    /// The probes that are attached anywhere.
+    pub fn attached(&self) -> BTreeSet<&'static str> {
+        let attached = self.told().filter(|told| told.site.is_ok());
+        attached.map(|told| told.probe.name).collect()
+    }
+
+    /// The probes that see a process.
+    pub fn of(&self, pid: HostPid) -> impl Iterator<Item = &'static str> + '_ {
+        let spots = self.by_process.get(&pid).into_iter().flatten();
+        let probed = spots.filter_map(|spot| self.probed.get(spot));
+        let attached = probed.filter(|probed| matches!(probed.attached, Some(Ok(_))));
+        attached.map(|probed| probed.probe.name)
     }
 
     /// All of them.
     pub fn told(&self) -> impl Iterator<Item = Told> + '_ {
-        self.executables.values().filter_map(|executable| {
-            let site = match executable.attached.as_ref()? {
+        self.probed.values().filter_map(|probed| {
+            let site = match probed.attached.as_ref()? {
                 Ok(attached) => Ok(attached.site),
                 Err(reason) => Err(reason.clone()),
             };
             Some(Told {
-                path: executable.path.clone(),
-                processes: executable.processes.clone(),
+                probe: probed.probe,
+                path: probed.path.clone(),
+                processes: probed.processes.clone(),
                 site,
             })
         })
     }
 }
 
-fn name(file: &File) -> Option<FileName> {
-    let metadata = file.metadata().ok()?;
-    Some((metadata.dev(), metadata.ino(), metadata.ctime()))
+fn spot(target: &Target) -> Option<Spot> {
+    let file = target.file.metadata().ok()?;
+    Some((target.probe.name, file.dev(), file.ino(), file.ctime()))
 }
 
 /// Whether the kernel lets a uprobe be attached: tried where this program itself starts.
 pub fn try_own(ebpf: &mut Ebpf) -> Result<(), String> {
     let file = File::open("/proc/self/exe").map_err(|error| error.to_string())?;
     let start = client::start(&file).ok_or("this program's start is not found")?;
-    let link = link(ebpf, &file, start, 0)?;
-    detach(ebpf, link);
+    let link = link(ebpf, GO_CLIENT, &file, start, 0)?;
+    detach(ebpf, GO_CLIENT, link);
     Ok(())
 }
 
-fn attached(ebpf: &mut Ebpf, file: &File) -> Option<Result<Attached, String>> {
-    match client::site(file) {
-        Ok(site) => Some(attach(ebpf, file, site)),
-        Err(fault) if fault.is_harmless() => None,
-        Err(fault) => Some(Err(fault.to_string())),
-    }
-}
-
-fn attach(ebpf: &mut Ebpf, file: &File, site: Site) -> Result<Attached, String> {
-    let link = link(ebpf, file, site.file_offset, site.offsets.cookie())?;
-    Ok(Attached { link, site })
+fn attached(ebpf: &mut Ebpf, target: &Target) -> Option<Result<Attached, String>> {
+    let attach = |site: Site| {
+        let link = link(
+            ebpf,
+            target.probe,
+            &target.file,
+            site.file_offset,
+            site.cookie,
+        )?;
+        Ok(Attached { link, site })
+    };
+    targets::site(target).map(|site| site.and_then(attach))
 }
 
 /// Attaches to the file that is open, whatever has its name by now.
-fn link(ebpf: &mut Ebpf, file: &File, offset: u64, cookie: u64) -> Result<UProbeLinkId, String> {
+fn link(
+    ebpf: &mut Ebpf,
+    probe: Probe,
+    file: &File,
+    offset: u64,
+    cookie: u64,
+) -> Result<UProbeLinkId, String> {
     let point = UProbeAttachPoint {
         location: UProbeAttachLocation::AbsoluteOffset(offset),
         cookie: Some(cookie),
     };
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let link = program(ebpf)?.attach(point, path, UProbeScope::AllProcesses);
+    let link = program(ebpf, probe)?.attach(point, path, UProbeScope::AllProcesses);
     link.map_err(|error| format!("the kernel refused it: {}", chain(&error)))
 }
 
-fn detach(ebpf: &mut Ebpf, link: UProbeLinkId) {
+fn detach(ebpf: &mut Ebpf, probe: Probe, link: UProbeLinkId) {
     // Not an error: it is gone.
-    let _ = program(ebpf).map(|program| program.detach(link));
+    let _ = program(ebpf, probe).map(|program| program.detach(link));
 }
 
-fn program(ebpf: &mut Ebpf) -> Result<&mut UProbe, String> {
-    let program = ebpf.program_mut(GO_CLIENT.name);
+fn program(ebpf: &mut Ebpf, probe: Probe) -> Result<&mut UProbe, String> {
+    let program = ebpf.program_mut(probe.name);
     let program = program.ok_or("the programs do not hold it")?;
     program.try_into().map_err(|error| chain(&error))
 }

@@ -12,6 +12,7 @@ use spanlet_abi::golang::ClientOffsets;
 use super::functions::{self, Bytes, Extent};
 use super::{releases, version};
 use crate::attach::placement::{self, Place, Register, FUNCTION_BYTES_MAX};
+use crate::attach::targets::Site;
 
 /// It runs once for each request over HTTP/1, with its receiver in the first register of arguments (Go's ABIInternal).
 pub const FUNCTION: &str = "net/http.(*persistConn).roundTrip";
@@ -26,16 +27,6 @@ const MODULE: &str = ".go.module";
 const MODULE_TEXT: u64 = 22 * 8;
 
 type Elf<'a> = ElfFile64<'a, Endianness, &'a ReadCache<&'a File>>;
-
-/// Where to attach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Site {
-    /// Bytes from the start of the file.
-    pub file_offset: u64,
-    /// Within [`FUNCTION`].
-    pub place: Place,
-    pub offsets: ClientOffsets,
-}
 
 /// Why there is no place.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +76,7 @@ pub fn site(file: &File) -> Result<Site, Fault> {
     Ok(Site {
         file_offset: start.checked_add(place.offset).ok_or(Fault::NoText)?,
         place,
-        offsets,
+        cookie: offsets.cookie(),
     })
 }
 
@@ -134,7 +125,10 @@ fn text(program: &Elf<'_>, file: &File) -> Option<u64> {
 }
 
 /// Where in the file the instruction is that will be at that address.
-fn file_offset(program: &Elf<'_>, address: u64) -> Option<u64> {
+pub fn file_offset<'a, R: object::ReadRef<'a>>(
+    program: &ElfFile64<'a, Endianness, R>,
+    address: u64,
+) -> Option<u64> {
     let endian = program.endian();
     let mut loaded = program.elf_program_headers().iter().filter(|header| {
         header.p_type(endian) == elf::PT_LOAD && header.p_flags(endian).contains(elf::PF_X)
