@@ -45,10 +45,9 @@ fn is_by_pool(name: &str, shape: Shape) -> bool {
 /// those that were started cannot be told from those of an earlier request.
 fn is_certain(name: &str, shape: Shape) -> bool {
     match name {
-        "python" | "c" => true,
-        _ if subjects::RELEASES.contains(&name) => shape == Shape::Chain,
-        "java" | "go" | ASYNCIO | "python-aiohttp" | "python-uvicorn" => shape == Shape::Chain,
-        _ => false,
+        "java" | "go" => shape == Shape::Chain,
+        "node" => false,
+        _ => true,
     }
 }
 

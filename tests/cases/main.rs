@@ -45,6 +45,7 @@ mod runtimes;
 mod selection;
 mod stage;
 mod stopping;
+mod tasks;
 mod timing;
 mod traces;
 mod watched;

@@ -30,6 +30,14 @@ pub struct Process {
     pub records: u64,
     pub spans: u64,
     pub opaque_connections: u64,
+    pub limits: Vec<Limit>,
+}
+
+/// What is not seen of a process.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Limit {
+    pub what: String,
+    pub reason: String,
 }
 
 /// An attached probe.
