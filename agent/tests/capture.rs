@@ -8,6 +8,7 @@ use spanlet::capture::event::*;
 use spanlet::capture::recording::{Recorder, Recording, MAGIC};
 use spanlet::clock::Monotonic;
 use spanlet_abi::record::{self, flag, kind, Header};
+use spanlet_abi::state;
 
 const KINDS: std::ops::RangeInclusive<u16> = kind::IO..=kind::TASK_BORN;
 
@@ -285,17 +286,26 @@ fn ends_of_connections_and_lives_of_processes() {
         path: b"/bin/env",
     };
     assert_eq!(convert(exec.as_bytes()), Ok(expected));
-    let birth = record::TaskBorn {
+    let mut birth = record::TaskBorn {
         header: header::<record::TaskBorn>(kind::TASK_BORN, 0),
         task: 7,
-        parent: 6,
         born_ns: 5,
+        ancestors: [state::Ancestor::default(); _],
     };
+    birth.ancestors[0] = state::Ancestor {
+        task: 6,
+        born_ns: 4,
+    };
+    birth.ancestors[1].task = 3;
+    let mut ancestors = [(0, None); _];
+    ancestors[..2].copy_from_slice(&[(6, Some(Monotonic(4))), (3, None)]);
     let expected = Event::TaskBorn {
         origin: ORIGIN,
-        task: 7,
-        parent: 6,
-        born: Monotonic(5),
+        birth: TaskBirth {
+            task: 7,
+            born: Monotonic(5),
+            ancestors,
+        },
     };
     assert_eq!(convert(birth.as_bytes()), Ok(expected));
     let listen = record::Listen {

@@ -24,6 +24,7 @@ use super::listening::Listening;
 use super::places::Places;
 use super::process::{Language, ProcessFacts};
 use super::runtime::Runtime;
+use super::targets;
 use super::tracked::{limits, Limit, Reason, Tracked};
 use super::{Error, Probes, Selection};
 use crate::capture::event::HostPid;
@@ -392,6 +393,9 @@ fn kernel_state(probes: &Probes, facts: &ProcessFacts, runtime: &Runtime) -> sta
     if python != state.python {
         state.flags &= !process_flag::TASKS_UNFIT;
         state.python = python;
+    }
+    if facts.language == Language::Python && targets::has_uvloop(facts.pid) {
+        state.flags |= process_flag::LOOP_WRITES;
     }
     state.goroutine_id = offsets.map_or(0, |offsets| offsets.id);
     state.goroutine_parent_words = offsets.map_or(0, |offsets| offsets.parent_words());

@@ -184,7 +184,7 @@ pub const PYTHON_TASK: Probe = Probe {
 /// Which task asked for what uvloop writes.
 pub const UVLOOP_WRITE: Probe = Probe {
     name: "uvloop_write",
-    hook: Hook::Uprobe(python::QUEUE_WRITE),
+    hook: Hook::Uprobe(python::INITIATE_WRITE),
     enables: "uvloop: parents by task",
     without: "uvloop: calls have no parent while requests overlap",
     since: "5.15",

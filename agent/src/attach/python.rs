@@ -18,8 +18,8 @@ use super::targets::Site;
 
 /// A task is given a copy of the Context of whoever starts it.
 pub const COPY_CONTEXT: &str = "PyContext_CopyCurrent";
-/// `Loop._queue_write(UVStream)`, as Cython names it.
-pub const QUEUE_WRITE: &str = "__pyx_f_6uvloop_4loop_4Loop__queue_write";
+/// `UVStream._initiate_write`, as Cython names it.
+pub const INITIATE_WRITE: &str = "__pyx_f_6uvloop_4loop_8UVStream__initiate_write";
 /// Symbols of a file that are looked through at most; uvloop has about 4,000.
 const ALL_SYMBOLS_MAX: usize = 1 << 17;
 
@@ -184,10 +184,10 @@ pub fn site(file: &File, probe: Probe) -> Result<Site, String> {
     let size = size.min(FUNCTION_BYTES_MAX as u64);
     let bytes = (&cache).read_bytes_at(start, size);
     let bytes = bytes.map_err(|()| format!("{name} is not in the file"))?;
-    // A return probe needs the stack as the call left it; the other, its second argument.
+    // A return probe needs the stack as the call left it; the other, its argument.
     let needed = match probe.hook {
         Hook::Uretprobe(_) => Register::RSP,
-        _ => Register::RSI,
+        _ => Register::RDI,
     };
     let place = placement::place(bytes, address, &[needed]).map_err(|fault| fault.to_string())?;
     Ok(Site {

@@ -8,6 +8,7 @@ use super::placement::Place;
 use super::plan::{Probe, GO_CLIENT, PYTHON_TASK, UVLOOP_WRITE};
 use super::process::{Language, ProcessFacts};
 use super::{discover, python};
+use crate::capture::event::HostPid;
 
 /// A file of a process in which a probe may have a place.
 #[derive(Debug)]
@@ -51,11 +52,19 @@ fn executable(facts: &ProcessFacts, probe: Probe) -> Option<Target> {
     })
 }
 
+/// Whether a process of CPython has loaded uvloop.
+pub fn has_uvloop(pid: HostPid) -> bool {
+    mapped(pid, python::is_uvloop).is_some()
+}
+
+/// The path of a library that a process maps, by its name.
+fn mapped(pid: HostPid, is_it: fn(&str) -> bool) -> Option<String> {
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    discover::mapped(pid, |path| is_it(&name(path)))
+}
+
 fn library(facts: &ProcessFacts, probe: Probe, is_it: fn(&str) -> bool) -> Option<Target> {
-    let path = discover::mapped(facts.pid, |path| {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        is_it(name)
-    })?;
+    let path = mapped(facts.pid, is_it)?;
     Some(Target {
         probe,
         file: File::open(format!("/proc/{}/root{path}", facts.pid.0)).ok()?,

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::event::{
     Closed, ConnectionId, Direction, Endpoint, Event, Goroutine, HostPid, HostTid, Initiator, Io,
-    Opened, Origin, Task, ThreadClock,
+    Opened, Origin, Task, TaskBirth, ThreadClock,
 };
 use crate::clock::Monotonic;
 
@@ -51,13 +51,15 @@ pub fn convert(record: &[u8]) -> Result<Event<'_>, Skipped> {
             child: HostTid(read::<record::Process>(record)?.0.value),
         },
         kind::TASK_BORN => {
-            let (birth, _) = read::<record::TaskBorn>(record)?;
-            Event::TaskBorn {
-                origin,
-                task: birth.task,
-                parent: birth.parent,
-                born: Monotonic(birth.born_ns),
-            }
+            let (told, _) = read::<record::TaskBorn>(record)?;
+            let birth = TaskBirth {
+                task: told.task,
+                born: Monotonic(told.born_ns),
+                ancestors: told
+                    .ancestors
+                    .map(|above| (above.task, time(above.born_ns))),
+            };
+            Event::TaskBorn { origin, birth }
         }
         kind::THREAD_ENDED => Event::ThreadEnded { origin },
         kind::LISTEN => {

@@ -44,6 +44,16 @@ pub struct Task {
     pub within: Option<u64>,
 }
 
+/// A task that was started by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskBirth {
+    pub task: u64,
+    pub born: Monotonic,
+    /// The one that started it, the one that started that, and so on, each with when it was started, where that is known;
+    /// 0: no more are known.
+    pub ancestors: [(u64, Option<Monotonic>); spanlet_abi::limit::TASK_ANCESTORS],
+}
+
 /// The kernel's running totals for one thread, nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadClock {
@@ -206,9 +216,7 @@ pub enum Event<'a> {
     /// CPython: a task started another, when it is first of interest.
     TaskBorn {
         origin: Origin,
-        task: u64,
-        parent: u64,
-        born: Monotonic,
+        birth: TaskBirth,
     },
     /// A thread of a traced process ended, but not the last.
     ThreadEnded {

@@ -22,7 +22,7 @@ use super::trust::Verdict;
 use super::wire::{Name, Wire};
 use super::{parents, resource, tasks, Config, Evidence};
 use crate::attach::ProcessFacts;
-use crate::capture::event::{Endpoint, HostPid, HostTid, Origin};
+use crate::capture::event::{Endpoint, HostPid, HostTid, Origin, TaskBirth};
 use crate::clock::{Monotonic, WallOffset};
 use crate::decode::exchange::{Answering, Exchange, ExchangeId, Side, Started};
 use crate::decode::Step;
@@ -158,10 +158,10 @@ impl Enricher {
         }
     }
 
-    /// A task started another then.
-    pub fn task_born(&mut self, process: HostPid, task: u64, parent: u64, born: Monotonic) {
+    /// A task was started by another.
+    pub fn task_born(&mut self, process: HostPid, birth: TaskBirth) {
         if let Some(process) = self.processes.get_mut(&process) {
-            process.tasks.lineage.born(task, parent, born);
+            process.tasks.lineage.born(birth);
         }
     }
 

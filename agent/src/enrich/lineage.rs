@@ -1,30 +1,22 @@
-//! Which task started which.
+//! Which tasks one descends from.
 //!
-//! In: tasks as they are born. Out: those that one descends from. A task is named by an address, which another may have
-//! after it: a parent is the one that had the address when its child was born.
+//! In: tasks as they are born, with their ancestors. Out: those of a task. A task is named by an address, which another may
+//! have after it; which one is meant is told by when it was born.
 
 use std::collections::VecDeque;
 
-use crate::capture::event::Task;
+use crate::capture::event::{Task, TaskBirth};
 use crate::clock::Monotonic;
 use crate::hash::WordMap;
 
-/// Tasks of a process whose birth is remembered (about 64 bytes each). Full: the one told of first is forgotten, and what
+/// Tasks of a process whose birth is remembered (about 180 bytes each). Full: the one told of first is forgotten, and what
 /// it descends from is not known.
-const TASKS_MAX: usize = 8192;
-/// Tasks looked at on the way up from one: frameworks put a few between a request and its work.
-const ANCESTORS_MAX: usize = 6;
-
-#[derive(Clone, Copy, Debug)]
-struct Birth {
-    parent: u64,
-    time: Monotonic,
-}
+const TASKS_MAX: usize = 2048;
 
 /// The tasks of one process.
 #[derive(Debug, Default)]
 pub struct Lineage {
-    births: WordMap<u64, Birth>,
+    births: WordMap<u64, TaskBirth>,
     order: VecDeque<u64>,
 }
 
@@ -39,12 +31,12 @@ pub struct Ancestor {
 }
 
 impl Lineage {
-    /// A task started another.
-    pub fn born(&mut self, task: u64, parent: u64, time: Monotonic) {
-        if self.births.insert(task, Birth { parent, time }).is_some() {
+    /// A task was started by another.
+    pub fn born(&mut self, birth: TaskBirth) {
+        if self.births.insert(birth.task, birth).is_some() {
             return;
         }
-        self.order.push_back(task);
+        self.order.push_back(birth.task);
         if self.order.len() > TASKS_MAX {
             if let Some(oldest) = self.order.pop_front() {
                 self.births.remove(&oldest);
@@ -54,64 +46,79 @@ impl Lineage {
 
     /// A task that does something then, and those that it descends from, from itself upwards.
     pub fn of(&self, task: Task, now: Monotonic) -> impl Iterator<Item = Ancestor> + '_ {
-        let first = self.ancestor(task.id, None, now);
-        let descent = std::iter::successors(Some(first), |below| {
-            let parent = self.births.get(&below.task)?.parent;
-            let branched = below.born?;
-            Some(self.ancestor(parent, Some(branched), branched))
-        });
-        let around = task.within.map(|around| self.ancestor(around, None, now));
-        descent.take(ANCESTORS_MAX).chain(around)
+        let itself = |task| {
+            let birth = self.births.get(&task).filter(|birth| birth.born <= now);
+            let first = Ancestor {
+                task,
+                born: birth.map(|birth| birth.born),
+                branched: None,
+            };
+            (first, birth)
+        };
+        let (first, birth) = itself(task.id);
+        let above = birth.into_iter().flat_map(above);
+        let around = task.within.map(|around| itself(around).0);
+        std::iter::once(first).chain(above).chain(around)
     }
+}
 
-    /// The one that has that address, if it was there by then.
-    fn ancestor(&self, task: u64, branched: Option<Monotonic>, by: Monotonic) -> Ancestor {
-        let birth = self.births.get(&task).filter(|birth| birth.time <= by);
-        Ancestor {
-            task,
-            born: birth.map(|birth| birth.time),
+/// The ancestors of a task.
+fn above(birth: &TaskBirth) -> impl Iterator<Item = Ancestor> + '_ {
+    let ancestors = birth.ancestors.iter();
+    let known = ancestors.take_while(|(task, _)| *task != 0);
+    known.scan(Some(birth.born), |below, (task, born)| {
+        let branched = Some((*below)?);
+        *below = *born;
+        Some(Ancestor {
+            task: *task,
+            born: *born,
             branched,
-        }
-    }
+        })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn path(lineage: &Lineage, id: u64, now: u64) -> Vec<u64> {
+    fn birth(task: u64, born: u64, ancestors: &[(u64, u64)]) -> TaskBirth {
+        let mut birth = TaskBirth {
+            task,
+            born: Monotonic(born),
+            ancestors: [(0, None); _],
+        };
+        for (place, (task, born)) in birth.ancestors.iter_mut().zip(ancestors) {
+            *place = (*task, (*born != 0).then_some(Monotonic(*born)));
+        }
+        birth
+    }
+
+    fn path(lineage: &Lineage, id: u64, now: u64) -> Vec<(u64, Option<u64>)> {
         let task = Task { id, within: None };
         let path = lineage.of(task, Monotonic(now));
-        path.map(|ancestor| ancestor.task).collect()
+        path.map(|ancestor| (ancestor.task, ancestor.branched.map(|time| time.0)))
+            .collect()
     }
 
     #[test]
-    fn a_task_descends_from_those_that_had_their_address_then() {
+    fn a_task_descends_from_those_that_were_there_at_its_birth() {
         let mut lineage = Lineage::default();
-        lineage.born(2, 1, Monotonic(10));
-        lineage.born(3, 2, Monotonic(20));
-        assert_eq!(path(&lineage, 3, 30), [3, 2, 1]);
+        lineage.born(birth(3, 20, &[(2, 10), (1, 0)]));
+        let all = [(3, None), (2, Some(20)), (1, Some(10))];
+        assert_eq!(path(&lineage, 3, 30), all);
         // Another has the address of its parent by now.
-        lineage.born(2, 9, Monotonic(25));
-        assert_eq!(path(&lineage, 3, 30), [3, 2]);
-        assert_eq!(path(&lineage, 2, 30), [2, 9]);
+        lineage.born(birth(2, 25, &[(9, 0)]));
+        assert_eq!(path(&lineage, 3, 30), all);
+        assert_eq!(path(&lineage, 2, 30), [(2, None), (9, Some(25))]);
         // It was not born yet when it was asked for.
-        assert_eq!(path(&lineage, 2, 24), [2]);
-    }
-
-    #[test]
-    fn the_way_up_ends() {
-        let mut lineage = Lineage::default();
-        lineage.born(1, 2, Monotonic(10));
-        lineage.born(2, 1, Monotonic(10));
-        assert_eq!(path(&lineage, 1, 30).len(), ANCESTORS_MAX);
+        assert_eq!(path(&lineage, 2, 24), [(2, None)]);
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut lineage = Lineage::default();
         for task in 1..=2 * TASKS_MAX as u64 {
-            lineage.born(task, 0, Monotonic(task));
+            lineage.born(birth(task, task, &[]));
         }
         assert_eq!(lineage.births.len(), TASKS_MAX);
         assert_eq!(lineage.order.len(), TASKS_MAX);

@@ -152,7 +152,7 @@ pub fn ask(started: &Started, process: &mut Process, nodes: &mut Nodes) {
 }
 
 /// A task begins to answer a request: what it called since the request came, or a task that it started since, it called
-/// for it; and so did those that started it since.
+/// for it; and so did those that started it, if they were born for the request.
 pub fn answer(
     answering: &Answering,
     process: &mut Process,
@@ -171,7 +171,7 @@ pub fn answer(
         let is_of_both = |call: &Node| call.started >= started;
         counts.undone += nodes.undo_by_task(before.request, is_of_both);
     }
-    for call in calls_of(answering, started, &process.tasks) {
+    for call in calls_of(answering, started, process, nodes) {
         let Some(node) = nodes.get(call) else {
             continue;
         };
@@ -194,15 +194,25 @@ pub fn answer(
 }
 
 /// The calls that were made for a request which came at `started`, once each.
-fn calls_of(answering: &Answering, started: Monotonic, tasks: &Tasks) -> Vec<ExchangeId> {
-    let path = tasks.lineage.of(answering.task, answering.time);
-    let is_its = |ancestor: &Ancestor| {
-        let is_itself = ancestor.branched.is_none();
-        is_itself || ancestor.born.is_some_and(|born| born >= started)
+fn calls_of(
+    answering: &Answering,
+    started: Monotonic,
+    process: &Process,
+    nodes: &Nodes,
+) -> Vec<ExchangeId> {
+    let others = process.serving().filter(|other| *other != answering.id);
+    let others = others.filter_map(|other| Some(nodes.get(other)?.started));
+    let next = others.filter(|other| *other >= started).min();
+    // A task above the one that answers is this request's own if it was born for it: before another came.
+    let is_its = |ancestor: &Ancestor| match (ancestor.branched, ancestor.born) {
+        (None, _) => true,
+        (Some(_), Some(born)) => born >= started && next.is_none_or(|next| born < next),
+        (Some(_), None) => false,
     };
-    let path = path.filter(is_its);
+    let path = process.tasks.lineage.of(answering.task, answering.time);
     let mut calls: Vec<_> = path
-        .flat_map(|ancestor| tasks.of(&ancestor, started))
+        .filter(is_its)
+        .flat_map(|ancestor| process.tasks.of(&ancestor, started))
         .collect();
     calls.sort_unstable();
     calls.dedup();

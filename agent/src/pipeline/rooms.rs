@@ -210,14 +210,8 @@ impl Rooms {
                 self.enricher.thread_ended(*origin);
                 origin.time
             }
-            Event::TaskBorn {
-                origin,
-                task,
-                parent,
-                born,
-            } => {
-                let process = origin.process;
-                self.enricher.task_born(process, *task, *parent, *born);
+            Event::TaskBorn { origin, birth } => {
+                self.enricher.task_born(origin.process, *birth);
                 origin.time
             }
             Event::Listen { origin, port, .. } => {

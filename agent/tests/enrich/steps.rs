@@ -9,7 +9,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use spanlet::attach::{Language, ProcessFacts};
-use spanlet::capture::event::{ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, Task};
+use spanlet::capture::event::{
+    ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, Task, TaskBirth,
+};
 use spanlet::clock::{Monotonic, WallOffset};
 use spanlet::decode::exchange::{
     Answering, EndEvidence, Exchange, ExchangeId, Link, Outcome, Protocol, Request, Response, Side,
@@ -237,9 +239,18 @@ impl World {
         }));
     }
 
-    /// A task of process 1 starts another.
-    pub fn task_born(&mut self, parent: u64, task: u64, at: u64) {
-        self.enricher.task_born(HostPid(1), task, parent, ms(at));
+    /// A task of process 1 was started by another, that by the next, each at that time.
+    pub fn task_born(&mut self, task: u64, at: u64, above: &[(u64, u64)]) {
+        let mut ancestors = [(0, None); _];
+        for (place, (task, at)) in ancestors.iter_mut().zip(above) {
+            *place = (*task, Some(ms(*at)));
+        }
+        let birth = TaskBirth {
+            task,
+            born: ms(at),
+            ancestors,
+        };
+        self.enricher.task_born(HostPid(1), birth);
     }
 
     /// A thread of a process starts another.

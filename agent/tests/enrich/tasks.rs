@@ -190,9 +190,8 @@ fn the_requests_own_context_is_above_its_task() {
 #[test]
 fn what_a_task_gives_to_others_is_of_its_request() {
     let mut world = busy();
-    world.task_born(66, 661, 2);
-    world.task_born(77, 771, 2);
-    world.task_born(771, 7711, 3);
+    world.task_born(661, 2, &[(66, 1)]);
+    world.task_born(7711, 3, &[(771, 2), (77, 1)]);
     world.run(client(3, 4).task(661), 5);
     world.run(client(4, 4).task(7711), 5);
     world.answer(1, 66, 6);
@@ -208,8 +207,7 @@ fn what_a_task_gives_to_others_is_of_its_request() {
 #[test]
 fn a_request_may_be_answered_by_a_task_that_another_of_it_started() {
     let mut world = busy();
-    world.task_born(9, 66, 2);
-    world.task_born(66, 661, 3);
+    world.task_born(661, 3, &[(66, 2), (9, 0)]);
     world.run(client(3, 4).task(66), 5);
     world.answer(1, 661, 6);
     world.end(10);
@@ -220,8 +218,7 @@ fn a_request_may_be_answered_by_a_task_that_another_of_it_started() {
 fn a_task_from_before_the_request_is_not_its_own() {
     let mut world = World::new().language(1, Language::Python);
     // A task for each connection, which started a loop while it served an earlier request.
-    world.task_born(5, 66, 0);
-    world.task_born(66, 661, 1);
+    world.task_born(661, 1, &[(66, 0), (5, 0)]);
     world.start(server(1, 10));
     world.start(server(2, 10));
     world.run(client(3, 12).task(661), 13);
@@ -240,7 +237,7 @@ fn a_task_from_before_the_request_is_not_its_own() {
 fn a_task_that_has_the_address_of_another_is_not_that_one() {
     let mut world = busy();
     world.run(client(3, 2).task(77), 3);
-    world.task_born(5, 77, 4);
+    world.task_born(77, 4, &[(5, 0)]);
     world.answer(2, 77, 6);
     world.end(10);
     world.assert_root(3);
@@ -252,8 +249,8 @@ fn those_that_a_shared_task_started_are_told_apart() {
     world.start(server(1, 0));
     world.start(server(2, 0));
     // What reads a connection runs in one task for all of its requests.
-    world.task_born(5, 66, 1);
-    world.task_born(5, 77, 1);
+    world.task_born(66, 1, &[(5, 0)]);
+    world.task_born(77, 1, &[(5, 0)]);
     world.run(client(3, 2).task(77), 3);
     world.run(client(4, 2).task(66), 3);
     world.answer(1, 66, 4);
@@ -261,4 +258,16 @@ fn those_that_a_shared_task_started_are_told_apart() {
     world.end(10);
     world.assert_parent(3, 2, "task");
     world.assert_parent(4, 1, "task");
+}
+
+#[test]
+fn one_task_for_several_requests_is_no_ones_own() {
+    let mut world = busy();
+    // It hands each request on to a task of its own, and calls for itself.
+    world.task_born(66, 5, &[(9, 3)]);
+    world.task_born(77, 5, &[(9, 3)]);
+    world.run(client(3, 6).task(9), 7);
+    world.answer(1, 66, 8);
+    world.end(10);
+    world.assert_root(3);
 }

@@ -25,12 +25,13 @@ pub const BUFFERS_MAX: u32 = 8;
 /// that is known; where it is not, the parent is not known.
 pub const GOROUTINE_WORDS: usize = 32;
 
-/// Tasks of CPython processes whose parent is remembered (about 100 bytes each). Full: the one not looked at for longest is
-/// forgotten, and what it descends from is not known.
-pub const TASKS_MAX: u32 = 16384;
+/// Tasks of CPython processes whose ancestors are remembered (about 200 bytes each). Full: the one not looked at for longest
+/// is forgotten, and what it descends from is not known.
+pub const TASKS_MAX: u32 = 8192;
 
-/// Tasks that are told of at once, from the one that writes upwards.
-pub const TASK_ANCESTORS_MAX: u32 = 5;
+/// Ancestors of a task that are remembered: frameworks put a few tasks between a request and its work. Those above are not
+/// known.
+pub const TASK_ANCESTORS: usize = 6;
 
 /// Bytes of the path of a new program, its end included: what names a process that has ended before it was looked at.
 /// A longer path is not told.

@@ -176,10 +176,10 @@ pub struct Exec {
 pub struct TaskBorn {
     pub header: Header,
     pub task: u64,
-    /// The task that started it.
-    pub parent: u64,
     /// When, CLOCK_MONOTONIC nanoseconds.
     pub born_ns: u64,
+    /// The one that started it, the one that started that, and so on.
+    pub ancestors: [crate::state::Ancestor; crate::limit::TASK_ANCESTORS],
 }
 
 /// A process listens on a port.
@@ -198,5 +198,5 @@ const _: () = assert!(size_of::<Opened>() == 128);
 const _: () = assert!(size_of::<Closed>() == 48);
 const _: () = assert!(size_of::<Process>() == 32);
 const _: () = assert!(size_of::<Exec>() == 160);
-const _: () = assert!(size_of::<TaskBorn>() == 48);
+const _: () = assert!(size_of::<TaskBorn>() == 136);
 const _: () = assert!(size_of::<Listen>() == 32);

@@ -1,5 +1,6 @@
 //! What the kernel programs keep of a process and of a connection, in maps that the agent can read.
 
+use crate::limit;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bits of [`Process::flags`].
@@ -8,6 +9,8 @@ pub mod process_flag {
     pub const IO_URING: u32 = 1;
     /// CPython: its memory does not look as that of the release it says to be, so its tasks are not told apart.
     pub const TASKS_UNFIT: u32 = 2;
+    /// CPython: an event loop writes for all tasks (uvloop), so that only who asked for a write tells of tasks.
+    pub const LOOP_WRITES: u32 = 4;
 }
 
 /// A traced process: the value of the `PROCESSES` map, keyed by thread group id.
@@ -55,19 +58,31 @@ pub struct TaskName {
     pub padding: u32,
 }
 
+/// A task that another descends from.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Ancestor {
+    /// As in [`crate::record::Io`]; 0: there is none, or none that is known.
+    pub task: u64,
+    /// When it was started, CLOCK_MONOTONIC nanoseconds; 0 where not known.
+    pub born_ns: u64,
+}
+
 /// What is known of a task: the value of the `TASKS` map.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct TaskBirth {
-    /// The task that started it.
-    pub parent: u64,
-    /// When, CLOCK_MONOTONIC nanoseconds.
+    /// When it was started, CLOCK_MONOTONIC nanoseconds.
     pub born_ns: u64,
     /// 1 once it was told.
     pub told: u32,
     pub padding: u32,
+    /// The one that started it, the one that started that, and so on.
+    pub ancestors: [Ancestor; limit::TASK_ANCESTORS],
 }
 
 /// An open connection of a traced process: the value of the `CONNECTIONS` map (TCP) and of `UNIX_CONNECTIONS`,

@@ -7,7 +7,7 @@
 
 use aya_ebpf::macros::uretprobe;
 use aya_ebpf::programs::RetProbeContext;
-use spanlet_abi::limit::TASK_ANCESTORS_MAX;
+use spanlet_abi::limit::TASK_ANCESTORS;
 use spanlet_abi::record::{kind, TaskBorn};
 use spanlet_abi::state::{TaskBirth, TaskName};
 
@@ -28,48 +28,45 @@ pub fn python_task_born(context: RetProbeContext) -> u32 {
 #[inline(always)]
 fn remember(traced: &Traced, task: u64) {
     let (parent, _) = python::in_thread(traced);
-    let name = name(traced, task);
+    let task = name(traced, task);
     if parent == 0 {
         // Whose address it has is gone. Nothing is wrong where there was none.
-        let _ = TASKS.remove(&name);
+        let _ = TASKS.remove(&task);
         return;
     }
-    let birth = TaskBirth {
-        parent,
+    let mut birth = TaskBirth {
         born_ns: emit::now(),
-        told: 0,
-        padding: 0,
+        ..TaskBirth::default()
     };
+    birth.ancestors[0].task = parent;
+    if let Some(above) = TASKS.get_ptr(&name(traced, parent)) {
+        // SAFETY: a live entry of a map.
+        let above = unsafe { &*above };
+        birth.ancestors[0].born_ns = above.born_ns;
+        birth.ancestors[1..].copy_from_slice(&above.ancestors[..TASK_ANCESTORS - 1]);
+    }
     // A map of this kind makes room.
-    let _ = TASKS.insert(&name, &birth, 0);
+    let _ = TASKS.insert(&task, &birth, 0);
 }
 
-/// Tells of the births of a task and of those that it descends from, each once.
+/// Tells, once, of the birth of a task and of those that it descends from.
 #[inline(never)]
 pub fn tell(traced: &Traced, task: u64) {
-    let mut child = task;
-    let mut before = u64::MAX;
-    for _ in 0..TASK_ANCESTORS_MAX {
-        let Some(birth) = TASKS.get_ptr_mut(&name(traced, child)) else {
-            return;
-        };
-        // SAFETY: a live entry of a map.
-        let birth = unsafe { &mut *birth };
-        // Another has the address by now.
-        if birth.born_ns > before {
-            return;
-        }
-        if birth.told == 0 {
-            let told = TaskBorn {
-                header: emit::header::<TaskBorn>(kind::TASK_BORN, 0, traced.process, traced.thread),
-                task: child,
-                parent: birth.parent,
-                born_ns: birth.born_ns,
-            };
-            birth.told = u32::from(emit::record(traced.state, &told));
-        }
-        (child, before) = (birth.parent, birth.born_ns);
+    let Some(birth) = TASKS.get_ptr_mut(&name(traced, task)) else {
+        return;
+    };
+    // SAFETY: a live entry of a map.
+    let birth = unsafe { &mut *birth };
+    if birth.told != 0 {
+        return;
     }
+    let told = TaskBorn {
+        header: emit::header::<TaskBorn>(kind::TASK_BORN, 0, traced.process, traced.thread),
+        task,
+        born_ns: birth.born_ns,
+        ancestors: birth.ancestors,
+    };
+    birth.told = u32::from(emit::record(traced.state, &told));
 }
 
 #[inline(always)]

@@ -157,12 +157,11 @@ fn who(
     // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
     let has_tasks = unsafe { (*traced.state).python.key } != 0;
     let mut who = (0, 0);
-    // By whom a request is read says nothing of the task that will serve it.
-    if has_tasks && egress && turn_start {
-        who = python::current(traced);
-    }
-    if who.0 == 0 && asker != 0 && turn_start {
+    if asker != 0 && turn_start {
         who = (asker, state.parent_asker);
+    } else if has_tasks && egress && turn_start {
+        // By whom a request is read says nothing of the task that will serve it.
+        who = python::current(traced);
     }
     if !has_tasks && who.0 == 0 && begins_request(state, egress, turn_start) {
         let (id, parent) = goroutine::current(traced, &mut scratch.goroutine);

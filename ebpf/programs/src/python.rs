@@ -39,6 +39,16 @@ const KIND: u64 = 8;
 /// eagerly within another. Zeroes outside of tasks, and where it is not CPython or not known.
 #[inline(always)]
 pub fn current(traced: &Traced) -> (u64, u64) {
+    // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
+    if unsafe { (*traced.state).flags } & process_flag::LOOP_WRITES != 0 {
+        return (0, 0);
+    }
+    asking(traced)
+}
+
+/// The same in a process whose loop writes: who asks for it.
+#[inline(always)]
+pub fn asking(traced: &Traced) -> (u64, u64) {
     let (task, within) = in_thread(traced);
     if task != 0 {
         lineage::tell(traced, task);

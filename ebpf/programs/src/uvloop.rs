@@ -1,7 +1,7 @@
 //! uvloop: which task asks for what the loop writes later. Its streams queue what is written, and the loop sends it outside
 //! of tasks; the task is kept for the connection's next turn (see `observe.rs`).
 //!
-//! Hook: uprobe in `Loop._queue_write(Loop, UVStream)`, which runs in the task, with the stream in SI. Where in it: the
+//! Hook: uprobe in `UVStream._initiate_write(UVStream)`, which runs in the task, with the stream in DI. Where in it: the
 //! agent's `attach/placement.rs`. First kernel: 5.15, as the other uprobes. Cost: a trap on an emulated instruction (0.5 µs here,
 //! less on bare metal), ten reads of the process's memory, the walk from a descriptor to its socket, two look-ups.
 //! Reads: as `python.rs`; `UVHandle._handle`, `uv_handle_t`, `uv_stream_t`. Versions checked: uvloop 0.17 to 0.23, whose
@@ -23,10 +23,10 @@ const TCP: u32 = 12;
 /// `uv_stream_t.io_watcher.fd`
 const DESCRIPTOR: u64 = 184;
 
-/// `Loop._queue_write(DI: Loop, SI: UVStream)`
+/// `UVStream._initiate_write(DI: UVStream)`
 #[uprobe]
 pub fn uvloop_write(context: ProbeContext) -> u32 {
-    if let (Some(traced), Some(stream)) = (select::traced(), context.arg::<u64>(1)) {
+    if let (Some(traced), Some(stream)) = (select::traced(), context.arg::<u64>(0)) {
         let _ = keep(&traced, stream);
     }
     0
@@ -35,7 +35,7 @@ pub fn uvloop_write(context: ProbeContext) -> u32 {
 /// `None`: no task, or memory that does not look as it should.
 #[inline(always)]
 fn keep(traced: &Traced, stream: u64) -> Option<()> {
-    let (task, within) = python::current(traced);
+    let (task, within) = python::asking(traced);
     if task == 0 {
         return None;
     }
