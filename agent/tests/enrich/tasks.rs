@@ -207,7 +207,7 @@ fn what_a_task_gives_to_others_is_of_its_request() {
 #[test]
 fn a_request_may_be_answered_by_a_task_that_another_of_it_started() {
     let mut world = busy();
-    world.task_born(661, 3, &[(66, 2), (9, 0)]);
+    world.task_born(661, 3, &[(66, 0), (9, 0)]);
     world.run(client(3, 4).task(66), 5);
     world.answer(1, 661, 6);
     world.end(10);
