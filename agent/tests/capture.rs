@@ -125,16 +125,7 @@ fn a_task_is_no_goroutine() {
         other => panic!("not a call: {other:?}"),
     };
     let flags = flag::EGRESS | flag::TURN_START | flag::TASK;
-    let (id, within) = (7, Some(6));
-    assert_eq!(
-        task_of(io_record(flags, 0)),
-        (None, Some(Task { id, within }))
-    );
-    let alone = record::Io {
-        parent_goroutine: 0,
-        ..io_record(flags, 0)
-    };
-    assert_eq!(task_of(alone), (None, Some(Task { id, within: None })));
+    assert_eq!(task_of(io_record(flags, 0)), (None, Some(Task(7))));
 }
 
 #[test]

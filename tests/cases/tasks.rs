@@ -68,9 +68,9 @@ fn probes_come_while_the_process_runs_and_go_with_it() -> Result<()> {
     drop(function);
     std::thread::sleep(GONE);
     let report = agent.report()?;
-    let left: Vec<_> = report.uprobes.iter().map(|uprobe| &uprobe.name).collect();
+    let left = places(&report, pid);
     let of_it = report.processes.iter().find(|process| process.pid == pid);
-    agent.finish()?;
     ensure!(of_it.is_none() && left.is_empty(), "{left:?}");
+    agent.finish()?;
     Ok(())
 }

@@ -38,11 +38,7 @@ pub struct Goroutine {
 
 /// An asyncio task, by the address of its `contextvars` Context, which another task may have once it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Task {
-    pub id: u64,
-    /// The task that this one was started in and runs within (an eager task), if any.
-    pub within: Option<u64>,
-}
+pub struct Task(pub u64);
 
 /// A task that was started by another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

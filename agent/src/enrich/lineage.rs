@@ -46,19 +46,13 @@ impl Lineage {
 
     /// A task that does something then, and those that it descends from, from itself upwards.
     pub fn of(&self, task: Task, now: Monotonic) -> impl Iterator<Item = Ancestor> + '_ {
-        let itself = |task| {
-            let birth = self.births.get(&task).filter(|birth| birth.born <= now);
-            let first = Ancestor {
-                task,
-                born: birth.map(|birth| birth.born),
-                branched: None,
-            };
-            (first, birth)
+        let birth = self.births.get(&task.0).filter(|birth| birth.born <= now);
+        let itself = Ancestor {
+            task: task.0,
+            born: birth.map(|birth| birth.born),
+            branched: None,
         };
-        let (first, birth) = itself(task.id);
-        let above = birth.into_iter().flat_map(above);
-        let around = task.within.map(|around| itself(around).0);
-        std::iter::once(first).chain(above).chain(around)
+        std::iter::once(itself).chain(birth.into_iter().flat_map(above))
     }
 }
 
@@ -94,8 +88,7 @@ mod tests {
     }
 
     fn path(lineage: &Lineage, id: u64, now: u64) -> Vec<(u64, Option<u64>)> {
-        let task = Task { id, within: None };
-        let path = lineage.of(task, Monotonic(now));
+        let path = lineage.of(Task(id), Monotonic(now));
         path.map(|ancestor| (ancestor.task, ancestor.branched.map(|time| time.0)))
             .collect()
     }

@@ -107,7 +107,7 @@ impl Tasks {
             time: answering.time,
             mixed,
         };
-        self.answered.insert(answering.task.id, answered);
+        self.answered.insert(answering.task.0, answered);
     }
 
     /// Whether a task was there before a request came: unless it answers that, it does not work for it.
@@ -164,7 +164,7 @@ pub fn answer(
         return;
     };
     let (started, is_unsure) = (request.started, request.unsure);
-    let before = process.tasks.answered.get(&answering.task.id).copied();
+    let before = process.tasks.answered.get(&answering.task.0).copied();
     let mixed = before.and_then(|before| mixed(&before, started, answering));
     process.tasks.answer(answering, mixed);
     if let Some(before) = before.filter(|_| mixed == Some(answering.time)) {

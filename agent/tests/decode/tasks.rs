@@ -9,14 +9,14 @@ const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 fn task(id: u64) -> Option<Task> {
-    Some(Task { id, within: None })
+    Some(Task(id))
 }
 
 /// Which exchange is answered by which task.
 fn answering(talk: &Talk) -> Vec<(ExchangeId, u64)> {
     let told = run(&talk.records);
     let steps = told.steps.iter().filter_map(|step| match step {
-        Step::Answering(Answering { id, task, .. }) => Some((*id, task.id)),
+        Step::Answering(Answering { id, task, .. }) => Some((*id, task.0)),
         _ => None,
     });
     steps.collect()

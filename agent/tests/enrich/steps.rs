@@ -89,14 +89,7 @@ impl Start {
 
     /// Written by that asyncio task.
     pub fn task(mut self, id: u64) -> Self {
-        self.0.task = Some(Task { id, within: None });
-        self
-    }
-
-    /// Written by a task that was started eagerly within another.
-    pub fn eager_task(mut self, id: u64, within: u64) -> Self {
-        let within = Some(within);
-        self.0.task = Some(Task { id, within });
+        self.0.task = Some(Task(id));
         self
     }
 
@@ -231,10 +224,7 @@ impl World {
             id: request.id,
             process: request.origin.process,
             connection: request.link.id,
-            task: Task {
-                id: task,
-                within: None,
-            },
+            task: Task(task),
             time: ms(at),
         }));
     }

@@ -156,18 +156,6 @@ fn a_task_that_works_for_several_requests_at_once_proves_nothing() {
 }
 
 #[test]
-fn a_task_started_eagerly_works_for_the_one_that_started_it() {
-    let mut world = busy();
-    world.run(client(3, 2).eager_task(78, 77), 3);
-    world.run(client(4, 2).eager_task(79, 66), 3);
-    world.answer(1, 77, 4);
-    world.answer(2, 79, 4);
-    world.end(5);
-    world.assert_parent(3, 1, "task");
-    world.assert_parent(4, 2, "task");
-}
-
-#[test]
 fn a_loss_makes_tasks_prove_nothing() {
     let mut world = busy();
     world.run(client(3, 2).task(77).losses(1), 3);

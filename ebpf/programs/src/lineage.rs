@@ -27,7 +27,7 @@ pub fn python_task_born(context: RetProbeContext) -> u32 {
 
 #[inline(always)]
 fn remember(traced: &Traced, task: u64) {
-    let (parent, _) = python::in_thread(traced);
+    let parent = python::in_thread(traced);
     let task = name(traced, task);
     if parent == 0 {
         // Whose address it has is gone. Nothing is wrong where there was none.

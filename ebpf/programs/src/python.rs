@@ -6,7 +6,7 @@
 //! step is checked, because the offsets are those of a release that the process says to be: the state must be of this
 //! very thread, the Context of the type of Contexts. What does not fit is 0, and told once for a process.
 //!
-//! Reads: 6 times of the process's memory, for the first call of an outbound request and of an answer. Checked with CPython 3.9
+//! Reads: 5 times of the process's memory, for the first call of an outbound request and of an answer. Checked with CPython 3.9
 //! to 3.14 and glibc, amd64.
 
 use spanlet_abi::state::{process_flag, Python};
@@ -25,7 +25,6 @@ const VALUES_MAX: u32 = 32;
 #[derive(Clone, Copy)]
 struct Context {
     kind: u64,
-    /// The one that ran when this one was entered.
     previous: u64,
     variables: u64,
     weak_references: u64,
@@ -35,40 +34,40 @@ struct Context {
 /// `PyObject.ob_type`
 const KIND: u64 = 8;
 
-/// The Context of the running task, and the one that was running when that was entered, as it is where a task is started
-/// eagerly within another. Zeroes outside of tasks, and where it is not CPython or not known.
+/// The Context of the running task; 0 outside of tasks, and where it is not CPython or not known. What it descends from is
+/// told.
 #[inline(always)]
-pub fn current(traced: &Traced) -> (u64, u64) {
+pub fn current(traced: &Traced) -> u64 {
     // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
     if unsafe { (*traced.state).flags } & process_flag::LOOP_WRITES != 0 {
-        return (0, 0);
+        return 0;
     }
     asking(traced)
 }
 
 /// The same in a process whose loop writes: who asks for it.
 #[inline(always)]
-pub fn asking(traced: &Traced) -> (u64, u64) {
-    let (task, within) = in_thread(traced);
+pub fn asking(traced: &Traced) -> u64 {
+    let task = in_thread(traced);
     if task != 0 {
         lineage::tell(traced, task);
     }
-    (task, within)
+    task
 }
 
 /// The same, of which nobody is told.
 #[inline(always)]
-pub fn in_thread(traced: &Traced) -> (u64, u64) {
+pub fn in_thread(traced: &Traced) -> u64 {
     // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
     let state = unsafe { &mut *traced.state };
     if state.python.key == 0 || state.flags & process_flag::TASKS_UNFIT != 0 {
-        return (0, 0);
+        return 0;
     }
     match running(&state.python) {
-        Ok(both) => both.unwrap_or((0, 0)),
+        Ok(task) => task.unwrap_or(0),
         Err(Unfit) => {
             state.flags |= process_flag::TASKS_UNFIT;
-            (0, 0)
+            0
         }
     }
 }
@@ -78,18 +77,13 @@ struct Unfit;
 
 /// `None`: no Python thread, or no task in it.
 #[inline(always)]
-fn running(python: &Python) -> Result<Option<(u64, u64)>, Unfit> {
+fn running(python: &Python) -> Result<Option<u64>, Unfit> {
     let Some(current) = of_thread(python)? else {
         return Ok(None);
     };
     let context = context(current, python).ok_or(Unfit)?;
     // One that was not entered is the thread's own, which its callbacks may share.
-    if context.is_entered == 0 {
-        return Ok(None);
-    }
-    let previous = self::context(context.previous, python);
-    let around = previous.filter(|previous| previous.is_entered != 0);
-    Ok(Some((current, around.map_or(0, |_| context.previous))))
+    Ok((context.is_entered != 0).then_some(current))
 }
 
 /// The Context of the running thread.

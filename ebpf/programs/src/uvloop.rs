@@ -35,7 +35,7 @@ pub fn uvloop_write(context: ProbeContext) -> u32 {
 /// `None`: no task, or memory that does not look as it should.
 #[inline(always)]
 fn keep(traced: &Traced, stream: u64) -> Option<()> {
-    let (task, within) = python::asking(traced);
+    let task = python::asking(traced);
     if task == 0 {
         return None;
     }
@@ -43,7 +43,7 @@ fn keep(traced: &Traced, stream: u64) -> Option<()> {
     let state = connection::of(socket, emit::now())?;
     // SAFETY: a live entry of a map.
     let state = unsafe { &mut *state };
-    (state.asker, state.parent_asker) = (task, within);
+    (state.asker, state.parent_asker) = (task, 0);
     Some(())
 }
 

@@ -63,7 +63,10 @@ impl Habit {
     /// The time between two polls, milliseconds: not in step with the requests.
     fn polls(self) -> Option<u32> {
         match self {
-            Self::Poll | Self::LazyPoll => Some(37),
+            Self::Poll => Some(37),
+            // The first comes after the request that began it, however slow the machine: what it starts while it is served
+            // is its own.
+            Self::LazyPoll => Some(97),
             Self::FastPoll => Some(7),
             Self::SlowPoll => Some(310),
             _ => None,
