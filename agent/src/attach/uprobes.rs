@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
-use aya::programs::UProbe;
+use aya::programs::{ProgramError, UProbe};
 use aya::Ebpf;
 
 use super::golang::client;
@@ -203,7 +204,18 @@ fn link(
     };
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let link = program(ebpf, probe)?.attach(point, path, UProbeScope::AllProcesses);
-    link.map_err(|error| format!("the kernel refused it: {}", chain(&error)))
+    link.map_err(|error| refused(&error))
+}
+
+/// Kernels ask for more here than for tracepoints.
+fn refused(error: &ProgramError) -> String {
+    let hint = match error {
+        ProgramError::SyscallError(call) if call.io_error.kind() == ErrorKind::PermissionDenied => {
+            " (it asks for CAP_SYS_ADMIN)"
+        }
+        _ => "",
+    };
+    format!("the kernel refused it: {}{hint}", chain(error))
 }
 
 fn detach(ebpf: &mut Ebpf, probe: Probe, link: UProbeLinkId) {

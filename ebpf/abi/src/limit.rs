@@ -33,6 +33,10 @@ pub const TASKS_MAX: u32 = 8192;
 /// known.
 pub const TASK_ANCESTORS: usize = 6;
 
+/// Words of 8 bytes read of a `net.netFD`, from its descriptor on. A power of two. Family and type are among them in every
+/// release that is known; one where they are not is not known.
+pub const NETWORK_WORDS: usize = 8;
+
 /// Bytes of the path of a new program, its end included: what names a process that has ended before it was looked at.
 /// A longer path is not told.
 pub const PATH_BYTES_MAX: usize = 128;

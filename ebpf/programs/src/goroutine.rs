@@ -20,16 +20,16 @@ pub fn current(traced: &Traced, scratch: &mut Goroutine) -> (u64, u64) {
     identify(state.goroutine_id, state.goroutine_parent_words, scratch).unwrap_or((0, 0))
 }
 
-/// The same for a program that can be interrupted by another on its CPU, and so has no scratch: by a read each. `None`
-/// where it is not known.
+/// The same of a `g` that is known, for a program that can be interrupted by another on its CPU, and so has no scratch: by
+/// a read each. `None` where it is not known.
 #[inline(always)]
-pub fn running(traced: &Traced) -> Option<(u64, u64)> {
+pub fn of(g: u64, traced: &Traced) -> Option<(u64, u64)> {
     // SAFETY: as above.
     let state = unsafe { &*traced.state };
     if state.goroutine_id == 0 {
         return None;
     }
-    let id = g()?.wrapping_add(state.goroutine_id as u64);
+    let id = g.wrapping_add(state.goroutine_id as u64);
     let parent = match state.goroutine_parent_words {
         0 => 0,
         words => user(id.wrapping_add(words as u64 * 8))?,
@@ -37,17 +37,12 @@ pub fn running(traced: &Traced) -> Option<(u64, u64)> {
     user(id).map(|id| (id, parent))
 }
 
-/// The running `g`.
-#[inline(always)]
-fn g() -> Option<u64> {
-    let base: u64 = Task::current().field(constant!(OFFSETS.task_fsbase))?;
-    user(base.wrapping_sub(8))
-}
-
 /// Both numbers by one read of what lies between them: a read costs more than its bytes.
 #[inline(always)]
 fn identify(id_offset: u32, parent_words: u32, scratch: &mut Goroutine) -> Option<(u64, u64)> {
-    let source = g()?.wrapping_add(id_offset as u64) as *const _;
+    let base: u64 = Task::current().field(constant!(OFFSETS.task_fsbase))?;
+    let g: u64 = user(base.wrapping_sub(8))?;
+    let source = g.wrapping_add(id_offset as u64) as *const _;
     let target = scratch.words.as_mut_ptr().cast();
     // SAFETY: the helper checks the address and writes no more than the scratch has.
     if unsafe { bpf_probe_read_user(target, size_of::<Goroutine>() as u32, source) } != 0 {

@@ -155,6 +155,7 @@ fn io<'a>(bytes: &mut Bytes<'a>, origin: Origin, connection: ConnectionId, flags
         end_of_stream: flags & 4 != 0,
         already_open: flags & 8 != 0,
         goroutine: goroutine(flags),
+        asked: more & 32 != 0,
         thread_clock: (more & 8 != 0).then(|| ThreadClock {
             cpu_ns: bytes.long(),
             run_queue_wait_ns: bytes.long(),

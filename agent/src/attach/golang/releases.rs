@@ -1,6 +1,7 @@
 //! Go: what differs from release to release. In: a version. Out: offsets of fields, from the table beside this file.
 
 use spanlet_abi::golang::ClientOffsets;
+use spanlet_abi::limit::NETWORK_WORDS;
 
 use super::GoroutineOffsets;
 
@@ -38,6 +39,13 @@ fn row(line: &'static str) -> Option<(&'static str, Release)> {
     else {
         return None;
     };
+    let is_near = |offset: u32| {
+        let distance = offset.checked_sub(descriptor);
+        distance.is_some_and(|distance| (distance as usize) < NETWORK_WORDS * 8)
+    };
+    if !is_near(family) || !is_near(kind) {
+        return None;
+    }
     let short = |offset: u32| u16::try_from(offset).ok();
     let client = ClientOffsets {
         connection: short(connection)?,
