@@ -25,6 +25,7 @@ on_each_back_end!(
     who_asked_is_known_however_many_requests_are_in_flight,
     the_probe_goes_with_the_last_process_of_its_file,
     a_process_that_ends_at_once_leaves_nothing,
+    a_file_that_only_its_container_sees_is_attached,
 );
 
 const PROBE: &str = "go_client_request";
@@ -239,5 +240,29 @@ fn a_process_that_ends_at_once_leaves_nothing(backend: Backend) -> Result<()> {
         report.processes.is_empty() && agent.is_alive()?,
         "{report:?}"
     );
+    agent.finish().map(drop)
+}
+
+/// In a file system of its own, which is mounted nowhere else, as in a container.
+fn a_file_that_only_its_container_sees_is_attached(backend: Backend) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let program = command("go-static")?.get_program().to_owned();
+    let mut contained = Command::new("unshare");
+    contained.args(["--mount", "sh", "-ec"]);
+    contained.arg(
+        "mount -t tmpfs none \"$1\"; cp \"$0\" \"$1/contained\"; exec chroot \"$1\" /contained",
+    );
+    contained.arg(program).arg(scratch.path());
+    let options = function::Options {
+        without_truth: true,
+        ..function::Options::default()
+    };
+    let function = Function::start_as("go", contained, &options)?;
+    ensure!(!scratch.join("contained").exists(), "it is not contained");
+    let agent = Agent::start(&Options::json(backend, &[function.pid()]))?;
+    let report = agent.report()?;
+    let found = uprobes(&report, &function);
+    ensure!(found.len() == 1, "{:?}", report.not_attached);
+    ensure!(found[0].executable.ends_with("/contained"), "{found:?}");
     agent.finish().map(drop)
 }

@@ -45,7 +45,7 @@ impl Goroutines {
     /// ahead while it serves, so that this may get the next request's.
     pub fn serves(&mut self, reader: Goroutine, connection: ConnectionId, seen: Monotonic) -> u64 {
         if let Some(server) = self.servers.get(&connection) {
-            if reader.parent == *server || reader.parent == 0 {
+            if reader.id == *server || reader.parent == *server || reader.parent == 0 {
                 return *server;
             }
         }

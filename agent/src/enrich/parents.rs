@@ -230,7 +230,7 @@ fn is_fresh(started: &Started) -> bool {
 
 /// Whether a goroutine that a request may have started asks over a connection of the pool while nothing else is served.
 fn is_handed_on(started: &Started, process: &Process) -> bool {
-    started.asked && !started.first_on_connection && matches!(process.in_process(), Ok(Some(_)))
+    started.asked && !is_own_dial(started, process) && matches!(process.in_process(), Ok(Some(_)))
 }
 
 /// Where a goroutine comes from.
