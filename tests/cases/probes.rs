@@ -61,7 +61,6 @@ fn each_process_is_described(backend: Backend) -> Result<()> {
         ensure!(process.spans == 5 && process.records >= 10, "{process:?}");
         let is_for_it = |name: &str| match name {
             "go_client_request" => function.name == "go",
-            "python_task_born" => function.name == "python",
             _ => true,
         };
         let probes = report.probes.iter().map(|probe| &probe.name);

@@ -1,12 +1,14 @@
 //! asyncio: the probes that tell which task started which, and which asked uvloop to write. They are cheap in every release,
-//! come while the process runs and go with it; what they cannot tell is said.
+//! come when they are needed and go with the process.
 
 use std::time::Duration;
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use spanlet_e2e::accuracy::subjects;
 use spanlet_e2e::agent::{Agent, Backend, Options};
-use spanlet_e2e::function;
+use spanlet_e2e::client::Connection;
+use spanlet_e2e::function::{self, Function};
+use spanlet_e2e::message::Request;
 use spanlet_e2e::report::Report;
 use spanlet_e2e::runtime::{self, cpython};
 use spanlet_e2e::wait::wait_until;
@@ -25,6 +27,28 @@ fn places(report: &Report, pid: u32) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// Waits until a process has these probes and no others.
+fn seen(agent: &Agent, pid: u32, wanted: &[(&str, &str)]) -> Result<Report> {
+    wait_until(SEEN, "place of the probes", || {
+        let report = agent.report()?;
+        let is_seen = places(&report, pid) == wanted;
+        Ok(is_seen.then_some(report))
+    })
+}
+
+/// A request whose calls are made by other tasks than the one that answers it: only who started them would tell whose they
+/// are.
+fn gather(function: &Function) -> Result<()> {
+    let port = function.address.port().context("a port")?;
+    let plan = format!("{port};/hop/1/0;1;1;p;1,1|{port};/hop/2/1;1;1;p;");
+    let request = Request::get("/hop/1/0")
+        .header("X-Plan", plan)
+        .header("X-Node", "0");
+    let answer = Connection::open(&function.address)?.exchange(&request)?;
+    ensure!(answer.status == 200, "{answer:?}");
+    Ok(())
+}
+
 #[test]
 fn every_cpython_has_a_cheap_place() -> Result<()> {
     if let Some(why) = runtime::missing(cpython::NEEDS) {
@@ -37,10 +61,11 @@ fn every_cpython_has_a_cheap_place() -> Result<()> {
             Backend::SocketTracepoints,
             &[function.pid()],
         ))?;
-        let report = agent.report()?;
+        ensure!(places(&agent.report()?, function.pid()).is_empty());
+        gather(&function)?;
+        let report = seen(&agent, function.pid(), &[(TASK_BORN, "push")]);
+        let report = report.with_context(|| name)?;
         agent.finish()?;
-        let found = places(&report, function.pid());
-        ensure!(found == [(TASK_BORN, "push")], "{name}: {found:?}");
         let limits = report.processes.iter().flat_map(|process| &process.limits);
         let limits: Vec<_> = limits.map(|limit| &limit.what).collect();
         ensure!(limits.is_empty(), "{name}: {limits:?}");
@@ -58,13 +83,7 @@ fn probes_come_while_the_process_runs_and_go_with_it() -> Result<()> {
     let function = uvicorn.start(&function::Options::default())?;
     let pid = function.pid();
     // What it maps late is found when it listens.
-    let both = [(TASK_BORN, "push"), (UVLOOP_WRITE, "push")];
-    wait_until(SEEN, "place of both probes", || {
-        let report = agent.report()?;
-        let mut found = places(&report, pid);
-        found.sort_unstable();
-        Ok((found == both).then_some(()))
-    })?;
+    seen(&agent, pid, &[(UVLOOP_WRITE, "push")])?;
     drop(function);
     std::thread::sleep(GONE);
     let report = agent.report()?;

@@ -172,7 +172,7 @@ pub const GO_CLIENT: Probe = Probe {
     since: "5.15",
 };
 
-/// Which task started which.
+/// Which task started which. Attached once a call's own task did not tell for which request it was made.
 pub const PYTHON_TASK: Probe = Probe {
     name: "python_task_born",
     hook: Hook::Uretprobe(python::COPY_CONTEXT),

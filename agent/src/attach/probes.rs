@@ -237,6 +237,11 @@ impl Probes {
         self.uprobes.follow(&mut self.ebpf, facts);
     }
 
+    /// Which task started which is asked for of a process.
+    pub fn want_lineage(&mut self, pid: HostPid) {
+        self.uprobes.want(&mut self.ebpf, pid);
+    }
+
     /// A traced process was forked.
     pub fn follow_child(&mut self, parent: HostPid, child: HostPid) {
         self.uprobes.forked(parent, child);

@@ -13,7 +13,7 @@ use aya::programs::{ProgramError, UProbe};
 use aya::Ebpf;
 
 use super::golang::client;
-use super::plan::{Probe, GO_CLIENT};
+use super::plan::{Probe, GO_CLIENT, PYTHON_TASK};
 use super::probes::chain;
 use super::process::ProcessFacts;
 use super::targets::{self, Site, Target};
@@ -29,8 +29,18 @@ struct Probed {
     /// As one of the processes calls it.
     path: String,
     processes: BTreeSet<HostPid>,
-    /// `None`: there is nothing in it to attach to.
-    attached: Option<Result<Attached, String>>,
+    attached: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nobody has asked for what it tells.
+    Idle(Target),
+    /// There is nothing in it to attach to.
+    Nothing,
+    Attached(Attached),
+    /// Why it is not.
+    Refused(String),
 }
 
 #[derive(Debug)]
@@ -81,12 +91,28 @@ impl Uprobes {
         for (spot, target) in named {
             let probed = self.probed.entry(spot).or_insert_with(|| Probed {
                 probe: target.probe,
-                attached: attached(ebpf, &target),
-                path: target.path,
+                path: target.path.clone(),
                 processes: BTreeSet::new(),
+                attached: match target.probe {
+                    PYTHON_TASK => State::Idle(target),
+                    _ => attached(ebpf, &target),
+                },
             });
             probed.processes.insert(facts.pid);
             self.by_process.entry(facts.pid).or_default().insert(spot);
+        }
+    }
+
+    /// What is attached only when it is asked for is asked for of a process.
+    pub fn want(&mut self, ebpf: &mut Ebpf, pid: HostPid) {
+        for spot in self.by_process.get(&pid).into_iter().flatten() {
+            let probed = self.probed.get_mut(spot);
+            let state = probed.map(|probed| &mut probed.attached);
+            if let Some(state @ State::Idle(_)) = state {
+                if let State::Idle(target) = std::mem::replace(state, State::Nothing) {
+                    *state = attached(ebpf, &target);
+                }
+            }
         }
     }
 
@@ -123,9 +149,11 @@ impl Uprobes {
         if !probed.processes.is_empty() {
             return;
         }
-        let probed = self.probed.remove(&spot);
-        if let Some((probe, Ok(attached))) =
-            probed.and_then(|probed| Some((probed.probe, probed.attached?)))
+        if let Some(Probed {
+            probe,
+            attached: State::Attached(attached),
+            ..
+        }) = self.probed.remove(&spot)
         {
             detach(ebpf, probe, attached.link);
         }
@@ -141,16 +169,17 @@ impl Uprobes {
     pub fn of(&self, pid: HostPid) -> impl Iterator<Item = &'static str> + '_ {
         let spots = self.by_process.get(&pid).into_iter().flatten();
         let probed = spots.filter_map(|spot| self.probed.get(spot));
-        let attached = probed.filter(|probed| matches!(probed.attached, Some(Ok(_))));
+        let attached = probed.filter(|probed| matches!(probed.attached, State::Attached(_)));
         attached.map(|probed| probed.probe.name)
     }
 
     /// All of them.
     pub fn told(&self) -> impl Iterator<Item = Told> + '_ {
         self.probed.values().filter_map(|probed| {
-            let site = match probed.attached.as_ref()? {
-                Ok(attached) => Ok(attached.site),
-                Err(reason) => Err(reason.clone()),
+            let site = match &probed.attached {
+                State::Idle(_) | State::Nothing => return None,
+                State::Attached(attached) => Ok(attached.site),
+                State::Refused(reason) => Err(reason.clone()),
             };
             Some(Told {
                 probe: probed.probe,
@@ -176,18 +205,17 @@ pub fn try_own(ebpf: &mut Ebpf) -> Result<(), String> {
     Ok(())
 }
 
-fn attached(ebpf: &mut Ebpf, target: &Target) -> Option<Result<Attached, String>> {
+fn attached(ebpf: &mut Ebpf, target: &Target) -> State {
     let attach = |site: Site| {
-        let link = link(
-            ebpf,
-            target.probe,
-            &target.file,
-            site.file_offset,
-            site.cookie,
-        )?;
+        let (offset, cookie) = (site.file_offset, site.cookie);
+        let link = link(ebpf, target.probe, &target.file, offset, cookie)?;
         Ok(Attached { link, site })
     };
-    targets::site(target).map(|site| site.and_then(attach))
+    match targets::site(target).map(|site| site.and_then(attach)) {
+        None => State::Nothing,
+        Some(Ok(attached)) => State::Attached(attached),
+        Some(Err(reason)) => State::Refused(reason),
+    }
 }
 
 /// Attaches to the file that is open, whatever has its name by now.

@@ -3,7 +3,7 @@
 //! In: processes and [`Step`]s. Out: [`Span`]s whose grace has passed, and [`Counts`].
 
 use std::collections::hash_map::Entry;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -44,6 +44,8 @@ pub struct Enricher {
     /// Those that wait for Kubernetes.
     pub(super) held: VecDeque<Waiting>,
     pub(super) unresolved: Vec<Unresolved>,
+    /// Processes that made calls whose tasks did not tell for which request.
+    untold: BTreeSet<HostPid>,
     pub(super) counts: Counts,
 }
 
@@ -85,6 +87,7 @@ impl Enricher {
             waiting: VecDeque::new(),
             held: VecDeque::new(),
             unresolved: Vec::new(),
+            untold: BTreeSet::new(),
             counts: Counts::default(),
         }
     }
@@ -450,7 +453,10 @@ impl Enricher {
         let exchange = waiting.exchange;
         self.over(exchange.process, exchange.id);
         let place = match self.take(exchange.id) {
-            Some(node) => Place::of(node),
+            Some(node) => {
+                self.note_untold(&node);
+                Place::of(node)
+            }
             None => self.unannounced(&exchange),
         };
         self.counts.by_context += u64::from(place.is_by_context());
@@ -487,6 +493,19 @@ impl Enricher {
             let left = process.over(id);
             self.counts.undone += self.nodes.undo_by_threads(id, &left);
         }
+    }
+
+    fn note_untold(&mut self, node: &Node) {
+        let is_told = !node.waits_for_task || node.context.is_some();
+        if !is_told {
+            self.untold.insert(node.process);
+        }
+    }
+
+    /// Processes, since the last time, that made calls whose tasks did not tell for which request: to know which task started
+    /// which may help with others.
+    pub fn take_untold(&mut self) -> BTreeSet<HostPid> {
+        std::mem::take(&mut self.untold)
     }
 
     fn name(&mut self, exchange: &Exchange) -> SmolStr {

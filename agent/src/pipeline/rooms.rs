@@ -151,6 +151,9 @@ impl Rooms {
         self.follow();
         let mut spans = Vec::new();
         self.enricher.spans(now, self.wall, &mut spans);
+        for pid in self.enricher.take_untold() {
+            self.probes.want_lineage(pid);
+        }
         self.tell(spans);
         taken == EVENTS_AT_ONCE
     }

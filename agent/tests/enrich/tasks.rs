@@ -2,6 +2,7 @@
 
 use crate::steps::{client, server, World};
 use spanlet::attach::Language;
+use spanlet::capture::event::HostPid;
 
 /// A process that serves requests 1 and 2 on one thread.
 fn busy() -> World {
@@ -74,6 +75,23 @@ fn a_span_waits_no_longer_than_a_task_can_tell() {
     world.run(client(3, 2).task(77), 3);
     world.wait(30_100);
     world.assert_root(3);
+}
+
+#[test]
+fn what_no_task_told_is_asked_for() {
+    let mut world = busy();
+    world.run(client(3, 2).task(77), 3);
+    world.run(client(4, 2).task(66), 3);
+    world.answer(1, 66, 4);
+    world.finish(1, 4);
+    world.wait(200);
+    assert!(world.enricher.take_untold().is_empty());
+    world.answer(2, 65, 201);
+    world.finish(2, 201);
+    world.wait(3_000);
+    let untold: Vec<_> = world.enricher.take_untold().into_iter().collect();
+    assert_eq!(untold, [HostPid(1)]);
+    assert!(world.enricher.take_untold().is_empty());
 }
 
 #[test]
