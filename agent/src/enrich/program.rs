@@ -35,6 +35,8 @@ pub struct Program(Rc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     state: Cell<State>,
+    /// It was known to be traced: what it did may have been told of, and who has a parent in it.
+    is_meant: Cell<bool>,
     /// More of its workload may have come later.
     is_given_up: Cell<bool>,
     resource: RefCell<Arc<Resource>>,
@@ -61,11 +63,16 @@ impl Program {
             .resource
             .replace(Arc::new(resource::of(facts, config)));
         self.0.is_given_up.set(false);
-        self.0.state.set(match facts.standing {
-            Standing::Known => State::Known,
-            Standing::Incomplete => State::Incomplete,
+        let state = match facts.standing {
+            Standing::Pending if self.0.is_meant.get() => return,
             Standing::Pending => State::Pending,
-        });
+            Standing::Incomplete => State::Incomplete,
+            Standing::Known => State::Known,
+        };
+        // Before its facts come a process is nobody's.
+        let is_known = !facts.executable_path.is_empty();
+        self.0.is_meant.set(is_known && state != State::Pending);
+        self.0.state.set(state);
     }
 
     pub fn state(&self) -> State {

@@ -258,6 +258,18 @@ fn news_of_a_live_process_reaches_what_waits() {
     assert_eq!(container(&world, 1).as_deref(), Some("web"));
 }
 
+#[test]
+fn who_was_known_to_be_meant_is_not_in_doubt_again() {
+    let mut world = world(Standing::Known);
+    world.start(client(1, 0).process(2).on_connection(5, 9));
+    world.run(server(2, 1).on_connection(5, 9), 5);
+    world.wait(200);
+    world.enricher.process(facts(2, Standing::Pending));
+    world.finish(1, 201);
+    world.end(202);
+    world.assert_parent(2, 1, "connection");
+}
+
 /// What may happen to the two processes; each call goes from one to the other.
 #[derive(Clone, Copy, Debug)]
 enum Happening {
