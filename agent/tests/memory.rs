@@ -6,8 +6,7 @@
 mod kernel;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::cell::Cell;
 
 use spanlet::capture::convert::convert;
 use spanlet::capture::event::{ConnectionId, HostPid, HostTid};
@@ -30,24 +29,35 @@ const GROWTH: usize = 2;
 
 struct Counting;
 
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
+// Of each thread its own: the test harness allocates beside the tests.
+thread_local! {
+    static NOW: Cell<isize> = const { Cell::new(0) };
+    static MOST: Cell<isize> = const { Cell::new(0) };
+}
 
-fn count(more: usize) {
-    let now = NOW.fetch_add(more, Relaxed) + more;
-    MOST.fetch_max(now, Relaxed);
+fn count(more: isize) {
+    // A thread that ends has none any more.
+    let _ = NOW.try_with(|now| {
+        now.set(now.get() + more);
+        let _ = MOST.try_with(|most| most.set(most.get().max(now.get())));
+    });
+}
+
+/// Bytes that this thread has allocated by now.
+fn now() -> isize {
+    NOW.get()
 }
 
 // SAFETY: every call goes to the system's allocator as it is; beside it only numbers change.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
+        count(layout.size() as isize);
         // SAFETY: the caller's promise is the same.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
+        count(-(layout.size() as isize));
         // SAFETY: as above.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -56,18 +66,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// One test at a time counts.
-fn alone() -> MutexGuard<'static, ()> {
-    static LOCK: Mutex<()> = Mutex::new(());
-    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The most bytes allocated at once by some work, beyond what was there before.
 fn most(work: impl FnOnce()) -> usize {
-    let before = NOW.load(Relaxed);
-    MOST.store(before, Relaxed);
+    let before = now();
+    MOST.set(before);
     work();
-    MOST.load(Relaxed) - before
+    (MOST.get() - before) as usize
 }
 
 /// A decoder that is told of so many connections, each of which says the same.
@@ -96,7 +100,6 @@ fn assert_bounded(most: usize, what: &str) {
 
 #[test]
 fn open_requests_of_a_hundred_thousand_connections() {
-    let _alone = alone();
     for side in [Side::Server, Side::Client] {
         let most = crowd(CONNECTIONS, side, |talk| {
             talk.request("GET /a HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -107,7 +110,6 @@ fn open_requests_of_a_hundred_thousand_connections() {
 
 #[test]
 fn heads_without_an_end() {
-    let _alone = alone();
     let head = format!("GET /a HTTP/1.1\r\nX: {}", "x".repeat(8000));
     let most = crowd(CONNECTIONS, Side::Server, |talk| {
         talk.request(&head);
@@ -117,7 +119,6 @@ fn heads_without_an_end() {
 
 #[test]
 fn answers_ahead_of_their_requests() {
-    let _alone = alone();
     let answer = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1500));
     let most = crowd(CONNECTIONS, Side::Client, |talk| {
         talk.answer(&answer);
@@ -127,7 +128,6 @@ fn answers_ahead_of_their_requests() {
 
 #[test]
 fn connections_that_are_not_http() {
-    let _alone = alone();
     let most = crowd(CONNECTIONS, Side::Server, |talk| {
         talk.request([0x16, 3, 1, 0, 0]);
     });
@@ -136,7 +136,6 @@ fn connections_that_are_not_http() {
 
 #[test]
 fn pipelines_as_long_as_they_may_be() {
-    let _alone = alone();
     let requests = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(30)).repeat(150);
     let most = crowd(2000, Side::Server, |talk| {
         talk.request(&requests);
@@ -147,7 +146,6 @@ fn pipelines_as_long_as_they_may_be() {
 /// Exchanges that start, and those that end and are not asked for: each table has its own bound.
 #[test]
 fn exchanges_that_nobody_takes() {
-    let _alone = alone();
     const EXCHANGES: u64 = 200_000;
     // A node, an exchange that waits and its names.
     const EXCHANGE_BYTES: usize = 1792;
@@ -185,7 +183,6 @@ fn exchanges_that_nobody_takes() {
 /// full.
 #[test]
 fn spans_that_wait() {
-    let _alone = alone();
     const SPANS: usize = 16_000;
     const SPAN_BYTES: usize = 656;
     let mut talks: Vec<Talk> = (0..64).map(talk_of).collect();
@@ -198,12 +195,12 @@ fn spans_that_wait() {
         let records = talk.records.drain(..);
         records.for_each(|record| record.apply(&mut decoder, steps));
     };
-    let before = NOW.load(Relaxed);
+    let before = now();
     for number in 0..SPANS {
         say(&mut talks[number % 64], &mut steps);
         steps.drain(..).for_each(|step: Step| enricher.apply(step));
     }
-    let waiting = (NOW.load(Relaxed) - before) / SPANS;
+    let waiting = (now() - before) as usize / SPANS;
     enricher.flush(WallOffset(0), &mut spans);
     assert_eq!(spans.len(), SPANS);
     assert!(waiting <= SPAN_BYTES, "{waiting} bytes, not {SPAN_BYTES}");
@@ -218,7 +215,6 @@ fn talk_of(socket: u64) -> Talk {
 /// A record says how long things are; nothing is set aside for what it says.
 #[test]
 fn records_that_boast_cost_nothing() {
-    let _alone = alone();
     let mut record = vec![0xff; 4096];
     let most = most(|| {
         for kind in 0..16_u16 {
@@ -249,7 +245,6 @@ fn records_that_boast_cost_nothing() {
 /// What a cluster has beside this node: its services and namespaces.
 #[test]
 fn a_large_cluster() {
-    let _alone = alone();
     const SERVICES: u64 = 5000;
     const NAMESPACES: usize = 500;
     const SERVICE_BYTES: usize = 256;
@@ -295,7 +290,6 @@ fn a_large_cluster() {
 /// Pods of this node, and many more that were deleted.
 #[test]
 fn pods_that_come_and_go() {
-    let _alone = alone();
     const PODS: usize = 1000;
     const POD_BYTES: usize = 4096;
     let limits = spanlet::pods::Limits::default();
