@@ -125,7 +125,9 @@ fn a_task_is_no_goroutine() {
         other => panic!("not a call: {other:?}"),
     };
     let flags = flag::EGRESS | flag::TURN_START | flag::TASK;
-    assert_eq!(task_of(io_record(flags, 0)), (None, Some(Task(7))));
+    let born = Some(Monotonic(6));
+    let expected = (None, Some(Task { id: 7, born }));
+    assert_eq!(task_of(io_record(flags, 0)), expected);
 }
 
 #[test]

@@ -23,6 +23,7 @@ use super::inspected::Executables;
 use super::listening::Listening;
 use super::places::Places;
 use super::process::{Language, ProcessFacts};
+use super::python::threads_in_contexts;
 use super::runtime::Runtime;
 use super::targets;
 use super::tracked::{limits, Limit, Reason, Tracked};
@@ -394,10 +395,19 @@ fn kernel_state(probes: &Probes, facts: &ProcessFacts, runtime: &Runtime) -> sta
         state.flags &= !process_flag::TASKS_UNFIT;
         state.python = python;
     }
-    if facts.language == Language::Python && targets::has_uvloop(facts.pid) {
-        state.flags |= process_flag::LOOP_WRITES;
+    if facts.language == Language::Python {
+        state.flags |= python_flags(facts);
     }
     state.goroutine_id = offsets.map_or(0, |offsets| offsets.id);
     state.goroutine_parent_words = offsets.map_or(0, |offsets| offsets.parent_words());
     state
+}
+
+/// What tells of tasks in a process of CPython, and what does not.
+fn python_flags(facts: &ProcessFacts) -> u32 {
+    let version = facts.runtime_version.as_deref();
+    let in_contexts = version.is_some_and(threads_in_contexts);
+    let flag = |is_so: bool, flag: u32| if is_so { flag } else { 0 };
+    flag(in_contexts, process_flag::THREADS_IN_CONTEXTS)
+        | flag(targets::has_uvloop(facts.pid), process_flag::LOOP_WRITES)
 }

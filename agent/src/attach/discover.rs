@@ -198,14 +198,19 @@ fn libraries(process: &Process) -> Vec<PathBuf> {
     paths
 }
 
-/// The first file that a process maps whose path is one of those.
-pub fn mapped(pid: HostPid, is_it: impl Fn(&str) -> bool) -> Option<String> {
+/// The first file that a process maps whose path is one of those: its path, and where procfs has the very file that is
+/// mapped, whatever has its name by now (which asks for CAP_SYS_ADMIN, as uprobes do).
+pub fn mapped(pid: HostPid, is_it: impl Fn(&str) -> bool) -> Option<(String, PathBuf)> {
     let maps = open(pid).ok()?.maps().ok()?;
-    let paths = maps.into_iter().filter_map(|map| match map.pathname {
-        MMapPath::Path(path) => path.to_str().map(str::to_owned),
-        _ => None,
-    });
-    paths.into_iter().find(|path| is_it(path))
+    maps.into_iter().find_map(|map| {
+        let MMapPath::Path(path) = &map.pathname else {
+            return None;
+        };
+        let path = path.to_str().filter(|path| is_it(path))?;
+        let (start, end) = map.address;
+        let file = format!("/proc/{}/map_files/{start:x}-{end:x}", pid.0);
+        Some((path.to_owned(), file.into()))
+    })
 }
 
 /// Where a process maps the first byte of a library, or (`None`) of its executable.

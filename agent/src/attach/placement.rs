@@ -222,7 +222,8 @@ fn effect(instruction: &Instruction) -> Effect {
         Xor, Xorps,
     };
     match instruction.mnemonic() {
-        Push | Nop | Endbr64 | Cmp | Test => Effect::None,
+        Push => Effect::Writes(Register::RSP),
+        Nop | Endbr64 | Cmp | Test => Effect::None,
         Mov | Movzx | Movsxd | Lea | Add | Sub | And | Or | Xor | Movups | Movaps | Xorps => {
             match instruction.op0_kind() {
                 OpKind::Register => Effect::Writes(instruction.op0_register()),
@@ -262,9 +263,9 @@ fn branch(instruction: &Instruction) -> Option<Branch> {
 /// The whole register that one is part of, for those that hold arguments.
 fn full(register: Register) -> Register {
     use Register::{
-        AH, AL, AX, BH, BL, BX, CH, CL, CX, DH, DI, DIL, DL, DX, EAX, EBX, ECX, EDI, EDX, ESI, R10,
-        R10D, R10L, R10W, R11, R11D, R11L, R11W, R8, R8D, R8L, R8W, R9, R9D, R9L, R9W, RAX, RBX,
-        RCX, RDI, RDX, RSI, SI, SIL,
+        AH, AL, AX, BH, BL, BX, CH, CL, CX, DH, DI, DIL, DL, DX, EAX, EBX, ECX, EDI, EDX, ESI, ESP,
+        R10, R10D, R10L, R10W, R11, R11D, R11L, R11W, R8, R8D, R8L, R8W, R9, R9D, R9L, R9W, RAX,
+        RBX, RCX, RDI, RDX, RSI, RSP, SI, SIL, SP, SPL,
     };
     match register {
         AL | AH | AX | EAX => RAX,
@@ -273,6 +274,7 @@ fn full(register: Register) -> Register {
         DL | DH | DX | EDX => RDX,
         DIL | DI | EDI => RDI,
         SIL | SI | ESI => RSI,
+        ESP | SP | SPL => RSP,
         R8L | R8W | R8D => R8,
         R9L | R9W | R9D => R9,
         R10L | R10W | R10D => R10,

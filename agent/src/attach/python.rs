@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
+use object::read::elf::{ElfFile64, FileHeader, ProgramHeader, Sym};
 use object::{elf, Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SectionIndex};
 use spanlet_abi::state;
 
@@ -20,8 +20,8 @@ use super::targets::Site;
 pub const COPY_CONTEXT: &str = "PyContext_CopyCurrent";
 /// `UVStream._initiate_write`, as Cython names it.
 pub const INITIATE_WRITE: &str = "__pyx_f_6uvloop_4loop_8UVStream__initiate_write";
-/// Symbols of a file that are looked through at most; uvloop has about 4,000.
-const ALL_SYMBOLS_MAX: usize = 1 << 17;
+/// Bytes of a table of symbols, or of their names, that are read at most; libpython's have some 100 KiB each.
+const TABLE_BYTES_MAX: u64 = 4 << 20;
 
 /// Dynamic symbols that are looked through at most; libpython has about 2,000.
 const SYMBOLS_MAX: usize = 1 << 16;
@@ -54,6 +54,16 @@ pub fn task_offsets(version: &str) -> Option<TaskOffsets> {
         thread,
         context,
     })
+}
+
+/// Whether each thread of that release runs in a Context of its own (`threading.Thread`, since 3.14).
+pub fn threads_in_contexts(version: &str) -> bool {
+    let minor = version
+        .strip_prefix("3.")
+        .and_then(|rest| rest.split('.').next());
+    minor
+        .and_then(|minor| minor.parse().ok())
+        .is_some_and(|minor: u32| minor >= 14)
 }
 
 /// What the symbols of an executable, or of a library, tell.
@@ -181,7 +191,9 @@ pub fn site(file: &File, probe: Probe) -> Result<Site, String> {
         function(&program, name).ok_or_else(|| format!("it has no symbol {name}"))?;
     let start = file_offset(&program, address);
     let start = start.ok_or_else(|| format!("{name} is not in the file"))?;
-    let size = size.min(FUNCTION_BYTES_MAX as u64);
+    if size > FUNCTION_BYTES_MAX as u64 {
+        return Err(placement::Fault::TooLong.to_string());
+    }
     let bytes = (&cache).read_bytes_at(start, size);
     let bytes = bytes.map_err(|()| format!("{name} is not in the file"))?;
     // A return probe needs the stack as the call left it; the other, its argument.
@@ -190,6 +202,11 @@ pub fn site(file: &File, probe: Probe) -> Result<Site, String> {
         _ => Register::RDI,
     };
     let place = placement::place(bytes, address, &[needed]).map_err(|fault| fault.to_string())?;
+    if place.repeats {
+        return Err(format!(
+            "what {name} does at its start may be done again in one call"
+        ));
+    }
     Ok(Site {
         file_offset: start + place.offset,
         place,
@@ -202,12 +219,41 @@ fn function<'a, R: ReadRef<'a>>(
     program: &ElfFile64<'a, object::Endianness, R>,
     name: &str,
 ) -> Option<(u64, u64)> {
-    let all = program.dynamic_symbols().chain(program.symbols());
-    let mut all = all.take(ALL_SYMBOLS_MAX);
-    let symbol =
-        all.find(|symbol| symbol.name() == Ok(name) && symbol.address() != 0 && symbol.size() > 0)?;
-    Some((symbol.address(), symbol.size()))
+    let tables = [(".dynsym", ".dynstr"), (".symtab", ".strtab")];
+    tables
+        .into_iter()
+        .find_map(|(symbols, names)| in_table(program, symbols, names, name))
 }
+
+/// Read as a whole: a read for each name would be many.
+fn in_table<'a, R: ReadRef<'a>>(
+    program: &ElfFile64<'a, object::Endianness, R>,
+    symbols: &str,
+    names: &str,
+    name: &str,
+) -> Option<(u64, u64)> {
+    let table = |name| {
+        let section = program.section_by_name(name)?;
+        (section.size() <= TABLE_BYTES_MAX).then(|| section.data().ok())?
+    };
+    let (symbols, names) = (table(symbols)?, table(names)?);
+    let endian = program.endian();
+    let (symbols, _) =
+        object::pod::slice_from_bytes::<Symbol>(symbols, symbols.len() / size_of::<Symbol>())
+            .ok()?;
+    let is_it = |symbol: &&Symbol| {
+        let at = symbol.st_name(endian) as usize;
+        let rest = names
+            .get(at..)
+            .and_then(|rest| rest.strip_prefix(name.as_bytes()));
+        rest.is_some_and(|rest| rest.first() == Some(&0))
+    };
+    let is_there = |symbol: &&Symbol| symbol.st_value(endian) != 0 && symbol.st_size(endian) != 0;
+    let symbol = symbols.iter().filter(is_there).find(is_it)?;
+    Some((symbol.st_value(endian), symbol.st_size(endian)))
+}
+
+type Symbol = elf::Sym64<object::Endianness>;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 //! place, or why there is none. Touches procfs and those files.
 
 use std::fs::File;
+use std::path::PathBuf;
 
 use super::golang::client;
 use super::placement::Place;
@@ -57,18 +58,18 @@ pub fn has_uvloop(pid: HostPid) -> bool {
     mapped(pid, python::is_uvloop).is_some()
 }
 
-/// The path of a library that a process maps, by its name.
-fn mapped(pid: HostPid, is_it: fn(&str) -> bool) -> Option<String> {
+/// A library that a process maps, by its name: its path, and the very file.
+fn mapped(pid: HostPid, is_it: fn(&str) -> bool) -> Option<(String, PathBuf)> {
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     discover::mapped(pid, |path| is_it(&name(path)))
 }
 
 fn library(facts: &ProcessFacts, probe: Probe, is_it: fn(&str) -> bool) -> Option<Target> {
-    let path = mapped(facts.pid, is_it)?;
+    let (path, file) = mapped(facts.pid, is_it)?;
     Some(Target {
         probe,
-        file: File::open(format!("/proc/{}/root{path}", facts.pid.0)).ok()?,
         path,
+        file: File::open(file).ok()?,
     })
 }
 

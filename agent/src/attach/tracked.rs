@@ -106,6 +106,11 @@ pub fn limits(runtime: &Runtime) -> Vec<Limit> {
     goroutines.chain(tasks).collect()
 }
 
+/// Whether it is one of [`limits`].
+pub fn is_of_runtime(limit: &Limit) -> bool {
+    ["goroutines", "tasks"].contains(&limit.what)
+}
+
 /// The tasks of a CPython cannot be told apart.
 pub fn no_tasks(reason: String) -> Limit {
     Limit {

@@ -107,7 +107,10 @@ fn io(origin: Origin, record: &[u8]) -> Result<Io<'_>, Skipped> {
         end_of_stream: has(flag::END_OF_STREAM),
         already_open: has(flag::ALREADY_OPEN),
         goroutine: goroutine(io.goroutine, io.parent_goroutine).filter(|_| !has(flag::TASK)),
-        task: has(flag::TASK).then_some(Task(io.goroutine)),
+        task: has(flag::TASK).then_some(Task {
+            id: io.goroutine,
+            born: time(io.parent_goroutine),
+        }),
         asked: has(flag::ASKED),
         thread_clock: (io.cpu_ns != 0).then_some(ThreadClock {
             cpu_ns: io.cpu_ns,

@@ -38,7 +38,11 @@ pub struct Goroutine {
 
 /// An asyncio task, by the address of its `contextvars` Context, which another task may have once it has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Task(pub u64);
+pub struct Task {
+    pub id: u64,
+    /// When it was born, where that is known.
+    pub born: Option<Monotonic>,
+}
 
 /// A task that was started by another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +93,7 @@ pub struct Io<'a> {
     pub already_open: bool,
     /// The one that made the call, or, if `asked`, the one that asked for what is written.
     pub goroutine: Option<Goroutine>,
-    /// CPython: the task that wrote the first bytes of a turn.
+    /// CPython: the task that wrote, or asked for, the first bytes of a turn.
     pub task: Option<Task>,
     pub asked: bool,
     pub thread_clock: Option<ThreadClock>,

@@ -44,14 +44,15 @@ impl Lineage {
         }
     }
 
-    /// A task that does something then, and those that it descends from, from itself upwards.
-    pub fn of(&self, task: Task, now: Monotonic) -> impl Iterator<Item = Ancestor> + '_ {
-        let birth = self.births.get(&task.0).filter(|birth| birth.born <= now);
+    /// A task, and those that it descends from, from itself upwards.
+    pub fn of(&self, task: Task) -> impl Iterator<Item = Ancestor> + '_ {
         let itself = Ancestor {
-            task: task.0,
-            born: birth.map(|birth| birth.born),
+            task: task.id,
+            born: task.born,
             branched: None,
         };
+        let birth = self.births.get(&task.id);
+        let birth = birth.filter(|birth| Some(birth.born) == task.born);
         std::iter::once(itself).chain(birth.into_iter().flat_map(above))
     }
 }
@@ -87,8 +88,9 @@ mod tests {
         birth
     }
 
-    fn path(lineage: &Lineage, id: u64, now: u64) -> Vec<(u64, Option<u64>)> {
-        let path = lineage.of(Task(id), Monotonic(now));
+    fn path(lineage: &Lineage, id: u64, born: u64) -> Vec<(u64, Option<u64>)> {
+        let born = (born != 0).then_some(Monotonic(born));
+        let path = lineage.of(Task { id, born });
         path.map(|ancestor| (ancestor.task, ancestor.branched.map(|time| time.0)))
             .collect()
     }
@@ -98,13 +100,14 @@ mod tests {
         let mut lineage = Lineage::default();
         lineage.born(birth(3, 20, &[(2, 10), (1, 0)]));
         let all = [(3, None), (2, Some(20)), (1, Some(10))];
-        assert_eq!(path(&lineage, 3, 30), all);
+        assert_eq!(path(&lineage, 3, 20), all);
         // Another has the address of its parent by now.
         lineage.born(birth(2, 25, &[(9, 0)]));
-        assert_eq!(path(&lineage, 3, 30), all);
-        assert_eq!(path(&lineage, 2, 30), [(2, None), (9, Some(25))]);
-        // It was not born yet when it was asked for.
-        assert_eq!(path(&lineage, 2, 24), [(2, None)]);
+        assert_eq!(path(&lineage, 3, 20), all);
+        assert_eq!(path(&lineage, 2, 25), [(2, None), (9, Some(25))]);
+        // One that was not told of.
+        assert_eq!(path(&lineage, 2, 10), [(2, None)]);
+        assert_eq!(path(&lineage, 2, 0), [(2, None)]);
     }
 
     #[test]

@@ -164,7 +164,7 @@ fn by_process(started: &Started, process: &Process, nodes: &Nodes) -> Candidate 
         return Ok(None);
     };
     let request = started.task.zip(nodes.get(server));
-    if request.is_some_and(|(task, request)| process.tasks.is_older(task, request)) {
+    if request.is_some_and(|(task, request)| tasks::is_older(task, request)) {
         return Ok(None);
     }
     // A thread that called while nothing was served is none that a request waits for.

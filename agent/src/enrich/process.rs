@@ -4,7 +4,7 @@
 //! goroutine or the whole process is working for, if that is certain; whether its threads tell at all.
 
 use std::collections::hash_map::Entry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::calls::Calls;
@@ -27,6 +27,9 @@ use crate::hash::{WordMap, WordSet};
 /// Opaque inbound connections of a process that are told apart. More of them: the process counts as having hidden
 /// work for good.
 const OPAQUE_MAX: usize = 4096;
+
+/// Requests of a process whose times are remembered. More: the task of an older one is not known for its own.
+const SERVED_MAX: usize = 256;
 
 /// A process.
 #[derive(Debug, Default)]
@@ -52,6 +55,8 @@ pub struct Process {
     /// How long it served nothing, since the first request that was seen; and since when it does again.
     idle: Duration,
     idle_since: Option<Monotonic>,
+    /// When the latest requests came, in order.
+    served: VecDeque<Monotonic>,
     by_thread: BTreeMap<(HostTid, ExchangeId), ConnectionId>,
     by_goroutine: WordMap<u64, Few<ExchangeId>>,
     /// The client exchanges that are open.
@@ -113,10 +118,28 @@ impl Process {
             true => (self.stretches, self.uncrowded) = (self.stretches + 1, self.uncrowded + 1),
             false => self.crowd(),
         }
+        self.served.push_back(time);
+        if self.served.len() > SERVED_MAX {
+            self.served.pop_front();
+        }
         self.multiplexes |= is_on_another(&self.by_thread, thread, connection);
         self.by_thread.insert((thread, id), connection);
         if let Some(goroutine) = goroutine {
             self.by_goroutine.entry(goroutine).or_default().push(id);
+        }
+    }
+
+    /// When the next request came after one that came then; `None`: none has since. That time itself where it is not
+    /// remembered.
+    pub fn served_after(&self, time: Monotonic) -> Option<Monotonic> {
+        let place = self.served.iter().rposition(|served| *served == time);
+        match place {
+            Some(place) => {
+                let others = self.served.iter().enumerate();
+                let later = others.filter(|(other, served)| *other != place && **served >= time);
+                later.map(|(_, served)| *served).min()
+            }
+            None => Some(time),
         }
     }
 

@@ -32,6 +32,8 @@ struct Answered {
     request: ExchangeId,
     connection: ConnectionId,
     time: Monotonic,
+    /// When the task was born, where that is known.
+    born: Option<Monotonic>,
     /// It serves many at once: nobody knows for which it calls.
     mixed: Option<Monotonic>,
 }
@@ -58,7 +60,7 @@ pub struct Tasks {
 impl Tasks {
     /// A call of which it is not known yet whose it is.
     fn wait(&mut self, task: Task, call: ExchangeId, time: Monotonic) {
-        let ancestors = self.lineage.of(task, time);
+        let ancestors = self.lineage.of(task);
         let all: Few<(u64, Waiting)> = ancestors
             .map(|ancestor| {
                 let since = ancestor.branched.unwrap_or(time);
@@ -94,27 +96,22 @@ impl Tasks {
 
     /// Remembers an answer.
     fn answer(&mut self, answering: &Answering, mixed: Option<Monotonic>) {
-        if self.answered.len() >= ANSWERED_MAX {
+        let is_new = !self.answered.contains_key(&answering.task.id);
+        if is_new && self.answered.len() >= ANSWERED_MAX {
             let is_recent = |time| answering.time.since(time) < ANSWER_MEMORY;
             self.answered.retain(|_, answered| is_recent(answered.time));
         }
-        if self.answered.len() >= ANSWERED_MAX {
+        if is_new && self.answered.len() >= ANSWERED_MAX {
             return;
         }
         let answered = Answered {
             request: answering.id,
             connection: answering.connection,
             time: answering.time,
+            born: answering.task.born,
             mixed,
         };
-        self.answered.insert(answering.task.0, answered);
-    }
-
-    /// Whether a task was there before a request came: unless it answers that, it does not work for it.
-    pub fn is_older(&self, task: Task, request: &Node) -> bool {
-        let mut path = self.lineage.of(task, Monotonic(u64::MAX));
-        let born = path.next().and_then(|task| task.born);
-        born.is_some_and(|born| born < request.started)
+        self.answered.insert(answering.task.id, answered);
     }
 }
 
@@ -125,27 +122,37 @@ impl Answered {
     }
 }
 
+/// Whether a task was there before a request came: unless it answers that, it does not work for it.
+pub fn is_older(task: Task, request: &Node) -> bool {
+    task.born.is_some_and(|born| born < request.started)
+}
+
 /// The request that the task of a call, or one it descends from, has begun to answer: what it calls meanwhile, it calls
-/// for it.
+/// for it. Only where births are known: another may have the address of one that has ended.
 pub fn answered(started: &Started, process: &Process, nodes: &Nodes) -> Option<ExchangeId> {
     let time = started.origin.time;
     let tasks = &process.tasks;
     let answers = |ancestor: Ancestor| {
         let answered = tasks.answered.get(&ancestor.task)?;
         let node = nodes.get(answered.request)?;
-        let is_there = ancestor.born.is_none_or(|born| born <= answered.time);
+        let is_the_same = ancestor.born.is_some() && ancestor.born == answered.born;
         let is_its = ancestor.branched.unwrap_or(time) >= node.started;
         let is_open = node.open_at(time, Evidence::Task) && !node.unsure;
-        (is_there && is_its && is_open && !answered.is_mixed(time)).then_some(answered.request)
+        (is_the_same && is_its && is_open && !answered.is_mixed(time)).then_some(answered.request)
     };
-    let mut path = tasks.lineage.of(started.task?, time);
+    let mut path = tasks.lineage.of(started.task?);
     path.find_map(answers)
 }
 
 /// A call whose request its task may still tell.
 pub fn ask(started: &Started, process: &mut Process, nodes: &mut Nodes) {
-    if let Some(task) = started.task {
-        process.is_event_loop();
+    let Some(task) = started.task else {
+        return;
+    };
+    process.is_event_loop();
+    // One that says itself whose child it is waits only for a request that says the same.
+    let may_be_its = |request| passes_on(nodes, started.id, request);
+    if process.serving().any(may_be_its) {
         process.tasks.wait(task, started.id, started.origin.time);
         nodes.wait_for_task(started.id, true);
     }
@@ -164,14 +171,14 @@ pub fn answer(
         return;
     };
     let (started, is_unsure) = (request.started, request.unsure);
-    let before = process.tasks.answered.get(&answering.task.0).copied();
+    let before = process.tasks.answered.get(&answering.task.id).copied();
     let mixed = before.and_then(|before| mixed(&before, started, answering));
     process.tasks.answer(answering, mixed);
     if let Some(before) = before.filter(|_| mixed == Some(answering.time)) {
         let is_of_both = |call: &Node| call.started >= started;
         counts.undone += nodes.undo_by_task(before.request, is_of_both);
     }
-    for call in calls_of(answering, started, process, nodes) {
+    for call in calls_of(answering, started, process) {
         let Some(node) = nodes.get(call) else {
             continue;
         };
@@ -194,22 +201,15 @@ pub fn answer(
 }
 
 /// The calls that were made for a request which came at `started`, once each.
-fn calls_of(
-    answering: &Answering,
-    started: Monotonic,
-    process: &Process,
-    nodes: &Nodes,
-) -> Vec<ExchangeId> {
-    let others = process.serving().filter(|other| *other != answering.id);
-    let others = others.filter_map(|other| Some(nodes.get(other)?.started));
-    let next = others.filter(|other| *other >= started).min();
+fn calls_of(answering: &Answering, started: Monotonic, process: &Process) -> Vec<ExchangeId> {
+    let next = process.served_after(started);
     // A task above the one that answers is this request's own if it was born for it: before another came.
     let is_its = |ancestor: &Ancestor| match (ancestor.branched, ancestor.born) {
         (None, _) => true,
         (Some(_), Some(born)) => born >= started && next.is_none_or(|next| born < next),
         (Some(_), None) => false,
     };
-    let path = process.tasks.lineage.of(answering.task, answering.time);
+    let path = process.tasks.lineage.of(answering.task);
     let mut calls: Vec<_> = path
         .filter(is_its)
         .flat_map(|ancestor| process.tasks.of(&ancestor, started))

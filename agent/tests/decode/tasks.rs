@@ -9,14 +9,14 @@ const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 fn task(id: u64) -> Option<Task> {
-    Some(Task(id))
+    Some(Task { id, born: None })
 }
 
 /// Which exchange is answered by which task.
 fn answering(talk: &Talk) -> Vec<(ExchangeId, u64)> {
     let told = run(&talk.records);
     let steps = told.steps.iter().filter_map(|step| match step {
-        Step::Answering(Answering { id, task, .. }) => Some((*id, task.0)),
+        Step::Answering(Answering { id, task, .. }) => Some((*id, task.id)),
         _ => None,
     });
     steps.collect()
@@ -65,4 +65,14 @@ fn after_a_loss_it_is_not_certain_whose_answer_it_is() {
     talk.request(GET).lose();
     talk.answer(OK).last().task = task(7);
     assert_eq!(answering(&talk), []);
+}
+
+#[test]
+fn a_promise_of_an_answer_is_none() {
+    let mut talk = Talk::server();
+    talk.request("PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n");
+    talk.answer("HTTP/1.1 100 Continue\r\n\r\n").last().task = task(7);
+    talk.request("x").answer(OK).last().task = task(8);
+    let ids = ids(&talk);
+    assert_eq!(answering(&talk), [(ids[0], 8)]);
 }

@@ -89,7 +89,14 @@ impl Start {
 
     /// Written by that asyncio task.
     pub fn task(mut self, id: u64) -> Self {
-        self.0.task = Some(Task(id));
+        self.0.task = Some(Task { id, born: None });
+        self
+    }
+
+    /// Written by that asyncio task, which was born then.
+    pub fn task_of(mut self, id: u64, born: u64) -> Self {
+        let born = Some(ms(born));
+        self.0.task = Some(Task { id, born });
         self
     }
 
@@ -219,12 +226,29 @@ impl World {
 
     /// A task begins to answer a request.
     pub fn answer(&mut self, id: u64, task: u64, at: u64) {
+        self.answer_of(
+            id,
+            Task {
+                id: task,
+                born: None,
+            },
+            at,
+        );
+    }
+
+    /// The same by one of which it is known when it was born.
+    pub fn answer_born(&mut self, id: u64, (task, born): (u64, u64), at: u64) {
+        let born = Some(ms(born));
+        self.answer_of(id, Task { id: task, born }, at);
+    }
+
+    fn answer_of(&mut self, id: u64, task: Task, at: u64) {
         let request = &self.open.get(&id).expect("it is open").0;
         self.enricher.apply(Step::Answering(Answering {
             id: request.id,
             process: request.origin.process,
             connection: request.link.id,
-            task: Task(task),
+            task,
             time: ms(at),
         }));
     }

@@ -127,14 +127,31 @@ fn a_call_before_the_request_or_of_another_process_is_not_its_own() {
 #[test]
 fn what_a_task_calls_after_the_start_of_its_answer_is_of_that_answer() {
     let mut world = busy();
-    world.answer(1, 77, 2);
-    world.run(client(3, 3).task(77), 4);
+    world.answer_born(1, (77, 1), 2);
+    world.run(client(3, 3).task_of(77, 1), 4);
     world.finish(1, 5);
-    world.run(client(4, 6).task(77), 7);
+    world.run(client(4, 6).task_of(77, 1), 7);
     world.start(server(5, 8));
     world.end(10);
     world.assert_parent(3, 1, "task");
     assert_ne!(world.evidence(4), "task");
+}
+
+#[test]
+fn while_an_answer_goes_on_another_task_may_have_its_tasks_address() {
+    let mut world = busy();
+    world.answer(1, 77, 2);
+    world.start(server(3, 3));
+    world.run(client(4, 4).task(77), 5);
+    world.answer(3, 77, 6);
+    world.end(10);
+    world.assert_parent(4, 3, "task");
+
+    let mut world = busy();
+    world.answer_born(1, (77, 1), 2);
+    world.run(client(3, 3).task_of(77, 2), 4);
+    world.end(10);
+    assert_ne!(world.evidence(3), "task");
 }
 
 #[test]
@@ -174,6 +191,15 @@ fn a_task_that_works_for_several_requests_at_once_proves_nothing() {
 }
 
 #[test]
+fn what_says_itself_whose_child_it_is_waits_for_no_task() {
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut world = busy();
+    world.run(client(3, 2).task(77).context("traceparent", parent), 3);
+    world.wait(200);
+    assert_eq!(world.spans.len(), 1);
+}
+
+#[test]
 fn a_loss_makes_tasks_prove_nothing() {
     let mut world = busy();
     world.run(client(3, 2).task(77).losses(1), 3);
@@ -198,12 +224,12 @@ fn what_a_task_gives_to_others_is_of_its_request() {
     let mut world = busy();
     world.task_born(661, 2, &[(66, 1)]);
     world.task_born(7711, 3, &[(771, 2), (77, 1)]);
-    world.run(client(3, 4).task(661), 5);
-    world.run(client(4, 4).task(7711), 5);
-    world.answer(1, 66, 6);
-    world.start(client(5, 7).task(661));
+    world.run(client(3, 4).task_of(661, 2), 5);
+    world.run(client(4, 4).task_of(7711, 3), 5);
+    world.answer_born(1, (66, 1), 6);
+    world.start(client(5, 7).task_of(661, 2));
     world.finish(5, 8);
-    world.answer(2, 77, 9);
+    world.answer_born(2, (77, 1), 9);
     world.end(10);
     world.assert_parent(3, 1, "task");
     world.assert_parent(4, 2, "task");
@@ -214,8 +240,8 @@ fn what_a_task_gives_to_others_is_of_its_request() {
 fn a_request_may_be_answered_by_a_task_that_another_of_it_started() {
     let mut world = busy();
     world.task_born(661, 3, &[(66, 0), (9, 0)]);
-    world.run(client(3, 4).task(66), 5);
-    world.answer(1, 661, 6);
+    world.run(client(3, 4).task_of(66, 0), 5);
+    world.answer_born(1, (661, 3), 6);
     world.end(10);
     world.assert_parent(3, 1, "task");
 }
@@ -227,13 +253,13 @@ fn a_task_from_before_the_request_is_not_its_own() {
     world.task_born(661, 1, &[(66, 0), (5, 0)]);
     world.start(server(1, 10));
     world.start(server(2, 10));
-    world.run(client(3, 12).task(661), 13);
-    world.answer(1, 66, 14);
+    world.run(client(3, 12).task_of(661, 1), 13);
+    world.answer_born(1, (66, 0), 14);
     world.finish(1, 15);
     world.finish(2, 15);
     // Nor is it because the process serves nothing else.
     world.start(server(4, 20));
-    world.run(client(5, 21).task(661), 22);
+    world.run(client(5, 21).task_of(661, 1), 22);
     world.end(30);
     world.assert_root(3);
     world.assert_root(5);
@@ -243,8 +269,7 @@ fn a_task_from_before_the_request_is_not_its_own() {
 fn a_task_that_has_the_address_of_another_is_not_that_one() {
     let mut world = busy();
     world.run(client(3, 2).task(77), 3);
-    world.task_born(77, 4, &[(5, 0)]);
-    world.answer(2, 77, 6);
+    world.answer_born(2, (77, 4), 6);
     world.end(10);
     world.assert_root(3);
 }
@@ -257,10 +282,10 @@ fn those_that_a_shared_task_started_are_told_apart() {
     // What reads a connection runs in one task for all of its requests.
     world.task_born(66, 1, &[(5, 0)]);
     world.task_born(77, 1, &[(5, 0)]);
-    world.run(client(3, 2).task(77), 3);
-    world.run(client(4, 2).task(66), 3);
-    world.answer(1, 66, 4);
-    world.answer(2, 77, 4);
+    world.run(client(3, 2).task_of(77, 1), 3);
+    world.run(client(4, 2).task_of(66, 1), 3);
+    world.answer_born(1, (66, 1), 4);
+    world.answer_born(2, (77, 1), 4);
     world.end(10);
     world.assert_parent(3, 2, "task");
     world.assert_parent(4, 1, "task");
@@ -272,8 +297,17 @@ fn one_task_for_several_requests_is_no_ones_own() {
     // It hands each request on to a task of its own, and calls for itself.
     world.task_born(66, 5, &[(9, 3)]);
     world.task_born(77, 5, &[(9, 3)]);
-    world.run(client(3, 6).task(9), 7);
-    world.answer(1, 66, 8);
+    world.run(client(3, 6).task_of(9, 3), 7);
+    world.answer_born(1, (66, 5), 8);
+    world.end(10);
+    world.assert_root(3);
+
+    // The same when the other request was answered before.
+    let mut world = busy();
+    world.task_born(66, 5, &[(9, 3)]);
+    world.run(client(3, 6).task_of(9, 3), 7);
+    world.finish(2, 7);
+    world.answer_born(1, (66, 5), 8);
     world.end(10);
     world.assert_root(3);
 }

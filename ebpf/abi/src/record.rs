@@ -81,7 +81,7 @@ pub struct Io {
     /// Go: the goroutine that made the call, or asked for it ([`flag::ASKED`]). CPython, where [`flag::TASK`] is set: the address of the `contextvars`
     /// Context that the call was made in, which is that of one asyncio task. 0 where not known.
     pub goroutine: u64,
-    /// Go: the goroutine that started it; 0 where not known.
+    /// Go: the goroutine that started it. CPython: when the task was born, CLOCK_MONOTONIC nanoseconds. 0 where not known.
     pub parent_goroutine: u64,
     /// CPU time of the thread so far, nanoseconds; 0 where not known.
     pub cpu_ns: u64,

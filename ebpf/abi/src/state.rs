@@ -11,6 +11,8 @@ pub mod process_flag {
     pub const TASKS_UNFIT: u32 = 2;
     /// CPython: an event loop writes for all tasks (uvloop), so that only who asked for a write tells of tasks.
     pub const LOOP_WRITES: u32 = 4;
+    /// CPython: each thread but the first runs in a Context of its own, which is no task's (3.14 and later).
+    pub const THREADS_IN_CONTEXTS: u32 = 8;
 }
 
 /// A traced process: the value of the `PROCESSES` map, keyed by thread group id.
@@ -105,7 +107,8 @@ pub struct Connection {
     /// Go: the goroutine that connected and the one that started it; 0 where not known.
     pub goroutine: u64,
     pub parent_goroutine: u64,
-    /// Go: the goroutine that asked for what is written next, and the one that started it; 0 where not known.
+    /// Go: the goroutine that asked for what is written next, and the one that started it. uvloop: the task that asked, and
+    /// when it was born. 0 where not known.
     pub asker: u64,
     pub parent_asker: u64,
     /// Bytes read and written since first sight, for sockets without sequence numbers.

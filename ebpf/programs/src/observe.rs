@@ -161,7 +161,7 @@ fn who(
         who = (asker, state.parent_asker);
     } else if has_tasks && egress && turn_start {
         // By whom a request is read says nothing of the task that will serve it.
-        who = (python::current(traced), 0);
+        who = python::current(traced);
     }
     if !has_tasks && who.0 == 0 && begins_request(state, egress, turn_start) {
         let (id, parent) = goroutine::current(traced, &mut scratch.goroutine);

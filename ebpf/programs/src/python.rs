@@ -25,6 +25,7 @@ const VALUES_MAX: u32 = 32;
 #[derive(Clone, Copy)]
 struct Context {
     kind: u64,
+    /// The one that ran when this one was entered.
     previous: u64,
     variables: u64,
     weak_references: u64,
@@ -34,25 +35,24 @@ struct Context {
 /// `PyObject.ob_type`
 const KIND: u64 = 8;
 
-/// The Context of the running task; 0 outside of tasks, and where it is not CPython or not known. What it descends from is
-/// told.
+/// The Context of the running task, and when that was born, both as a record has them; zeroes outside of tasks, and where it
+/// is not CPython or not known. What the task descends from is told.
 #[inline(always)]
-pub fn current(traced: &Traced) -> u64 {
+pub fn current(traced: &Traced) -> (u64, u64) {
     // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
     if unsafe { (*traced.state).flags } & process_flag::LOOP_WRITES != 0 {
-        return 0;
+        return (0, 0);
     }
     asking(traced)
 }
 
 /// The same in a process whose loop writes: who asks for it.
 #[inline(always)]
-pub fn asking(traced: &Traced) -> u64 {
-    let task = in_thread(traced);
-    if task != 0 {
-        lineage::tell(traced, task);
+pub fn asking(traced: &Traced) -> (u64, u64) {
+    match in_thread(traced) {
+        0 => (0, 0),
+        task => (task, lineage::tell(traced, task)),
     }
-    task
 }
 
 /// The same, of which nobody is told.
@@ -63,7 +63,8 @@ pub fn in_thread(traced: &Traced) -> u64 {
     if state.python.key == 0 || state.flags & process_flag::TASKS_UNFIT != 0 {
         return 0;
     }
-    match running(&state.python) {
+    let in_contexts = state.flags & process_flag::THREADS_IN_CONTEXTS != 0;
+    match running(&state.python, in_contexts) {
         Ok(task) => task.unwrap_or(0),
         Err(Unfit) => {
             state.flags |= process_flag::TASKS_UNFIT;
@@ -77,13 +78,20 @@ struct Unfit;
 
 /// `None`: no Python thread, or no task in it.
 #[inline(always)]
-fn running(python: &Python) -> Result<Option<u64>, Unfit> {
+fn running(python: &Python, in_contexts: bool) -> Result<Option<u64>, Unfit> {
     let Some(current) = of_thread(python)? else {
         return Ok(None);
     };
-    let context = context(current, python).ok_or(Unfit)?;
-    // One that was not entered is the thread's own, which its callbacks may share.
-    Ok((context.is_entered != 0).then_some(current))
+    let Some(context) = user::<Context>(current.wrapping_add(KIND)) else {
+        return Ok(None);
+    };
+    if context.kind != python.context_type {
+        return Err(Unfit);
+    }
+    // One that was not entered is the thread's own, which its callbacks may share; so is the outermost where each thread
+    // enters one.
+    let is_threads = context.is_entered == 0 || (in_contexts && context.previous == 0);
+    Ok((!is_threads).then_some(current))
 }
 
 /// The Context of the running thread.
@@ -100,15 +108,12 @@ fn of_thread(python: &Python) -> Result<Option<u64>, Unfit> {
     let Some(thread) = value.filter(|thread| *thread != 0) else {
         return Ok(None);
     };
-    if user(thread.wrapping_add(python.thread as u64)) != Some(base) {
-        return Err(Unfit);
+    match user::<u64>(thread.wrapping_add(python.thread as u64)) {
+        Some(owner) if owner == base => {}
+        Some(_) => return Err(Unfit),
+        // It cannot be read now.
+        None => return Ok(None),
     }
     let context: Option<u64> = user(thread.wrapping_add(python.context as u64));
     Ok(context.filter(|context| *context != 0))
-}
-
-#[inline(always)]
-fn context(address: u64, python: &Python) -> Option<Context> {
-    let context: Option<Context> = user(address.wrapping_add(KIND));
-    context.filter(|context| context.kind == python.context_type)
 }

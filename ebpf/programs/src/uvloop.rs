@@ -3,7 +3,7 @@
 //!
 //! Hook: uprobe in `UVStream._initiate_write(UVStream)`, which runs in the task, with the stream in DI. Where in it: the
 //! agent's `attach/placement.rs`. First kernel: 5.15, as the other uprobes. Cost: a trap on an emulated instruction (0.5 µs here,
-//! less on bare metal), ten reads of the process's memory, the walk from a descriptor to its socket, two look-ups.
+//! less on bare metal), nine reads of the process's memory, the walk from a descriptor to its socket, two look-ups.
 //! Reads: as `python.rs`; `UVHandle._handle`, `uv_handle_t`, `uv_stream_t`. Versions checked: uvloop 0.17 to 0.23, whose
 //! libuv is its own.
 
@@ -35,7 +35,7 @@ pub fn uvloop_write(context: ProbeContext) -> u32 {
 /// `None`: no task, or memory that does not look as it should.
 #[inline(always)]
 fn keep(traced: &Traced, stream: u64) -> Option<()> {
-    let task = python::asking(traced);
+    let (task, born_ns) = python::asking(traced);
     if task == 0 {
         return None;
     }
@@ -43,7 +43,7 @@ fn keep(traced: &Traced, stream: u64) -> Option<()> {
     let state = connection::of(socket, emit::now())?;
     // SAFETY: a live entry of a map.
     let state = unsafe { &mut *state };
-    (state.asker, state.parent_asker) = (task, 0);
+    (state.asker, state.parent_asker) = (task, born_ns);
     Some(())
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Census, Chosen};
 use crate::attach::listening::{ports_of, Listening, Place};
+use crate::attach::tracked::{is_of_runtime, Limit};
 use crate::attach::{Probes, ProcessFacts};
 use crate::capture::event::HostPid;
 
@@ -92,7 +93,9 @@ impl Census {
             reason: tracked.reason.clone(),
             is_named: tracked.is_named,
         };
-        let before = tracked.limits.clone();
+        // What its runtime lacks may be there by now.
+        let met = |limit: &&Limit| !is_of_runtime(limit);
+        let before: Vec<Limit> = tracked.limits.iter().filter(met).cloned().collect();
         let facts = self.retrace(probes, pid, chosen)?;
         for limit in before {
             self.limit(pid, limit);

@@ -155,8 +155,7 @@ impl Conversation {
         if let Some(front) = self.open.front_mut() {
             front.saw_answer(scene.io, scene.books);
         }
-        let is_first = head.mark.is_none();
-        if is_first {
+        if head.mark.is_none() {
             let mut later = self.open.iter().skip(1);
             self.turns_overlap |= later.any(OpenExchange::begins_turn);
         }
@@ -164,9 +163,6 @@ impl Conversation {
             .mark
             .get_or_insert_with(|| Mark::new(scene.io, position, 0));
         let first_byte = Some(mark.origin.time);
-        if is_first && position == scene.io.position {
-            tell_task(self.side, self.open.front(), scene, mark.origin.time);
-        }
         let parse = |bytes: &[u8]| scene.books.heads.answer(bytes);
         match head.read(bytes, parse, detect::status_line) {
             Read::Whole(parsed, used) => {
@@ -219,12 +215,18 @@ impl Conversation {
             return;
         };
         front.saw_answer(scene.io, scene.books);
-        self.answers = Answers::between();
+        let mark = match std::mem::replace(&mut self.answers, Answers::between()) {
+            Answers::Head(head) => head.mark,
+            _ => None,
+        };
         let status = head.status.unwrap_or_default();
         if (100..200).contains(&status) && status != 101 && !head.incomplete {
             return;
         }
         front.answered(&head, first_byte, scene.books);
+        if let Some(mark) = mark.filter(|_| self.side == Side::Server) {
+            tell_task(front, mark, scene);
+        }
         let method = front.exchange.request.method.as_deref();
         let tunnel = method == Some("CONNECT") && (200..300).contains(&status);
         if status == 101 || tunnel {
@@ -329,17 +331,16 @@ impl Conversation {
     }
 }
 
-/// The task that answers, where it is known and this is surely the answer to the oldest open request.
-fn tell_task(side: Side, oldest: Option<&OpenExchange>, scene: &mut Scene<'_>, time: Monotonic) {
-    let io = scene.io;
-    let asked = oldest.filter(|asked| side == Side::Server && !asked.lost_before(io));
-    if let Some((asked, task)) = asked.zip(io.task) {
+/// The task that answers, where it is known and this is surely the answer to that request.
+fn tell_task(asked: &OpenExchange, mark: Mark, scene: &mut Scene<'_>) {
+    let is_sure = mark.turn_start && !asked.lost_before(scene.io);
+    if let Some(task) = mark.task.filter(|_| is_sure) {
         scene.out.push(Step::Answering(Answering {
             id: asked.exchange.id,
-            process: io.origin.process,
-            connection: io.connection,
+            process: mark.origin.process,
+            connection: scene.io.connection,
             task,
-            time,
+            time: mark.origin.time,
         }));
     }
 }
