@@ -10,7 +10,7 @@ use spanlet_abi::settings::{Settings, ABSENT};
 use crate::attach::btf::Btf;
 use crate::attach::discover;
 use crate::attach::offsets::{missing, offsets};
-use crate::attach::plan::{BackEnd, Wish, GO_CLIENT, READ_WAIT, WRITE_BEGIN};
+use crate::attach::plan::{BackEnd, Wish, READ_WAIT, WRITE_BEGIN};
 use crate::attach::probes::{has_thread_clocks, Probes, Request};
 use crate::report::table;
 
@@ -90,6 +90,10 @@ const CLOCKS: Words = (
 const GOROUTINES: Words = (
     "parents by goroutine and by task",
     "Go, asyncio: parents by headers, connections and lone requests only",
+);
+const UPROBES: Words = (
+    "parents in Go over reused connections, of asyncio's tasks, on uvloop",
+    "such parents are missing while requests overlap",
 );
 const BACK_END: Words = (
     "reads from and writes to sockets",
@@ -216,11 +220,7 @@ fn probes() -> Vec<Check> {
     }
     let found = uprobe.map(|()| "work".to_owned());
     let found = found.map_err(|reason| (Outcome::Missing, first_line(&reason)));
-    checks.push(check(
-        "uprobes",
-        found,
-        (GO_CLIENT.enables, GO_CLIENT.without),
-    ));
+    checks.push(check("uprobes", found, UPROBES));
     checks
 }
 

@@ -68,6 +68,11 @@ by_every_cpython! {
     cpython_3_12: "cpython-3.12", cpython_3_13: "cpython-3.13", cpython_3_14: "cpython-3.14",
 }
 
+#[test]
+fn threads_in_contexts_of_their_own() -> Result<()> {
+    of_release(subjects::THREADS)
+}
+
 fn of_release(name: &'static str) -> Result<()> {
     if let Some(why) = runtime::missing(cpython::NEEDS) {
         println!("skipped: {name}: {why}");

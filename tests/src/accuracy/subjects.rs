@@ -35,6 +35,9 @@ pub const RELEASES: [&str; cpython::RELEASES.len()] = [
     "cpython-3.14",
 ];
 
+/// Threads, of the release from which on each runs in a Context of its own.
+pub const THREADS: &str = "cpython-3.14-threads";
+
 /// The one of that name.
 pub fn named(name: &str) -> Result<&'static str> {
     let mut all = ALL.into_iter().chain(RELEASES);
@@ -44,7 +47,13 @@ pub fn named(name: &str) -> Result<&'static str> {
 
 /// Starts one.
 pub fn start(name: &'static str, options: &Options) -> Result<Function> {
-    let (program, _) = python_program("tasks")?;
+    let (program, threads) = python_program("tasks")?;
+    if name == THREADS {
+        let [.., (minor, package)] = cpython::RELEASES;
+        let mut command = cpython::interpreter(minor, package)?;
+        command.arg(threads);
+        return Function::start_as(name, command, options);
+    }
     let release = RELEASES.iter().position(|release| *release == name);
     let command = match release.map(|index| cpython::RELEASES[index]) {
         Some((minor, package)) => of_release(&program, minor, package)?,
