@@ -1,5 +1,6 @@
 //! Touches procfs: which processes there are, and the facts of one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use procfs::process::{MMapPath, MemoryMap, Process};
@@ -198,14 +199,17 @@ fn libraries(process: &Process) -> Vec<PathBuf> {
     paths
 }
 
-/// The first file that a process maps whose path is one of those.
-pub fn mapped(pid: HostPid, is_it: impl Fn(&str) -> bool) -> Option<String> {
-    let maps = open(pid).ok()?.maps().ok()?;
-    let paths = maps.into_iter().filter_map(|map| match map.pathname {
-        MMapPath::Path(path) => path.to_str().map(str::to_owned),
-        _ => None,
-    });
-    paths.into_iter().find(|path| is_it(path))
+/// The files that a process maps, each once. None where it is gone.
+pub fn mapped(pid: HostPid) -> BTreeSet<String> {
+    let maps = open(pid).ok().and_then(|process| process.maps().ok());
+    let paths = maps
+        .into_iter()
+        .flatten()
+        .filter_map(|map| match map.pathname {
+            MMapPath::Path(path) => path.to_str().map(str::to_owned),
+            _ => None,
+        });
+    paths.collect()
 }
 
 /// Where a process maps the first byte of a library, or (`None`) of its executable.

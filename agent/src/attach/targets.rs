@@ -1,13 +1,17 @@
 //! Which files of a process have functions to probe, and where in them. In: the facts of a process; a file. Out: files; a
 //! place, or why there is none. Touches procfs and those files.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 
 use super::golang::client;
 use super::placement::Place;
-use super::plan::{Probe, GO_CLIENT, PYTHON_TASK, UVLOOP_WRITE};
+use super::plan::{Probe, GO_CLIENT, PYTHON_TASK, TLS, UVLOOP_WRITE};
 use super::process::{Language, ProcessFacts};
-use super::{discover, python};
+use super::{discover, openssl, python};
+
+/// OpenSSL libraries of one process that are probed: packages bring their own.
+const OPENSSL_MAX: usize = 8;
 
 /// A file of a process in which a probe may have a place.
 #[derive(Debug)]
@@ -31,16 +35,22 @@ pub struct Site {
 
 /// The files of a process that is there. None where they are gone, or cannot be opened.
 pub fn of(facts: &ProcessFacts) -> Vec<Target> {
-    match facts.language {
-        Language::Go => executable(facts, GO_CLIENT).into_iter().collect(),
-        Language::Python => {
-            let tasks = library(facts, PYTHON_TASK, python::is_library);
-            let tasks = tasks.or_else(|| executable(facts, PYTHON_TASK));
-            let uvloop = library(facts, UVLOOP_WRITE, python::is_uvloop);
-            tasks.into_iter().chain(uvloop).collect()
-        }
-        _ => Vec::new(),
+    if facts.language == Language::Go {
+        return executable(facts, GO_CLIENT).into_iter().collect();
     }
+    let mapped = discover::mapped(facts.pid);
+    let mut targets = Vec::new();
+    if facts.language == Language::Python {
+        let tasks = library(facts, PYTHON_TASK, &mapped, python::is_library);
+        targets.extend(tasks.or_else(|| executable(facts, PYTHON_TASK)));
+        targets.extend(library(facts, UVLOOP_WRITE, &mapped, python::is_uvloop));
+    }
+    let sessions = mapped.iter().filter(|path| openssl::is_library(name(path)));
+    for path in sessions.take(OPENSSL_MAX) {
+        let of_path = TLS.into_iter().filter_map(|probe| open(facts, probe, path));
+        targets.extend(of_path);
+    }
+    targets
 }
 
 fn executable(facts: &ProcessFacts, probe: Probe) -> Option<Target> {
@@ -51,20 +61,35 @@ fn executable(facts: &ProcessFacts, probe: Probe) -> Option<Target> {
     })
 }
 
-fn library(facts: &ProcessFacts, probe: Probe, is_it: fn(&str) -> bool) -> Option<Target> {
-    let path = discover::mapped(facts.pid, |path| {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        is_it(name)
-    })?;
+fn library(
+    facts: &ProcessFacts,
+    probe: Probe,
+    mapped: &BTreeSet<String>,
+    is_it: fn(&str) -> bool,
+) -> Option<Target> {
+    let path = mapped.iter().find(|path| is_it(name(path)))?;
+    open(facts, probe, path)
+}
+
+/// In the file system of the process.
+fn open(facts: &ProcessFacts, probe: Probe, path: &str) -> Option<Target> {
     Some(Target {
         probe,
         file: File::open(format!("/proc/{}/root{path}", facts.pid.0)).ok()?,
-        path,
+        path: path.to_owned(),
     })
+}
+
+fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// The place of a probe in a file. `None`: there is nothing in it to probe. Errors: why there is no place.
 pub fn site(target: &Target) -> Option<Result<Site, String>> {
+    if TLS.contains(&target.probe) {
+        let site = openssl::site(&target.file, target.probe);
+        return Some(site.map_err(|fault| fault.to_string()));
+    }
     if target.probe != GO_CLIENT {
         return Some(python::site(&target.file, target.probe));
     }
