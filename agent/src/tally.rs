@@ -2,6 +2,7 @@
 
 use spanlet_abi::golang::asker;
 use spanlet_abi::loss;
+use spanlet_abi::tls::outcome;
 
 use crate::attach::probes::Cost;
 use crate::capture::Reader;
@@ -40,6 +41,9 @@ fn kernel(snapshot: &mut Snapshot, rooms: &Rooms, costs: &[Cost]) {
     }
     for (outcome, number) in asker::NAMES.into_iter().zip(rooms.probes.askers()) {
         snapshot.add_one(Id::KernelAskers, outcome, number as f64);
+    }
+    for (outcome, number) in outcome::NAMES.into_iter().zip(rooms.probes.sessions()) {
+        snapshot.add_one(Id::KernelSessions, outcome, number as f64);
     }
     for cost in costs {
         snapshot.add_one(Id::ProbeHits, cost.probe, cost.hits as f64);

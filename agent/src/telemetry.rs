@@ -67,6 +67,7 @@ metrics! {
     KernelLosses Sum "spanlet.kernel.losses" "{record}" ["reason"] "Records that the kernel side could not hand over.";
     KernelRequestsLost Sum "spanlet.kernel.requests_lost" "{request}" ["reason"] "Requests to traced processes whose first bytes the kernel side could not hand over: they have no span.";
     KernelAskers Sum "spanlet.kernel.askers" "{request}" ["outcome"] "Requests of Go's HTTP client, by whether the goroutine that asked was found, and if not, why.";
+    KernelSessions Sum "spanlet.kernel.tls" "{call}" ["outcome"] "Calls by which TLS sessions moved bytes, by whether these were told as those of a connection, and if not, why.";
     RingBytes Sum "spanlet.ring.bytes" "By" [] "Bytes taken from the ring buffer.";
     CaptureSkipped Sum "spanlet.capture.skipped" "{record}" ["reason"] "Records that could not be understood, or written down, or are of processes that are not traced.";
     DecodeNoted Sum "spanlet.decode.noted" "{event}" ["what"] "What the decoder met on connections, also what it could not follow.";

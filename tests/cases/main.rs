@@ -47,5 +47,6 @@ mod stage;
 mod stopping;
 mod tasks;
 mod timing;
+mod tls;
 mod traces;
 mod watched;

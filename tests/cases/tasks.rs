@@ -23,7 +23,9 @@ const GONE: Duration = Duration::from_secs(2);
 fn places(report: &Report, pid: u32) -> Vec<(&str, &str)> {
     let uprobes = report.uprobes.iter();
     let its = uprobes.filter(|uprobe| uprobe.processes.contains(&pid));
-    its.map(|uprobe| (uprobe.name.as_str(), uprobe.instruction.as_str()))
+    // What it maps for TLS is of no interest here.
+    its.filter(|uprobe| !uprobe.name.starts_with("tls_"))
+        .map(|uprobe| (uprobe.name.as_str(), uprobe.instruction.as_str()))
         .collect()
 }
 

@@ -37,6 +37,9 @@ use pods::Pods;
 pub use pods::{Reconsidered, PENDING_MAX};
 use scan::Scan;
 
+/// What is not seen of connections that are not understood.
+const OPAQUE: &str = "opaque connections";
+
 /// Every traced process.
 pub struct Census {
     selection: Selection,
@@ -165,7 +168,7 @@ impl Census {
         let since = before.as_ref().and_then(|before| before.pending_since);
         let is_pending = chosen.reason == Reason::Pending;
         if before.is_none() {
-            self.looks.wanted.insert(facts.pid, Look::Places);
+            self.looks.wanted.insert((facts.pid, Look::Places));
         }
         let tracked = Tracked {
             facts: facts.clone(),
@@ -173,6 +176,7 @@ impl Census {
             is_named: chosen.is_named,
             pending_since: is_pending.then(|| since.unwrap_or_else(Monotonic::now)),
             limits,
+            may_map_tls: facts.language != Language::Go,
             ..before.unwrap_or_default()
         };
         self.tracked.insert(facts.pid, tracked);
@@ -195,6 +199,7 @@ impl Census {
             records: 0,
             spans: 0,
             opaque: 0,
+            may_map_tls: tracked.facts.language != Language::Go,
             ..tracked.clone()
         };
         self.places.forked(parent, child);
@@ -224,7 +229,7 @@ impl Census {
         if let Some(tracked) = self.tracked.get_mut(&pid) {
             tracked.listens(port);
         }
-        self.looks.wanted.entry(pid).or_insert(Look::Runtime);
+        self.looks.wanted.insert((pid, Look::Runtime));
         None
     }
 
@@ -277,20 +282,34 @@ impl Census {
         );
     }
 
-    /// A connection of a process carries something that is not understood.
-    pub fn opaque(&mut self, pid: HostPid) {
+    /// A connection of a process carries something that is not understood; with `tls`, what a library may have encrypted that
+    /// is mapped by now.
+    pub fn opaque(&mut self, pid: HostPid, tls: bool) {
         if let Some(tracked) = self.tracked.get_mut(&pid) {
             tracked.opaque += 1;
+            if tls && std::mem::take(&mut tracked.may_map_tls) {
+                self.looks.wanted.insert((pid, Look::Libraries));
+            }
         }
         self.limit(
             pid,
             Limit {
-                what: "opaque connections",
-                reason: "they carry something other than plain HTTP/1 (TLS, HTTP/2, a database)"
+                what: OPAQUE,
+                reason: "they carry something other than HTTP/1, plain or by OpenSSL (other TLS, HTTP/2, a database)"
                     .to_owned(),
                 remedy: "nothing to do: other protocols are not decoded yet",
             },
         );
+    }
+
+    /// A connection of a process that was opaque is seen decrypted.
+    pub fn decrypted(&mut self, pid: HostPid) {
+        if let Some(tracked) = self.tracked.get_mut(&pid) {
+            tracked.opaque = tracked.opaque.saturating_sub(1);
+            if tracked.opaque == 0 {
+                tracked.limits.retain(|limit| limit.what != OPAQUE);
+            }
+        }
     }
 
     fn limit(&mut self, pid: HostPid, limit: Limit) {
@@ -335,7 +354,7 @@ impl Census {
         tracked.records += 1;
         // A worker that was given its socket does not listen: by its first call its libraries are mapped.
         if tracked.records == 1 && tracked.maps_late() {
-            self.looks.wanted.entry(pid).or_insert(Look::Runtime);
+            self.looks.wanted.insert((pid, Look::Runtime));
         }
         true
     }

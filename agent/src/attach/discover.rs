@@ -1,5 +1,6 @@
 //! Touches procfs: which processes there are, and the facts of one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use procfs::process::{MMapPath, MemoryMap, Process};
@@ -198,19 +199,19 @@ fn libraries(process: &Process) -> Vec<PathBuf> {
     paths
 }
 
-/// The first file that a process maps whose path is one of those: its path, and where procfs has the very file that is
-/// mapped, whatever has its name by now (which asks for CAP_SYS_ADMIN, as uprobes do).
-pub fn mapped(pid: HostPid, is_it: impl Fn(&str) -> bool) -> Option<(String, PathBuf)> {
-    let maps = open(pid).ok()?.maps().ok()?;
-    maps.into_iter().find_map(|map| {
+/// The files that a process maps, by their paths; each with where procfs has the very file that is mapped, whatever has its
+/// name by now (which asks for CAP_SYS_ADMIN, as uprobes do). None where the process is gone.
+pub fn mapped(pid: HostPid) -> BTreeMap<String, PathBuf> {
+    let maps = open(pid).ok().and_then(|process| process.maps().ok());
+    let files = maps.into_iter().flatten().filter_map(|map| {
         let MMapPath::Path(path) = &map.pathname else {
             return None;
         };
-        let path = path.to_str().filter(|path| is_it(path))?;
         let (start, end) = map.address;
         let file = format!("/proc/{}/map_files/{start:x}-{end:x}", pid.0);
-        Some((path.to_owned(), file.into()))
-    })
+        Some((path.to_str()?.to_owned(), file.into()))
+    });
+    files.collect()
 }
 
 /// Where a process maps the first byte of a library, or (`None`) of its executable.

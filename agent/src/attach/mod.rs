@@ -9,6 +9,7 @@ pub mod golang;
 pub mod inspected;
 pub mod listening;
 pub mod offsets;
+pub mod openssl;
 pub mod placement;
 pub mod places;
 pub mod plan;

@@ -93,7 +93,7 @@ fn walk(
     let again = function.last_detour(needed);
     let mut at = function.address;
     for _ in 0..INSTRUCTIONS_MAX {
-        let offset = at - function.address;
+        let offset = at.wrapping_sub(function.address);
         let instruction = function.at(at).ok_or(Fault::Malformed(offset))?;
         if offset > 0 && targets.contains(&at) {
             return Err(Fault::Parted(offset));

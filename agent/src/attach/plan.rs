@@ -3,7 +3,7 @@
 //! Pure: (what the kernel has, what was asked) → what to attach, and for what is not attached, why.
 
 use super::golang::client;
-use super::python;
+use super::{openssl, python};
 
 /// How calls that move bytes are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,8 +190,53 @@ pub const UVLOOP_WRITE: Probe = Probe {
     since: "5.15",
 };
 
+/// What OpenSSL has decrypted.
+pub const TLS_READ: Probe = of_openssl("tls_read", Hook::Uprobe(openssl::READ));
+const TLS_READ_DONE: Probe = of_openssl("tls_read_done", Hook::Uretprobe(openssl::READ));
+/// What it is given to encrypt.
+const TLS_WRITE: Probe = of_openssl("tls_write", Hook::Uprobe(openssl::WRITE));
+const TLS_WRITE_DONE: Probe = of_openssl("tls_write_done", Hook::Uretprobe(openssl::WRITE));
+/// Which connection a session is on.
+const TLS_HANDSHAKE: Probe = of_openssl("tls_handshake", Hook::Uprobe(openssl::HANDSHAKE));
+const TLS_HANDSHAKE_DONE: Probe =
+    of_openssl("tls_handshake_done", Hook::Uretprobe(openssl::HANDSHAKE));
+/// No longer.
+const TLS_FREE: Probe = of_openssl("tls_free", Hook::Uprobe(openssl::FREE));
+
+/// Those in OpenSSL.
+pub const TLS: [Probe; 7] = [
+    TLS_READ,
+    TLS_READ_DONE,
+    TLS_WRITE,
+    TLS_WRITE_DONE,
+    TLS_HANDSHAKE,
+    TLS_HANDSHAKE_DONE,
+    TLS_FREE,
+];
+
+const fn of_openssl(name: &'static str, hook: Hook) -> Probe {
+    Probe {
+        name,
+        hook,
+        enables: "HTTP over TLS, where OpenSSL is a shared library",
+        without: "what OpenSSL encrypts is not seen",
+        since: "5.15",
+    }
+}
+
 /// Those in executables and libraries.
-pub const UPROBES: [Probe; 3] = [GO_CLIENT, PYTHON_TASK, UVLOOP_WRITE];
+pub const UPROBES: [Probe; 10] = [
+    GO_CLIENT,
+    PYTHON_TASK,
+    UVLOOP_WRITE,
+    TLS_READ,
+    TLS_READ_DONE,
+    TLS_WRITE,
+    TLS_WRITE_DONE,
+    TLS_HANDSHAKE,
+    TLS_HANDSHAKE_DONE,
+    TLS_FREE,
+];
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use aya::programs::{RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfLoader, Pod};
 use spanlet_abi::golang::asker;
 use spanlet_abi::settings::{Offsets, Settings, ABSENT};
-use spanlet_abi::{loss, state};
+use spanlet_abi::{loss, state, tls};
 
 use super::btf::Btf;
 use super::listening::Place;
@@ -62,6 +62,8 @@ pub struct Cost {
 pub type ByReason = [u64; loss::COUNT as usize];
 /// A number for each of [`asker::NAMES`].
 pub type Askers = [u64; asker::COUNT as usize];
+/// A number for each of [`tls::outcome::NAMES`].
+pub type Sessions = [u64; tls::outcome::COUNT as usize];
 /// Bytes of an instruction.
 const INSTRUCTION_BYTES: u32 = 8;
 
@@ -79,11 +81,13 @@ pub struct Probes {
     losses: PerCpuArray<MapData, u64>,
     lost_requests: PerCpuArray<MapData, u64>,
     askers: PerCpuArray<MapData, u64>,
+    sessions: PerCpuArray<MapData, u64>,
     uprobes: Uprobes,
     /// What was lost by the probes that these follow.
     losses_before: ByReason,
     lost_requests_before: ByReason,
     askers_before: Askers,
+    sessions_before: Sessions,
     #[cfg(feature = "probe-log")]
     log: aya_log::EbpfLogger<&'static dyn log::Log>,
 }
@@ -135,10 +139,12 @@ impl Probes {
             losses: take(&mut ebpf, "LOSSES", PerCpuArray::try_from)?,
             lost_requests: take(&mut ebpf, "LOST_REQUESTS", PerCpuArray::try_from)?,
             askers: take(&mut ebpf, "ASKERS", PerCpuArray::try_from)?,
+            sessions: take(&mut ebpf, "TLS", PerCpuArray::try_from)?,
             uprobes,
             losses_before: ByReason::default(),
             lost_requests_before: ByReason::default(),
             askers_before: Askers::default(),
+            sessions_before: Sessions::default(),
             ebpf,
             #[cfg(feature = "probe-log")]
             log,
@@ -279,6 +285,11 @@ impl Probes {
         sum(by_reason(&self.askers), self.askers_before)
     }
 
+    /// What became of what TLS sessions moved so far.
+    pub fn sessions(&self) -> Sessions {
+        sum(by_reason(&self.sessions), self.sessions_before)
+    }
+
     /// What the kernel side lost so far, by reason.
     pub fn losses(&self) -> ByReason {
         sum(by_reason(&self.losses), self.losses_before)
@@ -289,6 +300,7 @@ impl Probes {
         self.losses_before = before.losses();
         self.lost_requests_before = before.lost_requests();
         self.askers_before = before.askers();
+        self.sessions_before = before.sessions();
         for pid in before.traced() {
             // Not errors: it has ended meanwhile. Where there is no room there was none before.
             if let Some(state) = before.state(pid) {

@@ -72,6 +72,8 @@ pub struct Tracked {
     pub spans: u64,
     /// Connections that carry something that is not understood.
     pub opaque: u64,
+    /// It was not looked at since it was first seen to use TLS.
+    pub may_map_tls: bool,
 }
 
 impl Tracked {

@@ -106,6 +106,7 @@ fn io(origin: Origin, record: &[u8]) -> Result<Io<'_>, Skipped> {
         turn_start: has(flag::TURN_START),
         end_of_stream: has(flag::END_OF_STREAM),
         already_open: has(flag::ALREADY_OPEN),
+        tls: has(flag::TLS),
         goroutine: goroutine(io.goroutine, io.parent_goroutine).filter(|_| !has(flag::TASK)),
         task: has(flag::TASK).then_some(Task {
             id: io.goroutine,

@@ -91,6 +91,8 @@ pub struct Io<'a> {
     pub end_of_stream: bool,
     /// The connection was open before it was first seen: bytes before the first event are unknown.
     pub already_open: bool,
+    /// What TLS carries; `position` is then a count from first sight.
+    pub tls: bool,
     /// The one that made the call, or, if `asked`, the one that asked for what is written.
     pub goroutine: Option<Goroutine>,
     /// CPython: the task that wrote, or asked for, the first bytes of a turn.

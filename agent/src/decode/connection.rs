@@ -2,7 +2,7 @@
 
 use super::books::Books;
 use super::detect::{self, Verdict};
-use super::exchange::{Link, Side, Step};
+use super::exchange::{Link, Side, Step, Tls};
 use super::http1::{Conversation, Fate, Scene};
 use crate::capture::event::{Closed, ConnectionId, HostPid, Initiator, Io, Opened};
 use crate::clock::Monotonic;
@@ -66,6 +66,7 @@ impl Connection {
                 .accepted
                 .zip(opened.established)
                 .map(|(accepted, established)| accepted.since(established)),
+            tls: self.link.tls,
         });
     }
 
@@ -75,6 +76,12 @@ impl Connection {
         if self.process_losses != Some(io.process_losses) {
             self.process_losses = Some(io.process_losses);
             books.note_losses(io.origin.process, io.process_losses);
+        }
+        match (self.link.tls, io.tls) {
+            (None, true) => self.begin_tls(io, books, out),
+            // Encrypted, and late.
+            (Some(_), false) => return,
+            _ => {}
         }
         match &self.carries {
             Carries::Opaque { for_good: true } => return,
@@ -107,7 +114,7 @@ impl Connection {
         if let Carries::Http(conversation) = &mut self.carries {
             conversation.closed(closed.reset, closed.time, books, out);
         }
-        self.opaque_ended(closed.time, out);
+        self.opaque_ended(closed.time, false, out);
     }
 
     /// A process ended; `failed`: not with status 0.
@@ -126,7 +133,7 @@ impl Connection {
             }
         }
         if self.process == process {
-            self.opaque_ended(time, out);
+            self.opaque_ended(time, false, out);
         }
     }
 
@@ -140,7 +147,7 @@ impl Connection {
         if let Carries::Http(conversation) = &mut self.carries {
             conversation.abandon(still_open, books, out);
         }
-        self.opaque_ended(still_open.unwrap_or(self.last_used), out);
+        self.opaque_ended(still_open.unwrap_or(self.last_used), false, out);
     }
 
     pub fn conversation(&mut self) -> Option<&mut Conversation> {
@@ -241,11 +248,25 @@ impl Connection {
             }
     }
 
+    /// What was encrypted until now is not: it begins anew.
+    fn begin_tls(&mut self, io: &Io<'_>, books: &mut Books, out: &mut Vec<Step>) {
+        if let Carries::Http(conversation) = &mut self.carries {
+            conversation.abandon(None, books, out);
+        }
+        self.opaque_ended(io.origin.time, true, out);
+        self.carries = Carries::Nothing;
+        let from_start = !io.already_open;
+        self.link = Arc::new(Link {
+            tls: Some(Tls { from_start }),
+            ..Link::clone(&self.link)
+        });
+    }
+
     /// A turn that begins with a request line makes it HTTP.
     fn look_again(&mut self, io: &Io<'_>, out: &mut Vec<Step>) {
         let side = Conversation::side_of_requests(io.direction);
         if self.begins_request(io, side) {
-            self.opaque_ended(io.origin.time, out);
+            self.opaque_ended(io.origin.time, false, out);
             self.carries = Carries::Http(Box::new(Conversation::new(side, false)));
         }
     }
@@ -258,16 +279,18 @@ impl Connection {
             connection: self.id,
             time: io.origin.time,
             inbound: self.initiator != Initiator::Here,
+            tls: detect::is_tls(io.data),
         });
     }
 
-    fn opaque_ended(&mut self, time: Monotonic, out: &mut Vec<Step>) {
+    fn opaque_ended(&mut self, time: Monotonic, decrypted: bool, out: &mut Vec<Step>) {
         if matches!(self.carries, Carries::Opaque { .. }) {
             self.carries = Carries::Nothing;
             out.push(Step::OpaqueEnded {
                 process: self.process,
                 connection: self.id,
                 time,
+                decrypted,
             });
         }
     }

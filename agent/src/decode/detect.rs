@@ -84,7 +84,12 @@ pub fn status_line(bytes: &[u8]) -> Verdict {
 
 /// A TLS record (RFC 8446 §5.1) or the HTTP/2 preface (RFC 9113 §3.4): this connection will not turn to HTTP/1.
 pub fn never_http1(bytes: &[u8]) -> bool {
-    bytes.starts_with(&[0x16, 3]) || bytes.starts_with(b"PRI * HTTP/2.0")
+    is_tls(bytes) || bytes.starts_with(b"PRI * HTTP/2.0")
+}
+
+/// A TLS handshake's record, and its version's first byte (RFC 8446 §5.1).
+pub fn is_tls(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x16, 3])
 }
 
 /// RFC 9110 §5.6.2

@@ -41,6 +41,15 @@ pub struct Link {
     pub established: Option<Monotonic>,
     /// How long the connection waited to be accepted; not known to every back end.
     pub accept_wait: Option<Duration>,
+    /// It carries TLS, which is seen decrypted.
+    pub tls: Option<Tls>,
+}
+
+/// A TLS session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// It was seen from its handshake on: positions count from its first byte.
+    pub from_start: bool,
 }
 
 impl Link {
@@ -55,6 +64,7 @@ impl Link {
             dialer: None,
             established: None,
             accept_wait: None,
+            tls: None,
         }
     }
 }
@@ -158,7 +168,8 @@ pub struct Started {
     /// Client: the task that wrote it.
     pub task: Option<Task>,
     pub asked: bool,
-    /// Stream position of the first byte of the request: TCP, the sequence number, equal at both ends.
+    /// Stream position of the first byte of the request: TCP, the sequence number, equal at both ends; where TLS is seen from
+    /// its start, a count that is equal at both ends too.
     pub position: u32,
     /// The first exchange on this connection since it was opened (and its opening was seen).
     pub first_on_connection: bool,
@@ -222,11 +233,15 @@ pub enum Step {
         time: Monotonic,
         /// The other side opened it (or that is not known): it may carry requests to this process.
         inbound: bool,
+        /// It is TLS.
+        tls: bool,
     },
-    /// An opaque connection ended.
+    /// An opaque connection ended, or is opaque no more.
     OpaqueEnded {
         process: HostPid,
         connection: ConnectionId,
         time: Monotonic,
+        /// What it carries is seen decrypted from now on.
+        decrypted: bool,
     },
 }

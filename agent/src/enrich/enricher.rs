@@ -207,6 +207,7 @@ impl Enricher {
                 connection,
                 time,
                 inbound,
+                ..
             } => {
                 self.latest = self.latest.max(time);
                 let process = known(&mut self.processes, process, &self.config, &mut self.counts);
@@ -218,6 +219,7 @@ impl Enricher {
                 process,
                 connection,
                 time,
+                ..
             } => {
                 self.latest = self.latest.max(time);
                 if let Some(process) = self.processes.get_mut(&process) {

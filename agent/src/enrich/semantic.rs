@@ -83,14 +83,15 @@ fn request(exchange: &Exchange, query: Query, server_end: &Endpoint, visitor: &m
         None => {}
     }
     let query = target.query.and_then(|text| redact::query(text, query));
-    visitor.text("url.scheme", cut(target.scheme.unwrap_or("http")));
+    let scheme = target.scheme.unwrap_or(target::scheme(&exchange.link));
+    visitor.text("url.scheme", cut(scheme));
     if let Some(path) = target.path {
         visitor.text("url.path", cut(path));
     }
     if let Some(query) = &query {
         visitor.text("url.query", cut(query));
     }
-    let named = target::named_server(&target, request);
+    let named = target::named_server(&target, request, scheme);
     let end = match named {
         Some(_) => None,
         None => target::end(server_end),
@@ -101,12 +102,16 @@ fn request(exchange: &Exchange, query: Query, server_end: &Endpoint, visitor: &m
     });
     if let Some(server) = named.or(of_end) {
         if exchange.side == Side::Client {
-            target::full_url(&target, &server, query.as_deref(), |url| {
-                match length(url) {
+            target::full_url(
+                &target,
+                scheme,
+                &server,
+                query.as_deref(),
+                |url| match length(url) {
                     ..=TEXT_BYTES_MAX => visitor.pieces("url.full", url),
                     _ => visitor.text("url.full", cut(&url.concat())),
-                }
-            });
+                },
+            );
         }
         visitor.text("server.address", cut(server.address));
         if let Some(port) = server.port {

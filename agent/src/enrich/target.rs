@@ -7,10 +7,11 @@ use std::net::IpAddr;
 
 use super::redact;
 use crate::capture::event::Endpoint;
-use crate::decode::exchange::Request;
+use crate::decode::exchange::{Link, Request};
 
-/// The port of `http` where none is named.
+/// The ports of `http` and `https` where none is named.
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 /// `ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255`
 const ADDRESS_BYTES_MAX: usize = 45;
 
@@ -77,11 +78,30 @@ impl<'a> Target<'a> {
     }
 }
 
+/// The scheme of what a connection carries, where the request does not say.
+pub fn scheme(link: &Link) -> &'static str {
+    match link.tls {
+        None => "http",
+        Some(_) => "https",
+    }
+}
+
+fn default_port(scheme: &str) -> u16 {
+    match scheme.eq_ignore_ascii_case("https") {
+        true => HTTPS_PORT,
+        false => HTTP_PORT,
+    }
+}
+
 /// The server as the client named it.
-pub fn named_server<'a>(target: &Target<'a>, request: &'a Request) -> Option<Server<'a>> {
+pub fn named_server<'a>(
+    target: &Target<'a>,
+    request: &'a Request,
+    scheme: &str,
+) -> Option<Server<'a>> {
     let authority = target.authority.or(request.host.as_deref())?;
     let (_, host) = redact::authority(authority);
-    host_and_port(host)
+    host_and_port(host, default_port(scheme))
 }
 
 /// The address and port of an end of a TCP connection.
@@ -99,6 +119,7 @@ pub fn end(endpoint: &Endpoint) -> Option<(ShortText<ADDRESS_BYTES_MAX>, u16)> {
 /// Gives the pieces of the URL that a client asked for, without secrets; nothing where there is none.
 pub fn full_url(
     target: &Target<'_>,
+    scheme: &str,
     server: &Server<'_>,
     query: Option<&str>,
     give: impl FnOnce(&[&str]),
@@ -106,7 +127,6 @@ pub fn full_url(
     let Some(path) = target.path else {
         return;
     };
-    let scheme = target.scheme.unwrap_or("http");
     let (mark, query) = query.map_or(("", ""), |query| ("?", query));
     if let Some(authority) = target.authority {
         let (credentials, host) = redact::authority(authority);
@@ -116,7 +136,7 @@ pub fn full_url(
         true => ("[", "]"),
         false => ("", ""),
     };
-    let port = server.port.filter(|port| *port != HTTP_PORT);
+    let port = server.port.filter(|port| *port != default_port(scheme));
     let text = ShortText::<5>::write(|text| match port {
         Some(port) => write!(text, "{port}"),
         None => Ok(()),
@@ -172,7 +192,7 @@ impl<const BYTES_MAX: usize> ShortText<BYTES_MAX> {
 }
 
 /// `host[:port]`, where an IPv6 address stands in brackets (RFC 3986 §3.2.2).
-fn host_and_port(authority: &str) -> Option<Server<'_>> {
+fn host_and_port(authority: &str, default_port: u16) -> Option<Server<'_>> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(bracketed) => {
             let (host, rest) = bracketed.split_once(']')?;
@@ -191,7 +211,7 @@ fn host_and_port(authority: &str) -> Option<Server<'_>> {
     Some(Server {
         address: host,
         port: match port {
-            None | Some("") => Some(HTTP_PORT),
+            None | Some("") => Some(default_port),
             Some(port) => port.parse().ok(),
         },
     })

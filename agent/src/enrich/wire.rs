@@ -2,7 +2,7 @@
 //!
 //! In: exchanges as they start (either end first) and leave. Out: the exchange at the other end that may be the
 //! same request. TCP: the client's address and port and the sequence number of the request's first byte are the
-//! same at both ends, through destination NAT and network namespaces. Unix sockets: one's peer is the other's own.
+//! same at both ends, through destination NAT and network namespaces; of what TLS carries, the count of bytes before it. Unix sockets: one's peer is the other's own.
 
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
@@ -22,6 +22,8 @@ pub struct Name(u64, u64, u64);
 
 /// Not a port and a position.
 const UNIX: u64 = u64::MAX;
+/// The position is one of what TLS carries.
+const TLS: u64 = 1 << 48;
 
 /// The exchanges of one name.
 #[derive(Debug, Default)]
@@ -77,7 +79,7 @@ impl Ends {
 }
 
 impl Name {
-    /// None where an end is not known.
+    /// None where an end is not known, or where in its stream a request starts.
     pub fn of(side: Side, link: &Link, position: u32) -> Option<Self> {
         let (client_end, own, peer) = match side {
             Side::Client => (&link.local, Some(link.id.socket), link.peer_socket),
@@ -89,7 +91,12 @@ impl Name {
                     IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
                     IpAddr::V6(address) => address.to_bits(),
                 };
-                let place = u64::from(*port) << 32 | u64::from(position);
+                let kind = match link.tls {
+                    None => 0,
+                    Some(tls) if tls.from_start => TLS,
+                    Some(_) => return None,
+                };
+                let place = kind | u64::from(*port) << 32 | u64::from(position);
                 Some(Self((address >> 64) as u64, address as u64, place))
             }
             Endpoint::Unix => Some(Self(own?, peer?, UNIX)),

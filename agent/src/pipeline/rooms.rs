@@ -271,7 +271,12 @@ impl Rooms {
                     self.enricher.finished(exchange, peer);
                     continue;
                 }
-                Step::Opaque { process, .. } => self.census.opaque(process),
+                Step::Opaque { process, tls, .. } => self.census.opaque(process, tls),
+                Step::OpaqueEnded {
+                    process,
+                    decrypted: true,
+                    ..
+                } => self.census.decrypted(process),
                 Step::Started(_) | Step::Answering(_) | Step::OpaqueEnded { .. } => {}
             }
             self.enricher.apply(step);

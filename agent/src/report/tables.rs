@@ -7,10 +7,11 @@ use super::{Collector, Counter, NotTraced, Process, Report};
 use crate::export::terminal::clean;
 
 /// The metrics that say what became of spans and why; the others are in the wide form.
-const TOLD: [&str; 9] = [
+const TOLD: [&str; 10] = [
     "spanlet.kernel.losses",
     "spanlet.kernel.requests_lost",
     "spanlet.kernel.askers",
+    "spanlet.kernel.tls",
     "spanlet.capture.skipped",
     "spanlet.decode.noted",
     "spanlet.enrich.parents",
@@ -18,6 +19,9 @@ const TOLD: [&str; 9] = [
     "spanlet.enrich.unfollowed",
     "spanlet.export.dropped",
 ];
+
+/// The widest column: what a kernel says of a program that it refuses may be longer than can be padded to.
+const CELL_MAX: usize = u16::MAX as usize;
 
 /// As tables. `wide` adds what most questions do not need: whole paths, every probe's purpose and every counter,
 /// zeroes too.
@@ -338,6 +342,7 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>, out: &mut String) {
             .chain([header[column].len()])
             .max()
             .unwrap_or_default()
+            .min(CELL_MAX)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     out.push('\n');

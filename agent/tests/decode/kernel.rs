@@ -51,6 +51,7 @@ pub struct Talk {
     pub time: u64,
     pub records: Vec<Record>,
     already_open: bool,
+    pub tls: bool,
     losses: u32,
     positions: [u32; 2],
     turn: Option<Direction>,
@@ -87,6 +88,7 @@ impl Talk {
             time: 1000 * MS,
             records: Vec::new(),
             already_open: true,
+            tls: false,
             losses: 0,
             positions: [u32::MAX - 90, 5000],
             turn: None,
@@ -150,6 +152,22 @@ impl Talk {
 
     pub fn wait(&mut self, milliseconds: u64) -> &mut Self {
         self.time += milliseconds * MS;
+        self
+    }
+
+    /// From here on, what TLS carries is seen: whether from its first byte on.
+    pub fn decrypted(&mut self, from_start: bool) -> &mut Self {
+        (self.tls, self.already_open) = (true, !from_start);
+        self.positions = [0; 2];
+        self.turn = None;
+        self
+    }
+
+    /// A call that moves bytes of a request as TLS encrypts it, told late.
+    pub fn encrypted(&mut self, bytes: &[u8]) -> &mut Self {
+        let (positions, turn) = (self.positions, self.turn);
+        self.request(bytes).last().tls = false;
+        (self.positions, self.turn) = (positions, turn);
         self
     }
 
@@ -231,6 +249,7 @@ impl Talk {
             turn_start,
             end_of_stream: size == 0,
             already_open: self.already_open,
+            tls: self.tls,
             goroutine: None,
             task: None,
             asked: false,

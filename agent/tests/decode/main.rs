@@ -8,3 +8,4 @@ mod others;
 mod properties;
 mod tasks;
 mod times;
+mod tls;

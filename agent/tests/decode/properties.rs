@@ -312,6 +312,7 @@ fn record() -> impl Strategy<Value = Record> {
                     turn_start: flags[1],
                     end_of_stream: flags[2],
                     already_open: flags[3],
+                    tls: false,
                     goroutine: None,
                     task: None,
                     asked: false,

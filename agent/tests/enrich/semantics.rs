@@ -348,3 +348,21 @@ fn the_service_at_the_other_end() {
     ];
     assert_eq!(last, expected);
 }
+
+#[test]
+fn what_tls_carries_is_https() {
+    for (host, port, url) in [
+        ("shop.example", 443, "https://shop.example/a"),
+        ("shop.example:80", 80, "https://shop.example:80/a"),
+        ("shop.example:8443", 8443, "https://shop.example:8443/a"),
+    ] {
+        let mut exchange = client(1, 0).over_tls(Some(false)).exchange(5);
+        exchange.request.host = Some(host.into());
+        exchange.request.target = Some("/a".into());
+        let span = span_of(exchange);
+        assert_eq!(span.text("url.scheme").as_deref(), Some("https"));
+        let found = span.value("server.port").map(|port| format!("{port:?}"));
+        assert_eq!(found, Some(format!("Integer({port})")));
+        assert_eq!(span.text("url.full").as_deref(), Some(url));
+    }
+}

@@ -15,7 +15,7 @@ use spanlet::capture::event::{
 use spanlet::clock::{Monotonic, WallOffset};
 use spanlet::decode::exchange::{
     Answering, EndEvidence, Exchange, ExchangeId, Link, Outcome, Protocol, Request, Response, Side,
-    Started,
+    Started, Tls,
 };
 use spanlet::decode::Step;
 use spanlet::enrich::{Config, Counts, Enricher, Evidence, Span};
@@ -124,6 +124,12 @@ impl Start {
         Arc::make_mut(&mut self.0.link).remote = Endpoint::Unix;
         Arc::make_mut(&mut self.0.link).id.socket = socket;
         Arc::make_mut(&mut self.0.link).peer_socket = Some(peer);
+        self
+    }
+
+    /// With TLS, whose start was seen or not; without.
+    pub fn over_tls(mut self, from_start: Option<bool>) -> Self {
+        Arc::make_mut(&mut self.0.link).tls = from_start.map(|from_start| Tls { from_start });
         self
     }
 
@@ -290,6 +296,7 @@ impl World {
             connection: connection(socket),
             time: ms(at),
             inbound,
+            tls: false,
         });
     }
 
@@ -298,6 +305,7 @@ impl World {
             process: HostPid(process),
             connection: connection(socket),
             time: ms(at),
+            decrypted: false,
         });
     }
 

@@ -160,3 +160,23 @@ fn a_trace_that_was_told_does_not_change() {
     world.assert_parent(3, 2, "thread");
     assert_eq!(world.counts().refused_sealed, 1);
 }
+
+#[test]
+fn tls_is_matched_by_what_it_carries_if_both_saw_its_start() {
+    for (near, far, is_found) in [
+        (Some(true), Some(true), true),
+        (Some(true), Some(false), false),
+        (Some(false), Some(false), false),
+        (Some(true), None, false),
+        (None, Some(true), false),
+    ] {
+        let mut world = World::new();
+        world.start(client(1, 0).process(1).on_connection(5, 77).over_tls(near));
+        world.start(server(2, 1).process(2).on_connection(5, 77).over_tls(far));
+        world.end(10);
+        match is_found {
+            true => world.assert_parent(2, 1, "connection"),
+            false => world.assert_root(2),
+        }
+    }
+}

@@ -13,3 +13,4 @@ pub mod loss;
 pub mod record;
 pub mod settings;
 pub mod state;
+pub mod tls;

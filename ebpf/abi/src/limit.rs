@@ -41,6 +41,21 @@ pub const NETWORK_WORDS: usize = 8;
 /// A longer path is not told.
 pub const PATH_BYTES_MAX: usize = 128;
 
+/// Threads at once within a call of OpenSSL (about 130 bytes each). Full: the one that began longest ago is forgotten, and
+/// what it moves is not told, counted as [`crate::tls::outcome::NO_CALL`].
+pub const TLS_CALLS_MAX: u32 = 8192;
+
+/// TLS sessions whose socket is known (about 80 bytes each). Full: the one not used for longest is forgotten, and what it
+/// carries is not told, counted as [`crate::tls::outcome::NO_SOCKET`], until its socket is found again.
+pub const TLS_SESSIONS_MAX: u32 = 32768;
+
+/// Beginnings of TLS records that were received and wait for the session they are for (about 90 bytes each). Full: the oldest
+/// is forgotten, and its session is found by a later one.
+pub const TLS_RECEIVED_MAX: u32 = 4096;
+
+/// Bytes between a call of OpenSSL and a system call that it makes, on the stack, at most: farther ones are not its own.
+pub const TLS_STACK_BYTES_MAX: u64 = 64 << 10;
+
 /// Traced processes at once (128 bytes each). Full: the process is not traced, counted as
 /// [`crate::loss::PROCESSES_FULL`].
 pub const PROCESSES_MAX: u32 = 8192;

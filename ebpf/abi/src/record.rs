@@ -43,6 +43,9 @@ pub mod flag {
     pub const TASK: u16 = 64;
     /// `IO`: the goroutine is the one that asked for what is written, not the one that writes.
     pub const ASKED: u16 = 128;
+    /// `IO`: what TLS carries, before it was encrypted or after it was decrypted. Positions are a count from first sight.
+    /// With [`ALREADY_OPEN`], some of it may have been carried before.
+    pub const TLS: u16 = 256;
     /// `OPENED`: this side connected.
     pub const CONNECTED: u16 = 1;
     /// `OPENED`: this side accepted.

@@ -13,6 +13,8 @@ pub mod process_flag {
     pub const LOOP_WRITES: u32 = 4;
     /// CPython: each thread but the first runs in a Context of its own, which is no task's (3.14 and later).
     pub const THREADS_IN_CONTEXTS: u32 = 8;
+    /// It uses OpenSSL, so that its connections may carry what a [`crate::tls`] session encrypts.
+    pub const TLS: u32 = 16;
 }
 
 /// A traced process: the value of the `PROCESSES` map, keyed by thread group id.
@@ -111,7 +113,7 @@ pub struct Connection {
     /// when it was born. 0 where not known.
     pub asker: u64,
     pub parent_asker: u64,
-    /// Bytes read and written since first sight, for sockets without sequence numbers.
+    /// Bytes read and written since first sight, for sockets without sequence numbers and for what TLS carries.
     pub read_bytes: u32,
     pub written_bytes: u32,
     /// Inode number of a socket without sequence numbers, which tells it from the next one at the same address; 0 for
@@ -129,6 +131,9 @@ pub struct Connection {
     pub told: u8,
     /// 1 once the other side reset it.
     pub reset: u8,
+    /// See [`carries`].
+    pub carries: u8,
+    pub padding: [u8; 7],
 }
 
 impl Connection {
@@ -145,6 +150,16 @@ pub mod turn {
     pub const EGRESS: u8 = 2;
 }
 
+/// What a connection carries, as far as that matters here: the value of [`Connection::carries`].
+pub mod carries {
+    /// Whatever its bytes say.
+    pub const BYTES: u8 = 0;
+    /// What a TLS session encrypts: told as the session was given it, and its own bytes no more.
+    pub const TLS: u8 = 1;
+    /// The same, and the session was seen from its handshake on.
+    pub const TLS_FROM_START: u8 = 2;
+}
+
 /// Who set a connection up: the value of [`Connection::initiator`].
 pub mod initiator {
     /// It was open before it was first seen.
@@ -154,4 +169,4 @@ pub mod initiator {
 }
 
 const _: () = assert!(size_of::<Process>() == 40);
-const _: () = assert!(size_of::<Connection>() == 96);
+const _: () = assert!(size_of::<Connection>() == 104);

@@ -51,6 +51,15 @@ impl Source {
         Self::new(Place::Buffer, address, 1)
     }
 
+    /// The address of the first byte, of one buffer; 0 for others.
+    #[inline(always)]
+    pub fn first(&self) -> u64 {
+        match self.place {
+            Place::Buffer => self.address,
+            _ => 0,
+        }
+    }
+
     const fn vector(address: u64, count: u32) -> Self {
         Self::new(Place::Vector, address, count)
     }

@@ -44,8 +44,9 @@ pub fn lose_request(reason: u32) {
     add_one(LOST_REQUESTS.get_ptr_mut(reason));
 }
 
+/// Adds one to a count.
 #[inline(always)]
-fn add_one(count: Option<*mut u64>) {
+pub fn add_one(count: Option<*mut u64>) {
     if let Some(count) = count {
         // SAFETY: a value of this CPU's array.
         unsafe { *count += 1 };
@@ -76,7 +77,7 @@ pub fn record_at_once<T: ?Sized>(process: *mut state::Process, record: &T) -> bo
 
 /// Only a loss is written down: the entry is shared by all CPUs, and what is written moves between them.
 #[inline(always)]
-fn counted(process: *mut state::Process, written: bool) -> bool {
+pub fn counted(process: *mut state::Process, written: bool) -> bool {
     if !written {
         // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
         unsafe { (*process).losses += 1 };
@@ -106,7 +107,7 @@ fn output<T: ?Sized>(record: &T, flags: u64) -> Result<(), u32> {
 
 /// The agent drains by a timer; a wake-up costs more than the rest of a record, so it is only for a filling ring.
 #[inline(always)]
-fn wake_up(length: u64) -> u64 {
+pub fn wake_up(length: u64) -> u64 {
     // SAFETY: the map is a ring buffer.
     let unread =
         unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), BPF_RB_AVAIL_DATA) };
@@ -118,7 +119,7 @@ fn wake_up(length: u64) -> u64 {
 }
 
 #[inline(always)]
-fn forced_loss() -> bool {
+pub fn forced_loss() -> bool {
     let per_mille = constant!(SETTINGS.forced_loss_per_mille);
     // SAFETY: the helper has no precondition.
     per_mille != 0 && unsafe { bpf_get_prandom_u32() } % 1000 < per_mille

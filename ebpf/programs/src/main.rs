@@ -7,6 +7,7 @@
 //! socket.rs   ──►  select  ─► connection ─► copy ─► emit ─► EVENTS
 //! syscall.rs  ──►    (traced?)   (state)   (bytes)
 //! life.rs, process.rs: births and deaths of connections and processes
+//! tls.rs: what OpenSSL encrypts; plain.rs tells it; session.rs: on which connection
 //! asker.rs, uvloop.rs: who asked for what a connection sends next; lineage.rs: which task started which
 //! ```
 #![no_std]
@@ -25,13 +26,16 @@ mod lineage;
 mod log;
 mod maps;
 mod observe;
+mod plain;
 mod process;
 mod python;
 mod registers;
 mod select;
+mod session;
 mod socket;
 mod syscall;
 mod thread;
+mod tls;
 mod uvloop;
 
 #[panic_handler]

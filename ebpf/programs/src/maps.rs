@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
-use spanlet_abi::{golang, limit, loss, record, state};
+use spanlet_abi::{golang, limit, loss, record, state, tls};
 
 /// Records for the agent.
 #[map]
@@ -54,6 +54,25 @@ pub static LOST_REQUESTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss:
 /// What became of Go's client requests, by `golang::asker`.
 #[map]
 pub static ASKERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(golang::asker::COUNT, 0);
+
+/// What became of what TLS sessions moved, by `tls::outcome`.
+#[map]
+pub static TLS: PerCpuArray<u64> = PerCpuArray::with_max_entries(tls::outcome::COUNT, 0);
+
+/// The call of OpenSSL that a thread is in. An entry stays for the thread's next call.
+#[map]
+pub static TLS_CALLS: LruHashMap<u32, tls::Call> =
+    LruHashMap::with_max_entries(limit::TLS_CALLS_MAX, 0);
+
+/// The connections of TLS sessions. Gone with the session, or when its address serves another.
+#[map]
+pub static TLS_SESSIONS: LruHashMap<tls::Session, tls::Bound> =
+    LruHashMap::with_max_entries(limit::TLS_SESSIONS_MAX, 0);
+
+/// TLS records that were received on connections whose session is not known.
+#[map]
+pub static TLS_RECEIVED: LruHashMap<tls::Beginning, tls::Carrier> =
+    LruHashMap::with_max_entries(limit::TLS_RECEIVED_MAX, 0);
 
 /// See [`Scratch`]. Only tracepoints' programs that run in a process use it, so it is
 /// never in use twice on one CPU.

@@ -6,14 +6,14 @@
 use core::mem::offset_of;
 
 use spanlet_abi::record::{flag, kind, Header, Io};
-use spanlet_abi::state::{initiator, turn, Connection};
+use spanlet_abi::state::{carries, initiator, process_flag, turn, Connection};
 
 use crate::constants::constant;
 use crate::copy::{self, Source, LENGTH_MASK};
 use crate::kernel::field;
 use crate::maps::{Scratch, SCRATCH};
 use crate::select::Traced;
-use crate::{connection, emit, goroutine, python, thread};
+use crate::{connection, emit, goroutine, python, session, thread};
 
 /// The states of a TCP socket whose peer has finished its stream: TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING
 /// (include/net/tcp_states.h).
@@ -37,6 +37,12 @@ pub fn observe(traced: &Traced, moved: &Moved) {
         connection::no_room(traced, moved.socket, !moved.egress && moved.size > 0);
         return;
     };
+    // SAFETY: live entries of maps.
+    if unsafe { (*traced.state).flags } & process_flag::TLS != 0
+        && session::moved(traced, moved, unsafe { &mut *state }) != 0
+    {
+        return;
+    }
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return;
     };
@@ -46,7 +52,7 @@ pub fn observe(traced: &Traced, moved: &Moved) {
         connection::tell(traced, moved.socket, state);
     }
     state.process = traced.process;
-    let turn_start = take_turn(state, moved);
+    let turn_start = take_turn(state, moved.egress, moved.size);
     describe(traced, moved, state, now_ns, turn_start, scratch);
     let captured = copy::copy(&moved.source, moved.size, state, scratch);
     scratch.io.captured = captured as u16;
@@ -62,13 +68,9 @@ pub fn observe(traced: &Traced, moved: &Moved) {
 
 /// Gives the word to this side; true when it was the other's.
 #[inline(always)]
-fn take_turn(state: &mut Connection, moved: &Moved) -> bool {
-    let mine = if moved.egress {
-        turn::EGRESS
-    } else {
-        turn::INGRESS
-    };
-    if moved.size == 0 || state.turn == mine {
+pub fn take_turn(state: &mut Connection, egress: bool, size: u32) -> bool {
+    let mine = if egress { turn::EGRESS } else { turn::INGRESS };
+    if size == 0 || state.turn == mine {
         return false;
     }
     state.turn = mine;
@@ -95,7 +97,7 @@ fn describe(
     let io = &mut scratch.io;
     io.header = Header {
         kind: kind::IO,
-        flags: who.flags | flags(state, moved, turn_start),
+        flags: who.flags | flags(state, moved.egress, moved.size, turn_start),
         length: 0,
         time_ns: now_ns,
         process: traced.process,
@@ -116,15 +118,19 @@ fn describe(
 }
 
 #[inline(always)]
-fn flags(state: &Connection, moved: &Moved, turn_start: bool) -> u16 {
-    let mut flags = 0;
-    if moved.egress {
+pub fn flags(state: &Connection, egress: bool, size: u32, turn_start: bool) -> u16 {
+    let mut flags = match state.carries {
+        carries::BYTES => 0,
+        carries::TLS_FROM_START => flag::TLS,
+        _ => flag::TLS | flag::ALREADY_OPEN,
+    };
+    if egress {
         flags |= flag::EGRESS;
     }
     if turn_start {
         flags |= flag::TURN_START;
     }
-    if moved.size == 0 {
+    if size == 0 {
         flags |= flag::END_OF_STREAM;
     }
     if state.initiator == initiator::UNKNOWN {
@@ -193,13 +199,13 @@ fn begins_request(state: &Connection, egress: bool, turn_start: bool) -> bool {
 
 /// This is the first read of a request to this process, or may be where it is not known who connected.
 #[inline(always)]
-fn is_asked(state: &Connection, egress: bool, turn_start: bool) -> bool {
+pub fn is_asked(state: &Connection, egress: bool, turn_start: bool) -> bool {
     turn_start && !egress && state.initiator != initiator::CONNECTED
 }
 
 /// This may be the first read or the last write of a request that is served here.
 #[inline(always)]
-fn serves(state: &Connection, egress: bool, turn_start: bool) -> bool {
+pub fn serves(state: &Connection, egress: bool, turn_start: bool) -> bool {
     state.initiator != initiator::CONNECTED && (egress || turn_start)
 }
 
@@ -225,19 +231,25 @@ fn position(state: &mut Connection, moved: &Moved) -> u32 {
     } else {
         constant!(OFFSETS.tcp_copied)
     };
-    if state.is_sequenced() {
+    if state.is_sequenced() && state.carries == carries::BYTES {
         if let Some(end) = field::<u32>(moved.socket, offset) {
             let end = end.wrapping_sub(took_end(moved, state.reset, end) as u32);
             return end.wrapping_sub(moved.size);
         }
     }
-    let count = if moved.egress {
+    count(state, moved.egress, moved.size)
+}
+
+/// The same from first sight on.
+#[inline(always)]
+pub fn count(state: &mut Connection, egress: bool, size: u32) -> u32 {
+    let count = if egress {
         &mut state.written_bytes
     } else {
         &mut state.read_bytes
     };
     let begin = *count;
-    *count = begin.wrapping_add(moved.size);
+    *count = begin.wrapping_add(size);
     begin
 }
 

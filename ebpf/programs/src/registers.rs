@@ -86,6 +86,19 @@ pub fn direction(call: u32) -> Option<bool> {
     }
 }
 
+/// Byte offset of `sp` in amd64 `pt_regs`.
+const STACK: usize = 152;
+
+/// Where the stack of the running thread is in its process.
+#[inline(always)]
+pub fn stack() -> u64 {
+    // SAFETY: as in `SystemCall::current`.
+    unsafe {
+        let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
+        *registers.add(STACK).cast()
+    }
+}
+
 impl SystemCall {
     /// The call that the running thread is in.
     #[inline(always)]

@@ -154,6 +154,7 @@ fn io<'a>(bytes: &mut Bytes<'a>, origin: Origin, connection: ConnectionId, flags
         turn_start: flags & 2 != 0,
         end_of_stream: flags & 4 != 0,
         already_open: flags & 8 != 0,
+        tls: flags & 16 != 0,
         goroutine: goroutine(flags),
         asked: more & 32 != 0,
         thread_clock: (more & 8 != 0).then(|| ThreadClock {

@@ -11,6 +11,7 @@ mod dotnet;
 mod go;
 mod java;
 mod node;
+pub mod openssl;
 mod python;
 mod ruby;
 mod rust;

@@ -4,7 +4,7 @@
 use super::{Census, Chosen};
 use crate::attach::decision::{decide, is_named, Decision, Inherited};
 use crate::attach::discover::{self, Seen};
-use crate::attach::process::Standing;
+use crate::attach::process::{Language, Standing};
 use crate::attach::tracked::Reason;
 use crate::attach::{Probes, ProcessFacts};
 use crate::capture::event::HostPid;
@@ -29,8 +29,14 @@ impl Census {
             self.forget(probes, pid);
             return None;
         };
-        self.retrace(probes, pid, chosen)
-            .or_else(|| self.executed_and_gone(probes, pid, path))
+        let facts = self.retrace(probes, pid, chosen);
+        if facts
+            .as_ref()
+            .is_some_and(|facts| facts.language != Language::Go)
+        {
+            self.look_later(pid);
+        }
+        facts.or_else(|| self.executed_and_gone(probes, pid, path))
     }
 
     /// Why a process that runs another program now, or whose pod changed, is traced. What it was traced for goes on, unless that was its pod.

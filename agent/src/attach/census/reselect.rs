@@ -54,7 +54,7 @@ impl Census {
         self.enter_ports(probes);
         self.places = Places::default();
         for pid in self.tracked.keys() {
-            self.looks.wanted.insert(*pid, Look::Places);
+            self.looks.wanted.insert((*pid, Look::Places));
         }
     }
 

@@ -1,0 +1,137 @@
+//! OpenSSL: what is found in functions of known bytes, and in the libraries of this machine.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::attach::placement::Emulated;
+use crate::attach::plan;
+
+/// Debian 12, OpenSSL 3.0: `SSL_read_ex` at 0x354c0.
+const READ_EX: &[u8] = &[
+    0x48, 0x83, 0xec, 0x08, 0xe8, 0xc7, 0xfd, 0xff, 0xff, 0x31, 0xd2, 0x85, 0xc0, 0x0f, 0x48, 0xc2,
+    0x48, 0x83, 0xc4, 0x08, 0xc3,
+];
+
+#[test]
+fn the_first_call_is_followed() {
+    assert_eq!(first_call(READ_EX, 0x354c0), Some(0x35290));
+    assert_eq!(first_call(&READ_EX[..6], 0x354c0), None, "cut");
+    assert_eq!(first_call(&[], 0), None);
+    // Through a register: nobody knows where to.
+    assert_eq!(first_call(&[0xff, 0xd0, 0xc3], 0), None);
+}
+
+#[test]
+fn the_field_is_the_one_that_is_given_back() {
+    // mov 0x10(%rdi),%rax; ret
+    assert_eq!(first_field(&[0x48, 0x8b, 0x47, 0x10, 0xc3], 0), Some(16));
+    // OpenSSL 3.5: test %rdi,%rdi; je; mov (%rdi),%eax; test %eax,%eax; je; xor %eax,%eax; ret; mov 0x50(%rdi),%rax
+    let of_3_5 = [
+        0x48, 0x85, 0xff, 0x74, 0x0a, 0x8b, 0x07, 0x85, 0xc0, 0x74, 0x03, 0x31, 0xc0, 0xc3, 0x48,
+        0x8b, 0x47, 0x50, 0xc3,
+    ];
+    assert_eq!(first_field(&of_3_5, 0), Some(0x50));
+    // mov 0x10(%rsi),%rax; ret
+    assert_eq!(first_field(&[0x48, 0x8b, 0x46, 0x10, 0xc3], 0), None);
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let mut seed = 1_u64;
+    for length in 0..600 {
+        let bytes: Vec<u8> = (0..length)
+            .map(|_| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (seed >> 56) as u8
+            })
+            .collect();
+        for address in [0, 0x35290, u64::MAX - 4] {
+            let _ = (first_call(&bytes, address), first_field(&bytes, address));
+            let _ = placement::place(&bytes, address, needed(plan::TLS_READ));
+        }
+    }
+}
+
+#[test]
+fn libraries_are_known_by_their_names() {
+    for name in [
+        "libssl.so.3",
+        "libssl.so.1.1",
+        "libssl-3e69114b.so.1.1",
+        "libssl.so.3.0.2",
+    ] {
+        assert!(is_library(name), "{name}");
+    }
+    for name in [
+        "libssl3.so",
+        "libssl.so.10",
+        "libssl.so.1.0.0",
+        "libcrypto.so.3",
+        "libssl.so",
+    ] {
+        assert!(!is_library(name), "{name}");
+    }
+}
+
+/// Those of the system, and those that packages brought.
+fn libraries() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runtimes");
+    let folders = [
+        PathBuf::from("/usr/lib/x86_64-linux-gnu"),
+        root.join("dotnet/psycopg2_binary.libs"),
+        root.join("openssl-3.5/psycopg2_binary.libs"),
+    ];
+    let files = folders.iter().filter_map(|folder| folder.read_dir().ok());
+    let files = files.flatten().flatten().map(|entry| entry.path());
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        path.is_file() && name.is_some_and(is_library)
+    };
+    files.filter(is_it).collect()
+}
+
+#[test]
+fn every_library_here_has_cheap_places() {
+    for path in libraries() {
+        let file = File::open(&path).unwrap();
+        for probe in plan::TLS {
+            let site = site(&file, probe).unwrap_or_else(|fault| {
+                panic!("{} in {}: {fault}", probe.function(), path.display())
+            });
+            let name = format!("{} of {}", probe.function(), path.display());
+            assert!(!site.place.repeats, "{name}");
+            match probe.function() {
+                READ | WRITE => assert_eq!(site.place.instruction, Emulated::Push, "{name}"),
+                _ => assert!(site.place.offset <= 8, "{name}: {:?}", site.place),
+            }
+            let layout = Layout::of_cookie(site.cookie);
+            assert!(
+                matches!(layout.source, 16 | 0x48 | 0x50),
+                "{name}: {layout:?}"
+            );
+            assert!(layout.kept == KEPT_1 || layout.kept == KEPT_3, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_or_is_no_library_is_refused() {
+    let own = std::env::current_exe().unwrap();
+    let fault = site(&File::open(own).unwrap(), plan::TLS_READ).unwrap_err();
+    assert_eq!(fault, Fault::NoSymbol("SSL_read"));
+    let Some(path) = libraries().into_iter().next() else {
+        return;
+    };
+    let whole = std::fs::read(path).unwrap();
+    let folder = std::env::temp_dir();
+    let name = folder.join(format!("spanlet-cut-{}", std::process::id()));
+    for sixteenths in 0..16 {
+        std::fs::write(&name, &whole[..whole.len() * sixteenths / 16]).unwrap();
+        let file = File::open(&name).unwrap();
+        for probe in plan::TLS {
+            // It may be whole as far as it is of interest.
+            let _ = site(&file, probe);
+        }
+    }
+    std::fs::remove_file(name).unwrap();
+}
