@@ -8,7 +8,7 @@ use spanlet::attach::{Language, ProcessFacts};
 use spanlet::capture::convert::convert;
 use spanlet::capture::event::{
     Closed, ConnectionId, Direction, Endpoint, Event, Goroutine, HostPid, HostTid, Initiator, Io,
-    Opened, Origin, ThreadClock,
+    Opened, Origin, Task, ThreadClock,
 };
 use spanlet::clock::Monotonic;
 use spanlet::decode::limits::MEMORY_BYTES_MAX;
@@ -157,6 +157,7 @@ fn io<'a>(bytes: &mut Bytes<'a>, origin: Origin, connection: ConnectionId, flags
         tls: flags & 16 != 0,
         goroutine: goroutine(flags),
         asked: more & 32 != 0,
+        task: task(flags, origin.time),
         thread_clock: (more & 8 != 0).then(|| ThreadClock {
             cpu_ns: bytes.long(),
             run_queue_wait_ns: bytes.long(),
@@ -170,6 +171,13 @@ fn io<'a>(bytes: &mut Bytes<'a>, origin: Origin, connection: ConnectionId, flags
 fn goroutine(flags: u8) -> Option<Goroutine> {
     let id = u64::from(flags >> 6);
     (id != 0).then(|| Goroutine { id, parent: id - 1 })
+}
+
+/// Of a few, so that they meet; half of them without a birth.
+fn task(flags: u8, time: Monotonic) -> Option<Task> {
+    let id = u64::from(flags >> 4 & 3);
+    let born = (flags >> 7 != 0).then_some(Monotonic(time.0 & !0xff));
+    (id != 0).then_some(Task { id, born })
 }
 
 /// What is known of these processes: their numbers say in which language they are written, and so how they serve.
