@@ -323,11 +323,13 @@ impl Enricher {
 
     /// Whether a task may still tell whose a call is that stands above an exchange, or is it.
     fn waits_for_task(&self, id: ExchangeId) -> bool {
-        self.nodes.upwards(id).any(|(_, node)| {
-            let process = self.processes.get(&node.process);
-            node.waits_for_task
-                && process.is_some_and(|process| tasks::may_be_told(node, process, &self.nodes))
-        })
+        let mut above = self.nodes.upwards(id);
+        above.any(|(_, node)| node.waits_for_task && self.may_be_told(node))
+    }
+
+    fn may_be_told(&self, call: &Node) -> bool {
+        let process = self.processes.get(&call.process);
+        process.is_some_and(|process| tasks::may_be_told(call, process, &self.nodes))
     }
 
     fn started(&mut self, started: &Started) {
