@@ -4,8 +4,8 @@
 //! Hook: uprobe in `UVStream._initiate_write(UVStream)`, which runs in the task, with the stream in DI. Where in it: the
 //! agent's `attach/placement.rs`. First kernel: 5.15, as the other uprobes. Cost: a trap on an emulated instruction (0.5 µs here,
 //! less on bare metal), nine reads of the process's memory, the walk from a descriptor to its socket, two look-ups.
-//! Reads: as `python.rs`; `UVHandle._handle`, `uv_handle_t`, `uv_stream_t`. Versions checked: uvloop 0.17 to 0.23, whose
-//! libuv is its own.
+//! Reads: as `python.rs`; `UVHandle._handle`, `uv_handle_t`, `uv_stream_t`. Version checked: uvloop 0.23.0, whose libuv is
+//! its own.
 
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;

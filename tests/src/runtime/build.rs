@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use anyhow::{ensure, Context, Result};
 
+use crate::language::python;
 use crate::system::{target, workspace};
 
 /// Says what a folder was made of.
@@ -82,6 +83,18 @@ pub fn run(build: &mut Command) -> Result<()> {
         + &String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{build:?} failed:\n{said}");
     Ok(())
+}
+
+/// Installs wheels into a folder, by pip, as they are.
+pub fn wheels(folder: &Path, wheels: &[&str]) -> Result<()> {
+    // Debian's own Python may have no pip, but a virtual environment has.
+    let environment = folder.join("environment");
+    run(Command::new(python()?)
+        .args(["-m", "venv"])
+        .arg(&environment))?;
+    let mut pip = Command::new(environment.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]);
+    run(pip.arg(folder).args(wheels))
 }
 
 fn made_of(sources: &[PathBuf], how: &str) -> Result<String> {

@@ -8,9 +8,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::build::{once, run, source};
+use super::build::{once, run, source, wheels};
 use super::Runtime;
-use crate::language::python;
 
 pub const ROWS: &[Runtime] = &[Runtime::new("dotnet", &["python3", "mcs", X86_64], command)];
 
@@ -58,14 +57,7 @@ fn command() -> Result<Command> {
 }
 
 fn install(folder: &Path) -> Result<()> {
-    // Debian's own Python may have no pip, but a virtual environment has.
-    let environment = folder.join("environment");
-    run(Command::new(python()?)
-        .args(["-m", "venv"])
-        .arg(&environment))?;
-    let mut pip = Command::new(environment.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]);
-    run(pip.arg(folder).args(WHEELS))?;
+    wheels(folder, &WHEELS)?;
     let dotnet = folder.join("dotnetcore2/bin/dotnet");
     fs::set_permissions(dotnet, fs::Permissions::from_mode(0o755))?;
     // Wheels have a hash in the names of libraries.

@@ -3,12 +3,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Result;
 
-use super::build::{once, run};
-use crate::language::python;
+use super::build::{once, wheels};
 
 /// What is needed to bring it.
 pub const NEEDS: &[&str] = &["python3"];
@@ -24,14 +22,7 @@ pub fn release_3_5() -> Result<PathBuf> {
 }
 
 fn bring(folder: &Path) -> Result<()> {
-    // Debian's own Python may have no pip, but a virtual environment has.
-    let environment = folder.join("environment");
-    run(Command::new(python()?)
-        .args(["-m", "venv"])
-        .arg(&environment))?;
-    let mut pip = Command::new(environment.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]);
-    run(pip.arg(folder).arg(WHEEL))?;
+    wheels(folder, &[WHEEL])?;
     // Wheels have a hash in the names of libraries.
     let libraries = folder.join(LIBRARIES);
     for entry in fs::read_dir(&libraries)? {
