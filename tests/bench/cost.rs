@@ -94,7 +94,7 @@ impl Bench<'_> {
 
     fn kinds(&self, without: Run, route: Route) -> Vec<Beside> {
         // A request that burns makes no call: only where none does.
-        let known = (route == Route::Plain).then(|| Beside::Known(without.burn_each()));
+        let known = (route != Route::Call).then(|| Beside::Known(without.burn_each()));
         let backends = self.settings.backends.iter();
         let rest = backends.flat_map(|&backend| [Beside::Empty(backend), Beside::Agent(backend)]);
         known.into_iter().chain(rest).collect()
@@ -174,6 +174,7 @@ fn title(runtime: Runtime, load: LoadName, route: Route) -> String {
     let route = match route {
         Route::Plain => "plain",
         Route::Call => "with a call",
+        Route::Https => "over TLS",
     };
     format!("{}, {route}, {load}", runtime.name())
 }

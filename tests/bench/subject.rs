@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{bail, Result};
 use spanlet_e2e::bench_options::{Route, Runtime};
+use spanlet_e2e::certificate::Certificate;
 use spanlet_e2e::client::Address;
 use spanlet_e2e::function::{self, Function};
 use spanlet_e2e::generator::{Pace, Plan};
@@ -24,6 +25,7 @@ pub struct Subject {
     /// The one under load first.
     functions: Vec<Function>,
     route: Route,
+    certificate: Option<Certificate>,
 }
 
 /// How it is loaded.
@@ -55,13 +57,25 @@ impl Subject {
             environment: vec![("POOL".to_owned(), CONNECTIONS.to_string())],
             ..function::Options::default()
         };
+        let certificate = match route {
+            Route::Https => Some(Certificate::new()?),
+            Route::Plain | Route::Call => None,
+        };
+        let of = |certificate: &Certificate| certificate.path().display().to_string();
+        let path = certificate.as_ref().map(of);
+        let variable = path.map(|path| ("CERTIFICATE".to_owned(), path));
+        options.environment.extend(variable);
         let mut functions = Vec::new();
         if route == Route::Call {
             functions.push(start(runtime, &options)?);
             options.next = functions.first().map(|next| next.address.clone());
         }
         functions.insert(0, start(runtime, &options)?);
-        Ok(Self { functions, route })
+        Ok(Self {
+            functions,
+            route,
+            certificate,
+        })
     }
 
     pub fn pids(&self) -> Vec<u32> {
@@ -76,6 +90,11 @@ impl Subject {
     pub fn run(&self, load: &Load) -> Result<Run> {
         let plan = Plan {
             address: self.address()?,
+            trust: self
+                .certificate
+                .as_ref()
+                .map(Certificate::trusted)
+                .transpose()?,
             connections: CONNECTIONS,
             pace: load.pace,
             time: load.time,
@@ -135,7 +154,7 @@ pub fn burned_us(each: u64) -> f64 {
 
 fn target(route: Route) -> &'static str {
     match route {
-        Route::Plain => "/hello",
+        Route::Plain | Route::Https => "/hello",
         Route::Call => "/chain?path=/hello",
     }
 }

@@ -68,5 +68,6 @@ fn described(runtime: &str, route: Route) -> String {
     match route {
         Route::Plain => runtime.to_owned(),
         Route::Call => format!("{runtime}, with a call"),
+        Route::Https => format!("{runtime}, over TLS"),
     }
 }

@@ -83,6 +83,8 @@ pub enum Route {
     Plain,
     /// It asks a second function, which is traced too
     Call,
+    /// It answers by itself, over TLS
+    Https,
 }
 
 /// What to do.

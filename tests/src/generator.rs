@@ -1,4 +1,4 @@
-//! A load generator of one thread: a closed loop, or requests at a fixed rate. In: where, how many connections, which
+//! A load generator of one thread: a closed loop, or requests at a fixed rate. In: where, how many connections, over TLS or not, which
 //! requests. Out: how many were sent and answered (exactly), their latencies, and its own CPU time.
 //!
 //! At a fixed rate a request's latency counts from when it was due, not from when a connection was free for it: a server that
@@ -7,9 +7,13 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::poll::{wake_on_time, Poll};
 use crate::usage::thread_cpu_ns;
@@ -27,6 +31,8 @@ pub enum Pace {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub address: SocketAddr,
+    /// Over TLS, if it says whom to trust.
+    pub trust: Option<Arc<ClientConfig>>,
     pub connections: usize,
     pub pace: Pace,
     pub time: Duration,
@@ -85,7 +91,7 @@ struct Run<'a> {
 }
 
 struct Connection {
-    socket: TcpStream,
+    channel: Channel,
     due: Instant,
     received: Vec<u8>,
 }
@@ -95,12 +101,10 @@ impl<'a> Run<'a> {
         let poll = Poll::new()?;
         let now = Instant::now();
         let connect = |number| -> Result<Connection> {
-            let socket = TcpStream::connect(plan.address)?;
-            socket.set_nodelay(true)?;
-            socket.set_nonblocking(true)?;
-            poll.watch(&socket, number)?;
+            let channel = Channel::open(plan)?;
+            poll.watch(channel.socket(), number)?;
             Ok(Connection {
-                socket,
+                channel,
                 due: now,
                 received: Vec::with_capacity(4096),
             })
@@ -175,26 +179,88 @@ impl<'a> Run<'a> {
         connection.due = due;
         connection.received.clear();
         connection
-            .socket
+            .channel
             .write_all(request)
             .context("send a request")
     }
 
+    /// TLS may hold more than was asked for: it is read until the answer is whole, or nothing is there.
     fn receive(&mut self, number: usize) -> Result<()> {
         let connection = &mut self.connections[number];
         let mut piece = [0; 4096];
-        match connection.socket.read(&mut piece) {
-            Ok(0) => bail!("the function closed a connection"),
-            Ok(bytes) => connection.received.extend_from_slice(&piece[..bytes]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error).context("read an answer"),
+        loop {
+            match connection.channel.read(&mut piece) {
+                Ok(0) => bail!("the function closed a connection"),
+                Ok(bytes) => connection.received.extend_from_slice(&piece[..bytes]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error).context("read an answer"),
+            }
+            if is_whole(&connection.received)? {
+                let latency = connection.due.elapsed();
+                self.latencies_ns.push(latency.as_nanos() as u64);
+                self.free.push_back(number);
+                return Ok(());
+            }
         }
-        if is_whole(&connection.received)? {
-            let latency = connection.due.elapsed();
-            self.latencies_ns.push(latency.as_nanos() as u64);
-            self.free.push_back(number);
+    }
+}
+
+/// What a connection's bytes go over.
+enum Channel {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Channel {
+    /// Connects; over TLS, the handshake is over.
+    fn open(plan: &Plan) -> Result<Self> {
+        let mut socket = TcpStream::connect(plan.address)?;
+        socket.set_nodelay(true)?;
+        let channel = match &plan.trust {
+            None => Self::Plain(socket),
+            Some(trust) => {
+                let name = ServerName::IpAddress(plan.address.ip().into());
+                let mut session = ClientConnection::new(trust.clone(), name)?;
+                while session.is_handshaking() {
+                    session.complete_io(&mut socket).context("TLS handshake")?;
+                }
+                Self::Tls(Box::new(StreamOwned::new(session, socket)))
+            }
+        };
+        channel.socket().set_nonblocking(true)?;
+        Ok(channel)
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref(),
         }
-        Ok(())
+    }
+}
+
+impl Read for Channel {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Channel {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
     }
 }
 
@@ -255,6 +321,7 @@ mod tests {
     fn plan(address: SocketAddr, pace: Pace) -> Plan {
         Plan {
             address,
+            trust: None,
             connections: 1,
             pace,
             time: Duration::from_millis(100),

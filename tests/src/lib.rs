@@ -7,6 +7,7 @@ pub mod accuracy;
 pub mod agent;
 pub mod bench_options;
 pub mod bpf;
+pub mod certificate;
 pub mod client;
 pub mod collector;
 pub mod function;

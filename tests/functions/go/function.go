@@ -2,6 +2,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -37,6 +38,10 @@ func main() {
 	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = must(strconv.Atoi(or(os.Getenv("POOL"), "2")))
 	listener := must(listen())
 	fmt.Println("listening", strings.TrimPrefix(name(listener.Addr()), ":"))
+	if pem := os.Getenv("CERTIFICATE"); pem != "" {
+		certificates := []tls.Certificate{must(tls.LoadX509KeyPair(pem, pem))}
+		listener = tls.NewListener(listener, &tls.Config{Certificates: certificates})
+	}
 	panic(http.Serve(listener, http.HandlerFunc(serve)))
 }
 

@@ -3,10 +3,11 @@
 
 const fs = require('fs');
 const http = require('http');
+const https = require('https');
 const os = require('os');
 const path = require('path');
 
-const { PORT, HOST, UNIX, NEXT, TRUTH } = process.env;
+const { PORT, HOST, UNIX, CERTIFICATE, NEXT, TRUTH } = process.env;
 const truth = TRUTH ? fs.openSync(TRUTH, 'a') : null;
 const buffer = Buffer.alloc(65536, 'x');
 const agent = new http.Agent({ keepAlive: true });
@@ -53,7 +54,7 @@ const routes = {
   },
 };
 
-const server = http.createServer(async (request, response) => {
+const server = createServer(async (request, response) => {
   const started = process.hrtime.bigint();
   response.record = once(() => record(request, started));
   response.on('finish', response.record);
@@ -66,6 +67,12 @@ const server = http.createServer(async (request, response) => {
 server.listen(UNIX ? { path: UNIX } : { port: Number(PORT ?? 0), host: HOST ?? '127.0.0.1', backlog: 1024 }, () => {
   console.log('listening', UNIX ?? server.address().port);
 });
+
+function createServer(listener) {
+  if (!CERTIFICATE) return http.createServer(listener);
+  const pem = fs.readFileSync(CERTIFICATE);
+  return https.createServer({ cert: pem, key: pem }, listener);
+}
 
 function once(action) {
   let done = false;

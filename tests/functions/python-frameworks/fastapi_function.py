@@ -153,4 +153,5 @@ class Server(uvicorn.Server):
 # Its loop and its parser: asyncio and h11, or uvloop and httptools.
 _, loop, parser = sys.argv
 host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "0"))
-Server(uvicorn.Config(app, host, port, loop=loop, http=parser, log_level="critical", access_log=False)).run()
+tls = {"ssl_certfile": os.environ.get("CERTIFICATE")}
+Server(uvicorn.Config(app, host, port, loop=loop, http=parser, log_level="critical", access_log=False, **tls)).run()
