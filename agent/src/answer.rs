@@ -217,11 +217,13 @@ fn not_attached(rooms: &Rooms) -> Vec<NotAttached> {
 fn uprobes(rooms: &Rooms) -> Vec<Uprobe> {
     let told = rooms.probes.uprobes().told();
     told.filter_map(|told| {
-        let place = told.site.ok()?.place;
+        let site = told.site.ok()?;
+        let place = site.place;
         Some(Uprobe {
             name: told.probe.name.to_owned(),
             executable: told.path,
             place: format!("{}+{:#x}", told.probe.function(), place.offset),
+            file_offset: site.file_offset,
             instruction: place.instruction.to_string(),
             processes: told.processes.iter().map(|pid| pid.0).collect(),
         })

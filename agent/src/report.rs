@@ -125,6 +125,8 @@ pub struct Uprobe {
     pub executable: String,
     /// Function and offset.
     pub place: String,
+    /// The same as bytes from the start of the file.
+    pub file_offset: u64,
     /// What is there.
     pub instruction: String,
     /// The traced processes that run it.

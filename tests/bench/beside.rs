@@ -6,8 +6,8 @@ use std::{fmt, thread};
 
 use anyhow::{Context, Result};
 use spanlet_e2e::agent::{Agent, Backend, Options, Protocol};
-use spanlet_e2e::kernel::EmptyProbes;
-use spanlet_e2e::report::Report;
+use spanlet_e2e::empty::{EmptyProbes, Hook, Place};
+use spanlet_e2e::report::{Report, Uprobe};
 use spanlet_e2e::sink::{Received, Sink};
 use spanlet_e2e::usage::{memory, process_cpu_ns, Memory};
 
@@ -20,6 +20,8 @@ pub enum Beside {
     Known(u64),
     /// Empty programs on this back end's hooks.
     Empty(Backend),
+    /// The same with those in functions at their first instructions, where they are usually put.
+    Entries(Backend),
     Agent(Backend),
 }
 
@@ -28,6 +30,7 @@ impl fmt::Display for Beside {
         match self {
             Self::Known(each) => write!(f, "known: +{:.1} µs", burned_us(*each)),
             Self::Empty(backend) => write!(f, "empty, {backend}"),
+            Self::Entries(backend) => write!(f, "at entries, {backend}"),
             Self::Agent(backend) => write!(f, "agent, {backend}"),
         }
     }
@@ -158,24 +161,75 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// The raw tracepoints that the agent uses: asked of a running one.
-pub fn hooks(backend: Backend, pids: &[u32], sink: &Sink) -> Result<Vec<String>> {
-    let watcher = Watcher::start(backend, pids, sink)?;
-    let report = watcher.report()?;
-    watcher.finish()?;
-    let mut names = Vec::new();
-    for probe in &report.probes {
-        match probe.at.split_once('/') {
-            Some(("raw_tp", name)) => names.push(name.to_owned()),
-            _ => eprintln!("{}: no empty counterpart, the floor lacks it", probe.at),
-        }
-    }
-    Ok(names)
+/// Where the agent's programs are attached: asked of a running one.
+#[derive(Clone, Debug)]
+pub struct Hooks {
+    pub backend: Backend,
+    /// As the agent places them.
+    pub chosen: Vec<Hook>,
+    /// The same with uprobes at the start of their functions; the same ones where there are no uprobes.
+    pub at_entries: Vec<Hook>,
 }
 
-/// Empty programs on those hooks.
-pub fn empty(hooks: &[(Backend, Vec<String>)], backend: Backend) -> Result<EmptyProbes> {
-    let found = hooks.iter().find(|(of, _)| *of == backend);
-    let (_, names) = found.context("hooks of a back end that was not asked")?;
-    EmptyProbes::attach(names)
+impl Hooks {
+    /// Of an agent that traces these.
+    pub fn of(backend: Backend, pids: &[u32], sink: &Sink) -> Result<Self> {
+        let watcher = Watcher::start(backend, pids, sink)?;
+        let report = watcher.report()?;
+        watcher.finish()?;
+        let raw = report.probes.iter().filter_map(|probe| {
+            let name = probe.at.strip_prefix("raw_tp/")?;
+            Some(Hook::RawTracepoint(name.to_owned()))
+        });
+        let (mut chosen, mut at_entries): (Vec<_>, Vec<_>) =
+            raw.map(|hook| (hook.clone(), hook)).unzip();
+        for uprobe in &report.uprobes {
+            let within = offset_in_function(uprobe)?;
+            chosen.push(hook(&report, uprobe, uprobe.file_offset)?);
+            at_entries.push(hook(&report, uprobe, uprobe.file_offset - within)?);
+        }
+        Ok(Self {
+            backend,
+            chosen,
+            at_entries,
+        })
+    }
+
+    /// Whether there are two ways to place them.
+    pub fn have_entries(&self) -> bool {
+        self.chosen != self.at_entries
+    }
+}
+
+fn offset_in_function(uprobe: &Uprobe) -> Result<u64> {
+    let offset = uprobe.place.rsplit_once("+0x").map(|(_, offset)| offset);
+    let offset = offset.with_context(|| format!("an offset in {}", uprobe.place))?;
+    Ok(u64::from_str_radix(offset, 16)?)
+}
+
+fn hook(report: &Report, uprobe: &Uprobe, offset: u64) -> Result<Hook> {
+    let probe = report.probes.iter().find(|probe| probe.name == uprobe.name);
+    let process = uprobe.processes.first().context("a uprobe of no process")?;
+    let place = Place {
+        file: format!("/proc/{process}/root{}", uprobe.executable).into(),
+        offset,
+    };
+    let at = probe.map(|probe| probe.at.as_str()).unwrap_or_default();
+    Ok(match at.split_once('/') {
+        Some(("uretprobe", _)) => Hook::Uretprobe(place),
+        _ => Hook::Uprobe(place),
+    })
+}
+
+/// The empty programs that run beside a function; none where it is something else that does.
+pub fn empty(hooks: &[Hooks], beside: Beside) -> Result<EmptyProbes> {
+    let of = |backend| {
+        let found = hooks.iter().find(|hooks| hooks.backend == backend);
+        found.context("hooks of a back end that was not asked")
+    };
+    EmptyProbes::attach(match beside {
+        Beside::Empty(backend) => of(backend)?.chosen.as_slice(),
+        Beside::Entries(backend) => of(backend)?.at_entries.as_slice(),
+        Beside::Known(_) | Beside::Agent(_) => &[],
+    })
 }

@@ -6,12 +6,11 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Result};
-use spanlet_e2e::agent::Backend;
 use spanlet_e2e::bench_options::{Route, Runtime, Settings};
 use spanlet_e2e::sheet::Sheet;
 use spanlet_e2e::sink::Sink;
 
-use crate::beside::{empty, hooks, Beside, Watcher};
+use crate::beside::{empty, Beside, Hooks, Watcher};
 use crate::show;
 use crate::subject::Subject;
 
@@ -31,8 +30,8 @@ pub fn measure(settings: &Settings) -> Result<()> {
     let backends = settings.backends.iter();
     let hooks = backends
         .clone()
-        .map(|&backend| Ok((backend, hooks(backend, &idle.pids(), &sink)?)))
-        .collect::<Result<Vec<(Backend, _)>>>()?;
+        .map(|&backend| Hooks::of(backend, &idle.pids(), &sink))
+        .collect::<Result<Vec<_>>>()?;
     let kinds: Vec<Beside> = backends
         .flat_map(|&backend| [Beside::Empty(backend), Beside::Agent(backend)])
         .collect();
@@ -51,11 +50,10 @@ pub fn measure(settings: &Settings) -> Result<()> {
                     pair.improve(times, time)?;
                     watcher.finish()?;
                 }
-                Beside::Empty(backend) => {
-                    let _attached = empty(&hooks, backend)?;
+                Beside::Empty(_) | Beside::Entries(_) | Beside::Known(_) => {
+                    let _attached = empty(&hooks, kind)?;
                     pair.improve(times, time)?;
                 }
-                Beside::Known(_) => {}
             }
         }
     }

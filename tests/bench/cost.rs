@@ -1,13 +1,12 @@
 //! What traced functions and the agent spend. In: which functions, loads and routes. Out: a table with a group for each of them.
 
 use anyhow::Result;
-use spanlet_e2e::agent::Backend;
 use spanlet_e2e::bench_options::{LoadName, Route, Runtime, Settings};
 use spanlet_e2e::generator::Pace;
 use spanlet_e2e::sheet::Sheet;
 use spanlet_e2e::sink::Sink;
 
-use crate::beside::{empty, hooks, Beside, Spent, Watcher};
+use crate::beside::{empty, Beside, Hooks, Spent, Watcher};
 use crate::result::{Line, Pair, COLUMNS};
 use crate::show;
 use crate::subject::{Load, Run, Subject};
@@ -24,7 +23,7 @@ struct Bench<'a> {
     settings: &'a Settings,
     sink: &'a Sink,
     subject: &'a Subject,
-    hooks: &'a [(Backend, Vec<String>)],
+    hooks: &'a [Hooks],
     load: Load,
 }
 
@@ -38,7 +37,7 @@ pub fn measure(settings: &Settings) -> Result<()> {
             let hooks = settings
                 .backends
                 .iter()
-                .map(|&backend| Ok((backend, hooks(backend, &subject.pids(), &sink)?)))
+                .map(|&backend| Hooks::of(backend, &subject.pids(), &sink))
                 .collect::<Result<Vec<_>>>()?;
             let saturated = warm_up(settings, &subject)?;
             for &load in &settings.loads {
@@ -95,8 +94,12 @@ impl Bench<'_> {
     fn kinds(&self, without: Run, route: Route) -> Vec<Beside> {
         // A request that burns makes no call: only where none does.
         let known = (route != Route::Call).then(|| Beside::Known(without.burn_each()));
-        let backends = self.settings.backends.iter();
-        let rest = backends.flat_map(|&backend| [Beside::Empty(backend), Beside::Agent(backend)]);
+        let rest = self.hooks.iter().flat_map(|hooks| {
+            let backend = hooks.backend;
+            let entries = hooks.have_entries().then_some(Beside::Entries(backend));
+            let around = [Some(Beside::Empty(backend)), entries];
+            around.into_iter().flatten().chain([Beside::Agent(backend)])
+        });
         known.into_iter().chain(rest).collect()
     }
 
@@ -109,8 +112,8 @@ impl Bench<'_> {
                 };
                 Ok((self.subject.run(&load)?, None))
             }
-            Beside::Empty(backend) => {
-                let _attached = empty(self.hooks, backend)?;
+            Beside::Empty(_) | Beside::Entries(_) => {
+                let _attached = empty(self.hooks, kind)?;
                 Ok((self.subject.run(&self.load)?, None))
             }
             Beside::Agent(backend) => {

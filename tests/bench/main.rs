@@ -11,7 +11,8 @@
 //!   0.0 is the error of the instrument, in the same run.
 //! - The line "known" adds work of a known length: one request in so many asks for 1 ms of CPU time by the function's own
 //!   clock. What the line finds beside what it says was added is the bias of the instrument.
-//! - The line "empty" attaches programs that do nothing to the hooks of the agent: what any agent pays that uses them.
+//! - The line "empty" attaches programs that do nothing to the hooks of the agent: what any agent pays that uses them. Where some are in
+//!   functions, the line "at entries" has those at the first instruction of their functions: what choosing the place is worth.
 //! - CPU times are the kernel's, to the nanosecond, of whole processes (or of the generator's thread). The agent's are taken when
 //!   all its spans have arrived, so that decoding and exporting are within. It exports over OTLP to a receiver that only
 //!   keeps bytes and reads them after the run; the receiver's CPU time is no part of the agent's.

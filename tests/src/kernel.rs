@@ -1,18 +1,10 @@
-//! BPF calls of the benchmark: empty programs on raw tracepoints, and the entries of a process's maps. In: names of
-//! tracepoints; a pid. Out: attached programs; counts.
+//! BPF calls of the benchmark: the entries of a process's maps. In: a pid. Out: counts.
 
-use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use anyhow::{Context, Result};
-
-/// Programs that do nothing, attached until dropped: what any agent pays that uses the same hooks.
-#[derive(Debug)]
-pub struct EmptyProbes(
-    #[expect(dead_code, reason = "held so that they stay attached")] Vec<OwnedFd>,
-);
+use anyhow::Result;
 
 /// A hash map of a process, and how full it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,30 +17,10 @@ pub struct MapUse {
 /// include/uapi/linux/bpf.h
 mod uapi {
     pub const MAP_GET_NEXT_KEY: i64 = 4;
-    pub const PROG_LOAD: i64 = 5;
     pub const MAP_GET_FD_BY_ID: i64 = 14;
     pub const OBJ_GET_INFO_BY_FD: i64 = 15;
-    pub const RAW_TRACEPOINT_OPEN: i64 = 17;
-    pub const PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
     /// Hash, per-CPU hash, LRU hash, LRU per-CPU hash.
     pub const HASHES: [u32; 4] = [1, 5, 9, 10];
-    /// `r0 = 0; exit`
-    pub const EMPTY: [u64; 2] = [0xb7, 0x95];
-}
-
-#[repr(C)]
-struct ProgramLoad {
-    kind: u32,
-    count: u32,
-    instructions: u64,
-    license: u64,
-}
-
-#[repr(C)]
-struct TracepointOpen {
-    name: u64,
-    program: u32,
-    padding: u32,
 }
 
 #[repr(C)]
@@ -79,16 +51,6 @@ struct NextKey {
     next: u64,
 }
 
-impl EmptyProbes {
-    /// Attaches an empty program to each raw tracepoint.
-    pub fn attach(tracepoints: &[String]) -> Result<Self> {
-        let attached = tracepoints
-            .iter()
-            .map(|name| empty_probe(name).with_context(|| format!("empty probe on {name}")));
-        attached.collect::<Result<_>>().map(Self)
-    }
-}
-
 /// The hash maps that a process holds.
 pub fn maps_of(pid: u32) -> Result<Vec<MapUse>> {
     let mut numbers = Vec::new();
@@ -106,27 +68,6 @@ pub fn maps_of(pid: u32) -> Result<Vec<MapUse>> {
         .into_iter()
         .flatten()
         .collect())
-}
-
-fn empty_probe(tracepoint: &str) -> io::Result<OwnedFd> {
-    let mut load = ProgramLoad {
-        kind: uapi::PROG_TYPE_RAW_TRACEPOINT,
-        count: uapi::EMPTY.len() as u32,
-        instructions: uapi::EMPTY.as_ptr() as u64,
-        license: c"GPL".as_ptr() as u64,
-    };
-    // SAFETY: the pointers are to statics.
-    let program = descriptor(unsafe { bpf(uapi::PROG_LOAD, &mut load) }?);
-    let name = CString::new(tracepoint)?;
-    let mut open = TracepointOpen {
-        name: name.as_ptr() as u64,
-        program: program.as_raw_fd() as u32,
-        padding: 0,
-    };
-    // SAFETY: the pointer is to `name`, which lives on. The link keeps the program.
-    Ok(descriptor(unsafe {
-        bpf(uapi::RAW_TRACEPOINT_OPEN, &mut open)
-    }?))
 }
 
 /// `None`: not a hash map.
@@ -179,14 +120,17 @@ fn entries(map: &OwnedFd, key_bytes: usize) -> io::Result<u64> {
     }
 }
 
-fn descriptor(number: i32) -> OwnedFd {
+/// Takes what the kernel has just given.
+pub fn descriptor(number: i32) -> OwnedFd {
     // SAFETY: the kernel has just given this descriptor, and nobody else has it.
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
+/// The system call.
+///
 /// # Safety
 /// Pointers within `attributes` must be valid for what `command` does with them.
-unsafe fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<i32> {
+pub unsafe fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<i32> {
     // SAFETY: the attributes are live and their size is given; what they point to is the caller's promise.
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };

@@ -10,6 +10,7 @@ pub mod bpf;
 pub mod certificate;
 pub mod client;
 pub mod collector;
+pub mod empty;
 pub mod function;
 pub mod generator;
 pub mod helm;

@@ -57,7 +57,9 @@ pub struct Probe {
 pub struct Uprobe {
     pub name: String,
     pub executable: String,
+    /// `FUNCTION+0xOFFSET`.
     pub place: String,
+    pub file_offset: u64,
     pub instruction: String,
     pub processes: Vec<u32>,
 }
