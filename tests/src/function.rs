@@ -81,7 +81,12 @@ impl Function {
 
     /// Starts a function by a command of one's own: that of a runtime, a copy of an executable, a script around it.
     pub fn start_as(name: &'static str, command: Command, options: &Options) -> Result<Self> {
-        Starting::new(name, command, options)?.serving()
+        Self::launch_as(name, command, options)?.serving()
+    }
+
+    /// The same, without waiting.
+    pub fn launch_as(name: &'static str, command: Command, options: &Options) -> Result<Starting> {
+        Starting::new(name, command, options)
     }
 
     pub fn pid(&self) -> u32 {
