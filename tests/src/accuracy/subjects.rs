@@ -10,7 +10,7 @@ use crate::language::python_program;
 use crate::runtime::{self, cpython};
 
 /// Those that `cargo xtask accuracy` scores when none is named, in the order of its table.
-pub const ALL: [&str; 9] = [
+pub const ALL: [&str; 14] = [
     "go",
     "python",
     "node",
@@ -20,6 +20,11 @@ pub const ALL: [&str; 9] = [
     "python-aiohttp",
     "python-uvicorn",
     "python-uvicorn-uvloop",
+    "java-tomcat",
+    "java-virtual-threads",
+    "rust-tokio",
+    "ruby-puma",
+    "dotnet",
 ];
 
 /// Plain asyncio, without packages: a task for each connection.
