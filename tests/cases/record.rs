@@ -3,6 +3,8 @@
 //! In: a language and a back end. Out: a recording and a list of its processes, small and without a name of this
 //! machine; with `SPANLET_RECORD=1` they replace those in `tests/recordings/`, which `cargo test` replays.
 
+mod https;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,9 +44,6 @@ macro_rules! on_both_back_ends {
 on_both_back_ends!(go: Go, python: Python, node: Node, java: Java, c: C);
 
 fn record(language: Language, backend: Backend) -> Result<()> {
-    let scratch = Scratch::new()?;
-    let name = format!("{}-{backend}", language.name());
-    let recording = scratch.join(&format!("{name}.recording"));
     let next = Function::start(next_of(language), &named("next", Options::default()))?;
     let calls_next = Options {
         next: Some(next.address.clone()),
@@ -53,26 +52,58 @@ fn record(language: Language, backend: Backend) -> Result<()> {
     let main = Function::start(language, &named("main", calls_next))?;
     let mut early = Connection::open(&main.address)?;
     early.exchange(&get(0, "hello"))?;
+    let name = format!("{}-{backend}", language.name());
+    let files = recorded(&name, backend, &[main.pid(), next.pid()], |listed| {
+        early.exchange(&get(0, "hello"))?;
+        answered(&main.address)?;
+        called(&main.address)?;
+        broken(&main.address)?;
+        listed()?;
+        Connection::open(&main.address)?.exchange(&get(40, "die"))?;
+        Ok(())
+    })?;
+    keep_if_asked(&files)
+}
+
+/// A recording and the list of its processes.
+struct Files {
+    #[expect(dead_code, reason = "held so that the files stay")]
+    scratch: Scratch,
+    recording: PathBuf,
+    listing: PathBuf,
+}
+
+/// Records what an agent sees meanwhile, and checks it. `scenario` says when all its processes are there.
+fn recorded(
+    name: &str,
+    backend: Backend,
+    pids: &[u32],
+    scenario: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<()>,
+) -> Result<Files> {
+    let scratch = Scratch::new()?;
+    let recording = scratch.join(&format!("{name}.recording"));
+    let listing = scratch.join(&format!("{name}.processes"));
     let agent = Agent::start(&AgentOptions {
-        pids: vec![main.pid(), next.pid()],
+        pids: pids.to_vec(),
         backend,
         otlp: None,
         output: "lines",
         environment: Vec::new(),
         arguments: vec!["--record".to_owned(), recording.display().to_string()],
     })?;
-    early.exchange(&get(0, "hello"))?;
-    answered(&main.address)?;
-    called(&main.address)?;
-    broken(&main.address)?;
-    let processes = processes(&agent)?;
-    Connection::open(&main.address)?.exchange(&get(40, "die"))?;
+    scenario(&mut || Ok(fs::write(&listing, processes(&agent)?)?))?;
     agent.finish()?;
-    let listing = scratch.join(&format!("{name}.processes"));
-    fs::write(&listing, processes)?;
     check(&[&recording, &listing])?;
+    Ok(Files {
+        scratch,
+        recording,
+        listing,
+    })
+}
+
+fn keep_if_asked(files: &Files) -> Result<()> {
     if std::env::var_os(REPLACE).is_some_and(|value| value == "1") {
-        for file in [&recording, &listing] {
+        for file in [&files.recording, &files.listing] {
             keep(file)?;
         }
     }

@@ -1,5 +1,5 @@
-//! What must hold for the spans of any recording of the scenario in `tests/cases/record.rs`, in which each request's
-//! path begins with `/t/NUMBER/`, and so does each request that it causes.
+//! What must hold for the spans of any recording of the scenarios in `tests/cases/record.rs` and `record/https.rs`, in which
+//! each request's path begins with `/t/NUMBER/`, and so does each request that it causes.
 
 use std::collections::BTreeSet;
 
@@ -89,6 +89,35 @@ fn parts_of_a_span_are_not_longer_than_the_span() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn what_tls_carries_is_told_with_who_called_for_whom() {
+    let https = all().into_iter();
+    let https: Vec<_> = https
+        .filter(|recorded| recorded.name.ends_with("-https"))
+        .collect();
+    assert!(!https.is_empty());
+    for recorded in https {
+        let replay = replay(&recorded.processes, &recorded.records);
+        let of = |kind, scheme| {
+            let told = replay.told.values().filter(move |told| {
+                told.span.kind() == kind && told.span.text("url.scheme").as_deref() == Some(scheme)
+            });
+            told.map(number).collect::<Vec<_>>()
+        };
+        let mut asked = of(Kind::Server, "https");
+        asked.sort_unstable();
+        assert_eq!(asked, (0..7).collect::<Vec<_>>(), "{}", recorded.name);
+        let calls: Vec<_> = with_parents(&replay)
+            .filter(|(call, request)| {
+                call.span.kind() == Kind::Client && number(call) == number(request)
+            })
+            .map(|(call, _)| number(call))
+            .collect();
+        let calls: BTreeSet<_> = calls.into_iter().collect();
+        assert_eq!(calls, (3..7).collect(), "{}", recorded.name);
     }
 }
 

@@ -1,0 +1,62 @@
+//! Recordings of HTTPS, with calls by several requests at once: what TLS carries, and who in the process calls for whom.
+
+use std::process::Command;
+
+use anyhow::{ensure, Context, Result};
+use spanlet_e2e::agent::Backend;
+use spanlet_e2e::certificate::Certificate;
+use spanlet_e2e::function::{Function, Options};
+use spanlet_e2e::language::Language;
+use spanlet_e2e::runtime;
+
+use super::{keep_if_asked, recorded};
+use crate::stage::named;
+
+macro_rules! of_each {
+    ($($test:ident: $name:literal, $runtime:literal),* $(,)?) => {$(
+        #[test]
+        fn $test() -> anyhow::Result<()> { record($name, $runtime) }
+    )*};
+}
+
+of_each!(
+    asyncio: "asyncio-https", "python-uvicorn",
+);
+
+/// Requests one after another, and calls at once.
+const PLAIN: &str = "[0-2]/hello";
+const CALLS: [&str; 4] = ["3", "4", "5", "6"];
+
+fn record(name: &str, row: &str) -> Result<()> {
+    let certificate = Certificate::new()?;
+    let next = Function::start(Language::C, &named("next", Options::default()))?;
+    let mut options = named("main", Options::default());
+    options.next = Some(next.address.clone());
+    let path = certificate.path().display().to_string();
+    options.environment.push(("CERTIFICATE".to_owned(), path));
+    let main = runtime::named(row)?.start(&options)?;
+    let port = main.address.port().context("a port")?;
+    let pids = [main.pid(), next.pid()];
+    let files = recorded(name, Backend::SocketTracepoints, &pids, |listed| {
+        listed()?;
+        let at = |path: &str| format!("https://localhost:{port}/t/{path}");
+        get(&certificate, &[at(PLAIN)])?;
+        let call = |number| at(&format!("{number}/chain?path=/t/{number}/delay%3Fms=20"));
+        get(&certificate, &CALLS.map(call))
+    })?;
+    keep_if_asked(&files)
+}
+
+/// All at once where there are several.
+fn get(certificate: &Certificate, urls: &[String]) -> Result<()> {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--http1.1"]);
+    curl.arg("--cacert").arg(certificate.path());
+    if urls.len() > 1 {
+        curl.args(["--parallel", "--parallel-immediate"]);
+    }
+    let output = curl.args(urls).output().context("curl")?;
+    let why = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{curl:?}: {why}");
+    Ok(())
+}
