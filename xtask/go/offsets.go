@@ -1,5 +1,6 @@
-// Where a Go program keeps what Spanlet's kernel programs read. In: executables that have DWARF. Out: for each, a line
-// of the release it was built by and the byte offsets of the fields below, as in agent/src/attach/golang/offsets.txt.
+// Where a Go program keeps what Spanlet's kernel programs read. In: names of fields, separated by spaces; executables that
+// have DWARF. Out: for each, a line of the release it was built by and the byte offsets of those fields, as in
+// agent/src/attach/golang/offsets.txt.
 package main
 
 import (
@@ -12,19 +13,23 @@ import (
 )
 
 // Each a structure and a path of fields through it.
-var wanted = [][]string{
-	{"runtime.g", "goid"},
-	{"runtime.g", "parentGoid"},
-	{"net/http.persistConn", "conn"},
-	{"net.netFD", "pfd", "Sysfd"},
-	{"net.netFD", "family"},
-	{"net.netFD", "sotype"},
-}
+var wanted [][]string
 
 func main() {
-	for _, path := range os.Args[1:] {
+	for _, name := range strings.Fields(os.Args[1]) {
+		wanted = append(wanted, path(name))
+	}
+	for _, path := range os.Args[2:] {
 		fmt.Println(line(path))
 	}
+}
+
+// path splits net/http.persistConn.conn: a package's path has dots of its own only before its last slash.
+func path(name string) []string {
+	start := strings.LastIndex(name, "/") + 1
+	words := strings.Split(name[start:], ".")
+	structure := name[:start] + words[0] + "." + words[1]
+	return append([]string{structure}, words[2:]...)
 }
 
 func line(path string) string {

@@ -16,6 +16,9 @@ const BUILDS: [&str; 7] = [
     "go-1.19", "go-1.21", "go-1.22", "go-1.23", "go-1.24", "go-1.25", "go",
 ];
 
+/// How the line begins that names the columns.
+const HEAD: &str = "release ";
+
 #[derive(clap::Args)]
 pub struct Options {
     /// Write the table as it was found to be
@@ -30,7 +33,8 @@ type Table = BTreeMap<String, String>;
 pub fn go_offsets(options: &Options) -> Result<ExitCode> {
     let path = paths::root().join("agent/src/attach/golang/offsets.txt");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let found = found()?;
+    let columns = columns(&text).context("the table names no columns")?;
+    let found = found(columns)?;
     let mut table = lines(&text);
     let wrong = compare(&table, &found);
     if options.write {
@@ -68,10 +72,16 @@ fn compare(table: &Table, found: &Table) -> Vec<String> {
     wrong
 }
 
-fn found() -> Result<Table> {
+/// The fields that the table is of, as its first line names them behind `release`.
+fn columns(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix(HEAD))
+}
+
+fn found(columns: &str) -> Result<Table> {
     let mut read = machine::command("go");
     read.arg("run")
-        .arg(paths::root().join("xtask/go/offsets.go"));
+        .arg(paths::root().join("xtask/go/offsets.go"))
+        .arg(columns);
     read.args(executables()?);
     let output = read.output().context("run go")?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -94,7 +104,7 @@ fn executables() -> Result<Vec<PathBuf>> {
 
 /// A line names a release (`1.21`), or a version of it (`1.21.13`).
 fn lines(text: &str) -> Table {
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let lines = text.lines().filter(|line| !is_head(line));
     lines
         .filter_map(|line| {
             let (version, offsets) = line.split_once(' ')?;
@@ -107,9 +117,13 @@ fn lines(text: &str) -> Table {
 
 /// The table under the head that it had.
 fn written(before: &str, table: &Table) -> String {
-    let head = before.lines().filter(|line| line.starts_with('#'));
+    let head = before.lines().filter(|line| is_head(line));
     let lines = head.chain(table.values().map(String::as_str));
     lines.map(|line| format!("{line}\n")).collect()
+}
+
+fn is_head(line: &str) -> bool {
+    line.starts_with('#') || line.starts_with(HEAD)
 }
 
 #[cfg(test)]
@@ -118,12 +132,16 @@ mod tests {
 
     #[test]
     fn versions_are_of_their_release_and_the_head_stays() {
-        let before = "# head\n1.21 1 2\n";
+        let before = "# head\nrelease runtime.g.goid a.b.c\n1.21 1 2\n";
+        assert_eq!(columns(before), Some("runtime.g.goid a.b.c"));
         let mut table = lines(before);
         assert_eq!(compare(&table, &lines("1.21.13 1 2\n")), [""; 0]);
         let differs = lines("1.21.13 1 3\n1.9.1 4 5\n");
         assert_eq!(compare(&table, &differs).len(), 2);
         table.extend(differs);
-        assert_eq!(written(before, &table), "# head\n1.21 1 3\n1.9 4 5\n");
+        assert_eq!(
+            written(before, &table),
+            "# head\nrelease runtime.g.goid a.b.c\n1.21 1 3\n1.9 4 5\n"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Go: what differs from release to release. In: a version. Out: offsets of fields, from the table beside this file.
 
+use std::str::FromStr;
+
 use spanlet_abi::golang::ClientOffsets;
 use spanlet_abi::limit::NETWORK_WORDS;
 
@@ -26,35 +28,57 @@ pub fn of(version: &str) -> Option<Release> {
 
 /// All of them, by name (`1.26`).
 pub fn releases() -> impl Iterator<Item = (&'static str, Release)> {
-    let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(row)
+    let mut lines = TABLE.lines().filter(|line| !line.starts_with('#'));
+    let columns: Vec<_> = lines.next().unwrap_or_default().split(' ').collect();
+    lines.filter_map(move |line| Row::new(&columns, line).release())
 }
 
-fn row(line: &'static str) -> Option<(&'static str, Release)> {
-    let mut words = line.split_whitespace();
-    let name = words.next()?;
-    let numbers: Vec<Option<u32>> = words.map(|word| word.parse().ok()).collect();
-    let [Some(id), parent, Some(connection), Some(descriptor), Some(family), Some(kind)] =
-        numbers[..]
-    else {
-        return None;
-    };
-    let is_near = |offset: u32| {
-        let distance = offset.checked_sub(descriptor);
-        distance.is_some_and(|distance| (distance as usize) < NETWORK_WORDS * 8)
-    };
-    if !is_near(family) || !is_near(kind) {
-        return None;
+/// A line of the table.
+struct Row<'a> {
+    columns: &'a [&'a str],
+    words: Vec<&'static str>,
+}
+
+impl<'a> Row<'a> {
+    fn new(columns: &'a [&'a str], line: &'static str) -> Self {
+        let words = line.split(' ').collect();
+        Self { columns, words }
     }
-    let short = |offset: u32| u16::try_from(offset).ok();
-    let client = ClientOffsets {
-        connection: short(connection)?,
-        descriptor: short(descriptor)?,
-        family: short(family)?,
-        socket_type: short(kind)?,
-    };
-    let goroutine = GoroutineOffsets { id, parent };
-    Some((name, Release { goroutine, client }))
+
+    fn word(&self, column: &str) -> Option<&'static str> {
+        let place = self.columns.iter().position(|name| *name == column)?;
+        self.words.get(place).copied()
+    }
+
+    /// `None`: the release has no such field.
+    fn offset<T: FromStr>(&self, column: &str) -> Option<T> {
+        self.word(column)?.parse().ok()
+    }
+
+    fn release(&self) -> Option<(&'static str, Release)> {
+        let release = Release {
+            goroutine: GoroutineOffsets {
+                id: self.offset("runtime.g.goid")?,
+                parent: self.offset("runtime.g.parentGoid"),
+            },
+            client: self.client()?,
+        };
+        Some((self.word("release")?, release))
+    }
+
+    fn client(&self) -> Option<ClientOffsets> {
+        let client = ClientOffsets {
+            connection: self.offset("net/http.persistConn.conn")?,
+            descriptor: self.offset("net.netFD.pfd.Sysfd")?,
+            family: self.offset("net.netFD.family")?,
+            socket_type: self.offset("net.netFD.sotype")?,
+        };
+        let is_near = |offset: u16| {
+            let distance = offset.checked_sub(client.descriptor);
+            distance.is_some_and(|distance| usize::from(distance) < NETWORK_WORDS * 8)
+        };
+        (is_near(client.family) && is_near(client.socket_type)).then_some(client)
+    }
 }
 
 #[cfg(test)]
@@ -63,9 +87,13 @@ mod tests {
 
     #[test]
     fn every_line_of_the_table_is_read() {
-        let lines = TABLE.lines().filter(|line| !line.starts_with('#')).count();
-        assert_eq!(releases().count(), lines);
-        assert_eq!(lines, 7);
+        let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
+        let columns = lines.clone().next().unwrap().split(' ').count();
+        for line in lines.clone() {
+            assert_eq!(line.split(' ').count(), columns, "{line}");
+        }
+        assert_eq!(releases().count(), 7);
+        assert_eq!(lines.count(), 1 + 7);
     }
 
     #[test]
