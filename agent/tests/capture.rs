@@ -104,7 +104,7 @@ fn a_call_comes_with_its_words_and_bytes() {
         turn_start: true,
         end_of_stream: false,
         already_open: false,
-        tls: false,
+        tls: None,
         goroutine: Some(Goroutine { id: 7, parent: 6 }),
         task: None,
         asked: false,

@@ -295,7 +295,7 @@ impl Census {
             pid,
             Limit {
                 what: OPAQUE,
-                reason: "they carry something other than HTTP/1, plain or by OpenSSL (other TLS, HTTP/2, a database)"
+                reason: "they carry something other than HTTP/1, plain or by TLS of OpenSSL or Go (other TLS, HTTP/2, a database)"
                     .to_owned(),
                 remedy: "nothing to do: other protocols are not decoded yet",
             },

@@ -5,7 +5,9 @@
 
 pub mod client;
 pub mod functions;
+pub mod program;
 pub mod releases;
+pub mod tls;
 
 use spanlet_abi::limit::GOROUTINE_WORDS;
 

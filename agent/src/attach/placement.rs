@@ -82,6 +82,15 @@ pub fn place(bytes: &[u8], address: u64, needed: &[Register]) -> Result<Place, F
     }
 }
 
+/// Whether registers (64 bits) hold after an instruction what they held before; not so where its effect is not known.
+pub fn keeps(instruction: &Instruction, registers: &[Register]) -> bool {
+    match effect(instruction) {
+        Effect::Writes(register) => !registers.contains(&full(register)),
+        Effect::None | Effect::May(_) => true,
+        Effect::Goes(_) | Effect::Overwrites | Effect::Unknown => false,
+    }
+}
+
 /// Gives a place that every call comes by once. `second_best`: the first that a call may come by again.
 fn walk(
     function: &Function<'_>,
@@ -261,7 +270,7 @@ fn branch(instruction: &Instruction) -> Option<Branch> {
 }
 
 /// The whole register that one is part of, for those that hold arguments.
-fn full(register: Register) -> Register {
+pub fn full(register: Register) -> Register {
     use Register::{
         AH, AL, AX, BH, BL, BX, CH, CL, CX, DH, DI, DIL, DL, DX, EAX, EBX, ECX, EDI, EDX, ESI, ESP,
         R10, R10D, R10L, R10W, R11, R11D, R11L, R11W, R8, R8D, R8L, R8W, R9, R9D, R9L, R9W, RAX,

@@ -2,7 +2,7 @@
 //!
 //! Pure: (what the kernel has, what was asked) → what to attach, and for what is not attached, why.
 
-use super::golang::client;
+use super::golang::{client, tls};
 use super::{openssl, python};
 
 /// How calls that move bytes are seen.
@@ -218,15 +218,33 @@ const fn of_openssl(name: &'static str, hook: Hook) -> Probe {
     Probe {
         name,
         hook,
-        enables: "HTTP over TLS, where OpenSSL is a shared library",
+        enables: "HTTP over TLS by OpenSSL, a library or in the program itself (Node)",
         without: "what OpenSSL encrypts is not seen",
         since: "5.15",
     }
 }
 
+/// What Go is given to encrypt, and what it has decrypted.
+pub const GO_TLS: [Probe; 2] = [
+    of_go("go_tls_write", Hook::Uprobe(tls::WRITE)),
+    of_go("go_tls_read", Hook::Uprobe(tls::READ)),
+];
+
+const fn of_go(name: &'static str, hook: Hook) -> Probe {
+    Probe {
+        name,
+        hook,
+        enables: "Go: HTTP over TLS",
+        without: "Go: what crypto/tls encrypts is not seen",
+        since: "5.15",
+    }
+}
+
 /// Those in executables and libraries.
-pub const UPROBES: [Probe; 10] = [
+pub const UPROBES: [Probe; 12] = [
     GO_CLIENT,
+    GO_TLS[0],
+    GO_TLS[1],
     PYTHON_TASK,
     UVLOOP_WRITE,
     TLS_READ,

@@ -11,7 +11,7 @@ use object::read::elf::{ElfFile64, FileHeader, ProgramHeader, Sym};
 use object::{elf, Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SectionIndex};
 use spanlet_abi::state;
 
-use super::golang::client::file_offset;
+use super::golang::program::file_offset;
 use super::placement::{self, Register, FUNCTION_BYTES_MAX};
 use super::plan::{Hook, Probe};
 use super::targets::Site;

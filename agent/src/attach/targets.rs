@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::golang::client;
+use super::golang::{client, tls};
 use super::placement::Place;
-use super::plan::{Probe, GO_CLIENT, PYTHON_TASK, TLS, UVLOOP_WRITE};
+use super::plan::{Probe, GO_CLIENT, GO_TLS, PYTHON_TASK, TLS, UVLOOP_WRITE};
 use super::process::{Language, ProcessFacts};
 use super::{discover, openssl, python};
 use crate::capture::event::HostPid;
@@ -15,16 +15,21 @@ use crate::capture::event::HostPid;
 /// OpenSSL libraries of one process that are probed: packages bring their own.
 const OPENSSL_MAX: usize = 8;
 
+/// Of a Go program.
+const GO: [Probe; 3] = [GO_CLIENT, GO_TLS[0], GO_TLS[1]];
+
 /// Files by their paths as a process has them; each with where it is opened.
 type Mapped = BTreeMap<String, PathBuf>;
 
-/// A file of a process in which a probe may have a place.
+/// A file of a process in which probes may have a place.
 #[derive(Debug)]
 pub struct Target {
-    pub probe: Probe,
+    pub probes: &'static [Probe],
     /// As the process calls it.
     pub path: String,
     pub file: File,
+    /// The program itself.
+    pub is_executable: bool,
 }
 
 /// Where to attach.
@@ -41,30 +46,30 @@ pub struct Site {
 /// The files of a process that is there. None where they are gone, or cannot be opened.
 pub fn of(facts: &ProcessFacts) -> Vec<Target> {
     if facts.language == Language::Go {
-        return executable(facts, GO_CLIENT).into_iter().collect();
+        return executable(facts, &GO).into_iter().collect();
     }
     let mapped = discover::mapped(facts.pid);
     let mut targets = Vec::new();
     if facts.language == Language::Python {
-        let tasks = library(PYTHON_TASK, &mapped, python::is_library);
-        targets.extend(tasks.or_else(|| executable(facts, PYTHON_TASK)));
-        targets.extend(library(UVLOOP_WRITE, &mapped, python::is_uvloop));
+        let tasks = library(&[PYTHON_TASK], &mapped, python::is_library);
+        targets.extend(tasks.or_else(|| executable(facts, &[PYTHON_TASK])));
+        targets.extend(library(&[UVLOOP_WRITE], &mapped, python::is_uvloop));
     }
     let sessions = mapped
         .iter()
         .filter(|(path, _)| openssl::is_library(name(path)));
-    for (path, file) in sessions.take(OPENSSL_MAX) {
-        let of_path = TLS.into_iter().filter_map(|probe| open(probe, path, file));
-        targets.extend(of_path);
-    }
+    let libraries = sessions.take(OPENSSL_MAX);
+    targets.extend(libraries.filter_map(|(path, file)| open(&TLS, path, file)));
+    targets.extend(executable(facts, &TLS));
     targets
 }
 
-fn executable(facts: &ProcessFacts, probe: Probe) -> Option<Target> {
+fn executable(facts: &ProcessFacts, probes: &'static [Probe]) -> Option<Target> {
     Some(Target {
-        probe,
+        probes,
         path: facts.executable_path.clone(),
         file: File::open(format!("/proc/{}/exe", facts.pid.0)).ok()?,
+        is_executable: true,
     })
 }
 
@@ -74,16 +79,17 @@ pub fn has_uvloop(pid: HostPid) -> bool {
     mapped.keys().any(|path| python::is_uvloop(name(path)))
 }
 
-fn library(probe: Probe, mapped: &Mapped, is_it: fn(&str) -> bool) -> Option<Target> {
+fn library(probes: &'static [Probe], mapped: &Mapped, is_it: fn(&str) -> bool) -> Option<Target> {
     let (path, file) = mapped.iter().find(|(path, _)| is_it(name(path)))?;
-    open(probe, path, file)
+    open(probes, path, file)
 }
 
-fn open(probe: Probe, path: &str, file: &Path) -> Option<Target> {
+fn open(probes: &'static [Probe], path: &str, file: &Path) -> Option<Target> {
     Some(Target {
-        probe,
+        probes,
         path: path.to_owned(),
         file: File::open(file).ok()?,
+        is_executable: false,
     })
 }
 
@@ -92,15 +98,30 @@ fn name(path: &str) -> &str {
 }
 
 /// The place of a probe in a file. `None`: there is nothing in it to probe. Errors: why there is no place.
-pub fn site(target: &Target) -> Option<Result<Site, String>> {
-    if TLS.contains(&target.probe) {
-        let site = openssl::site(&target.file, target.probe);
-        return Some(site.map_err(|fault| fault.to_string()));
+pub type Found = Option<Result<Site, String>>;
+
+/// The places of some of a target's probes, by one look.
+pub fn sites(target: &Target, probes: &[Probe]) -> Vec<(Probe, Found)> {
+    if target.probes == TLS {
+        let found = openssl::sites(&target.file, target.is_executable, probes).into_iter();
+        return found
+            .map(|(probe, site)| match site {
+                Err(fault) if target.is_executable && fault.is_harmless() => (probe, None),
+                site => (probe, Some(site.map_err(|fault| fault.to_string()))),
+            })
+            .collect();
     }
-    if target.probe != GO_CLIENT {
-        return Some(python::site(&target.file, target.probe));
-    }
-    match client::site(&target.file) {
+    let site = |probe: &Probe| (*probe, site(target, *probe));
+    probes.iter().map(site).collect()
+}
+
+fn site(target: &Target, probe: Probe) -> Found {
+    let site = match probe {
+        GO_CLIENT => client::site(&target.file),
+        _ if GO_TLS.contains(&probe) => tls::site(&target.file, probe.function()),
+        _ => return Some(python::site(&target.file, probe)),
+    };
+    match site {
         Ok(site) => Some(Ok(site)),
         Err(fault) if fault.is_harmless() => None,
         Err(fault) => Some(Err(fault.to_string())),

@@ -19,8 +19,11 @@ use super::process::ProcessFacts;
 use super::targets::{self, Site, Target};
 use crate::capture::event::HostPid;
 
-/// A probe in a file, by the probe's name and the file's device, inode and time of change.
-type Spot = (&'static str, u64, u64, i64);
+/// A file, by its device, inode and time of change.
+type Identity = (u64, u64, i64);
+
+/// A probe in a file, by the probe's name.
+type Spot = (&'static str, Identity);
 
 /// A file that traced processes map.
 #[derive(Debug)]
@@ -79,27 +82,56 @@ impl Uprobes {
     /// A process is traced, runs another program than before, or has mapped more. What goes wrong is told of its file; a
     /// process that is gone meanwhile needs nothing.
     pub fn follow(&mut self, ebpf: &mut Ebpf, facts: &ProcessFacts) {
-        let targets = targets::of(facts).into_iter();
-        let targets = targets.filter(|target| self.loaded.contains(target.probe.name));
-        let named = targets.filter_map(|target| Some((spot(&target)?, target)));
-        let mut named: BTreeMap<Spot, Target> = named.collect();
-        let before = self.by_process.get(&facts.pid).cloned().unwrap_or_default();
-        for gone in before.iter().filter(|spot| !named.contains_key(*spot)) {
-            self.leave_spot(ebpf, facts.pid, *gone);
+        let before = self.by_process.remove(&facts.pid).unwrap_or_default();
+        let mut spots = BTreeSet::new();
+        for target in targets::of(facts) {
+            let Some(file) = identity(&target.file) else {
+                continue;
+            };
+            let probes = target.probes.iter();
+            let loaded = probes.filter(|probe| self.loaded.contains(probe.name));
+            let its: Vec<Spot> = loaded.map(|probe| (probe.name, file)).collect();
+            self.look(ebpf, target, &its);
+            for spot in its {
+                if let Some(probed) = self.probed.get_mut(&spot) {
+                    probed.processes.insert(facts.pid);
+                    spots.insert(spot);
+                }
+            }
         }
-        named.retain(|spot, _| !before.contains(spot));
-        for (spot, target) in named {
-            let probed = self.probed.entry(spot).or_insert_with(|| Probed {
-                probe: target.probe,
-                path: target.path.clone(),
+        let gone = before.difference(&spots).copied().collect::<Vec<_>>();
+        if !spots.is_empty() {
+            self.by_process.insert(facts.pid, spots);
+        }
+        for spot in gone {
+            self.leave_spot(ebpf, facts.pid, spot);
+        }
+    }
+
+    /// Attaches to these spots of a file, unless that is done: by one look into it.
+    fn look(&mut self, ebpf: &mut Ebpf, target: Target, spots: &[Spot]) {
+        let is_new = |probe: &&Probe| {
+            let mut its = spots.iter().filter(|(name, _)| *name == probe.name);
+            its.any(|spot| !self.probed.contains_key(spot))
+        };
+        let fresh: Vec<Probe> = target.probes.iter().filter(is_new).copied().collect();
+        let Some(file) = spots.first().map(|(_, file)| *file) else {
+            return;
+        };
+        let path = target.path.clone();
+        let states: Vec<(Probe, State)> = match fresh[..] {
+            [] => return,
+            [PYTHON_TASK] => vec![(PYTHON_TASK, State::Idle(target))],
+            _ => attached(ebpf, &target, &fresh),
+        };
+        for (probe, attached) in states {
+            let probed = Probed {
+                probe,
+                path: path.clone(),
                 processes: BTreeSet::new(),
-                attached: match target.probe {
-                    PYTHON_TASK => State::Idle(target),
-                    _ => attached(ebpf, &target),
-                },
-            });
-            probed.processes.insert(facts.pid);
-            self.by_process.entry(facts.pid).or_default().insert(spot);
+                attached,
+            };
+            self.probed.insert((probe.name, file), probed);
         }
     }
 
@@ -110,7 +142,11 @@ impl Uprobes {
             let state = probed.map(|probed| &mut probed.attached);
             if let Some(state @ State::Idle(_)) = state {
                 if let State::Idle(target) = std::mem::replace(state, State::Nothing) {
-                    *state = attached(ebpf, &target);
+                    let states = attached(ebpf, &target, target.probes).into_iter();
+                    *state = states
+                        .map(|(_, state)| state)
+                        .next()
+                        .unwrap_or(State::Nothing);
                 }
             }
         }
@@ -191,9 +227,9 @@ impl Uprobes {
     }
 }
 
-fn spot(target: &Target) -> Option<Spot> {
-    let file = target.file.metadata().ok()?;
-    Some((target.probe.name, file.dev(), file.ino(), file.ctime()))
+fn identity(file: &File) -> Option<Identity> {
+    let file = file.metadata().ok()?;
+    Some((file.dev(), file.ino(), file.ctime()))
 }
 
 /// Whether the kernel lets a uprobe be attached: tried where this program itself starts.
@@ -205,17 +241,23 @@ pub fn try_own(ebpf: &mut Ebpf) -> Result<(), String> {
     Ok(())
 }
 
-fn attached(ebpf: &mut Ebpf, target: &Target) -> State {
-    let attach = |site: Site| {
+fn attached(ebpf: &mut Ebpf, target: &Target, probes: &[Probe]) -> Vec<(Probe, State)> {
+    let mut attach = |probe: Probe, site: Site| {
         let (offset, cookie) = (site.file_offset, site.cookie);
-        let link = link(ebpf, target.probe, &target.file, offset, cookie)?;
+        let link = link(ebpf, probe, &target.file, offset, cookie)?;
         Ok(Attached { link, site })
     };
-    match targets::site(target).map(|site| site.and_then(attach)) {
-        None => State::Nothing,
-        Some(Ok(attached)) => State::Attached(attached),
-        Some(Err(reason)) => State::Refused(reason),
-    }
+    let found = targets::sites(target, probes).into_iter();
+    let states = found.map(|(probe, found)| {
+        let attached = found.map(|site| site.and_then(|site| attach(probe, site)));
+        let state = match attached {
+            None => State::Nothing,
+            Some(Ok(attached)) => State::Attached(attached),
+            Some(Err(reason)) => State::Refused(reason),
+        };
+        (probe, state)
+    });
+    states.collect()
 }
 
 /// Attaches to the file that is open, whatever has its name by now.

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::event::{
     Closed, ConnectionId, Direction, Endpoint, Event, Goroutine, HostPid, HostTid, Initiator, Io,
-    Opened, Origin, Task, TaskBirth, ThreadClock,
+    Opened, Origin, Task, TaskBirth, ThreadClock, TlsVersion,
 };
 use crate::clock::Monotonic;
 
@@ -85,6 +85,14 @@ fn read<T: FromBytes + KnownLayout + Immutable>(record: &[u8]) -> Result<(T, &[u
     T::read_from_prefix(record).map_err(|_| Skipped::Short)
 }
 
+fn tls_version(flags: u16) -> TlsVersion {
+    match flags & (flag::TLS_1_2 | flag::TLS_1_3) {
+        flag::TLS_1_2 => TlsVersion::V1_2,
+        flag::TLS_1_3 => TlsVersion::V1_3,
+        _ => TlsVersion::Unknown,
+    }
+}
+
 fn io(origin: Origin, record: &[u8]) -> Result<Io<'_>, Skipped> {
     let (io, rest) = read::<record::Io>(record)?;
     let has = |bit: u16| io.header.flags & bit != 0;
@@ -106,7 +114,7 @@ fn io(origin: Origin, record: &[u8]) -> Result<Io<'_>, Skipped> {
         turn_start: has(flag::TURN_START),
         end_of_stream: has(flag::END_OF_STREAM),
         already_open: has(flag::ALREADY_OPEN),
-        tls: has(flag::TLS),
+        tls: has(flag::TLS).then(|| tls_version(io.header.flags)),
         goroutine: goroutine(io.goroutine, io.parent_goroutine).filter(|_| !has(flag::TASK)),
         task: has(flag::TASK).then_some(Task {
             id: io.goroutine,

@@ -20,6 +20,15 @@ pub struct ConnectionId {
     pub generation: u64,
 }
 
+/// The version of a TLS session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsVersion {
+    V1_2,
+    V1_3,
+    /// Another, or not known.
+    Unknown,
+}
+
 /// Which way bytes went, as the process sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -92,7 +101,7 @@ pub struct Io<'a> {
     /// The connection was open before it was first seen: bytes before the first event are unknown.
     pub already_open: bool,
     /// What TLS carries; `position` is then a count from first sight.
-    pub tls: bool,
+    pub tls: Option<TlsVersion>,
     /// The one that made the call, or, if `asked`, the one that asked for what is written.
     pub goroutine: Option<Goroutine>,
     /// CPython: the task that wrote, or asked for, the first bytes of a turn.

@@ -4,7 +4,7 @@ use super::books::Books;
 use super::detect::{self, Verdict};
 use super::exchange::{Link, Side, Step, Tls};
 use super::http1::{Conversation, Fate, Scene};
-use crate::capture::event::{Closed, ConnectionId, HostPid, Initiator, Io, Opened};
+use crate::capture::event::{Closed, ConnectionId, HostPid, Initiator, Io, Opened, TlsVersion};
 use crate::clock::Monotonic;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,9 +78,9 @@ impl Connection {
             books.note_losses(io.origin.process, io.process_losses);
         }
         match (self.link.tls, io.tls) {
-            (None, true) => self.begin_tls(io, books, out),
+            (None, Some(version)) => self.begin_tls(io, version, books, out),
             // Encrypted, and late.
-            (Some(_), false) => return,
+            (Some(_), None) => return,
             _ => {}
         }
         match &self.carries {
@@ -249,7 +249,13 @@ impl Connection {
     }
 
     /// What was encrypted until now is not: it begins anew.
-    fn begin_tls(&mut self, io: &Io<'_>, books: &mut Books, out: &mut Vec<Step>) {
+    fn begin_tls(
+        &mut self,
+        io: &Io<'_>,
+        version: TlsVersion,
+        books: &mut Books,
+        out: &mut Vec<Step>,
+    ) {
         if let Carries::Http(conversation) = &mut self.carries {
             conversation.abandon(None, books, out);
         }
@@ -257,7 +263,10 @@ impl Connection {
         self.carries = Carries::Nothing;
         let from_start = !io.already_open;
         self.link = Arc::new(Link {
-            tls: Some(Tls { from_start }),
+            tls: Some(Tls {
+                from_start,
+                version,
+            }),
             ..Link::clone(&self.link)
         });
     }
@@ -268,6 +277,9 @@ impl Connection {
         if self.begins_request(io, side) {
             self.opaque_ended(io.origin.time, false, out);
             self.carries = Carries::Http(Box::new(Conversation::new(side, false)));
+        } else if detect::never_http1(io.data) {
+            // The other side's first frame came before.
+            self.carries = Carries::Opaque { for_good: true };
         }
     }
 

@@ -1,6 +1,8 @@
 //! The output of this room: one request and its answer, as one side of the connection saw them.
 
-use crate::capture::event::{ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, Task};
+use crate::capture::event::{
+    ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, Task, TlsVersion,
+};
 use crate::clock::Monotonic;
 use smol_str::SmolStr;
 use std::sync::Arc;
@@ -50,6 +52,7 @@ pub struct Link {
 pub struct Tls {
     /// It was seen from its handshake on: positions count from its first byte.
     pub from_start: bool,
+    pub version: TlsVersion,
 }
 
 impl Link {

@@ -117,7 +117,7 @@ mod tests {
             turn_start: false,
             end_of_stream: false,
             already_open: false,
-            tls: false,
+            tls: None,
             goroutine: None,
             task: None,
             asked: false,

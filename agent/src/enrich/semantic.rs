@@ -25,7 +25,7 @@ use super::evidence::Evidence;
 use super::redact::{self, Query};
 use super::span::{Status, Visitor};
 use super::target::{self, Server, Target};
-use crate::capture::event::Endpoint;
+use crate::capture::event::{Endpoint, TlsVersion};
 use crate::decode::exchange::{EndEvidence, Exchange, Outcome, Protocol, Side};
 
 /// Bytes of a text that a peer chose; what is longer is cut.
@@ -154,6 +154,18 @@ fn network(exchange: &Exchange, visitor: &mut impl Visitor) {
         }
         (Endpoint::Unix, _) | (_, Endpoint::Unix) => visitor.text("network.transport", "unix"),
         (Endpoint::Unknown, Endpoint::Unknown) => {}
+    }
+    if let Some(version) = link.tls.and_then(|tls| version(tls.version)) {
+        visitor.text("tls.protocol.name", "tls");
+        visitor.text("tls.protocol.version", version);
+    }
+}
+
+fn version(version: TlsVersion) -> Option<&'static str> {
+    match version {
+        TlsVersion::V1_2 => Some("1.2"),
+        TlsVersion::V1_3 => Some("1.3"),
+        TlsVersion::Unknown => None,
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Talk {
     pub time: u64,
     pub records: Vec<Record>,
     already_open: bool,
-    pub tls: bool,
+    pub tls: Option<TlsVersion>,
     losses: u32,
     positions: [u32; 2],
     turn: Option<Direction>,
@@ -88,7 +88,7 @@ impl Talk {
             time: 1000 * MS,
             records: Vec::new(),
             already_open: true,
-            tls: false,
+            tls: None,
             losses: 0,
             positions: [u32::MAX - 90, 5000],
             turn: None,
@@ -157,7 +157,7 @@ impl Talk {
 
     /// From here on, what TLS carries is seen: whether from its first byte on.
     pub fn decrypted(&mut self, from_start: bool) -> &mut Self {
-        (self.tls, self.already_open) = (true, !from_start);
+        (self.tls, self.already_open) = (Some(TlsVersion::V1_3), !from_start);
         self.positions = [0; 2];
         self.turn = None;
         self
@@ -166,7 +166,7 @@ impl Talk {
     /// A call that moves bytes of a request as TLS encrypts it, told late.
     pub fn encrypted(&mut self, bytes: &[u8]) -> &mut Self {
         let (positions, turn) = (self.positions, self.turn);
-        self.request(bytes).last().tls = false;
+        self.request(bytes).last().tls = None;
         (self.positions, self.turn) = (positions, turn);
         self
     }

@@ -312,7 +312,7 @@ fn record() -> impl Strategy<Value = Record> {
                     turn_start: flags[1],
                     end_of_stream: flags[2],
                     already_open: flags[3],
-                    tls: false,
+                    tls: None,
                     goroutine: None,
                     task: None,
                     asked: false,

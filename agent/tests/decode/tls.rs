@@ -1,6 +1,7 @@
 //! TLS whose session is seen: from something opaque to the exchanges that it carries.
 
 use crate::kernel::{check, Talk};
+use spanlet::capture::event::TlsVersion;
 use spanlet::decode::exchange::{Side, Tls};
 use spanlet::decode::Step;
 
@@ -19,7 +20,10 @@ fn what_was_opaque_is_read() {
         let told = check(&talk, &[LINE, LINE]);
         assert_eq!(told.opaque(), (1, 1));
         assert!(matches!(told.steps[0], Step::Opaque { tls: true, .. }));
-        let tls = Some(Tls { from_start: true });
+        let tls = Some(Tls {
+            from_start: true,
+            version: TlsVersion::V1_3,
+        });
         assert!(told.started().all(|started| started.link.tls == tls));
         assert!(told.finished().all(|exchange| exchange.link.tls == tls));
         let first: Vec<_> = told
@@ -61,7 +65,10 @@ fn a_session_seen_from_its_middle_is_read_from_the_next_request_on() {
             .answer(OK)
             .close();
         let told = check(&talk, &[LINE]);
-        let tls = Some(Tls { from_start: false });
+        let tls = Some(Tls {
+            from_start: false,
+            version: TlsVersion::V1_3,
+        });
         assert!(told.started().all(|started| started.link.tls == tls));
     }
 }

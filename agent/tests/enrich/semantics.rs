@@ -364,5 +364,7 @@ fn what_tls_carries_is_https() {
         let found = span.value("server.port").map(|port| format!("{port:?}"));
         assert_eq!(found, Some(format!("Integer({port})")));
         assert_eq!(span.text("url.full").as_deref(), Some(url));
+        let version = span.text("tls.protocol.version");
+        assert_eq!(version.as_deref(), Some("1.2"));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use spanlet::attach::{Language, ProcessFacts};
 use spanlet::capture::event::{
-    ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, Task, TaskBirth,
+    ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, Task, TaskBirth, TlsVersion,
 };
 use spanlet::clock::{Monotonic, WallOffset};
 use spanlet::decode::exchange::{
@@ -129,7 +129,10 @@ impl Start {
 
     /// With TLS, whose start was seen or not; without.
     pub fn over_tls(mut self, from_start: Option<bool>) -> Self {
-        Arc::make_mut(&mut self.0.link).tls = from_start.map(|from_start| Tls { from_start });
+        Arc::make_mut(&mut self.0.link).tls = from_start.map(|from_start| Tls {
+            from_start,
+            version: TlsVersion::V1_2,
+        });
         self
     }
 

@@ -46,6 +46,9 @@ pub mod flag {
     /// `IO`: what TLS carries, before it was encrypted or after it was decrypted. Positions are a count from first sight.
     /// With [`ALREADY_OPEN`], some of it may have been carried before.
     pub const TLS: u16 = 256;
+    /// `IO`, with [`TLS`]: the session's version is 1.2, or 1.3. Neither: another, or not known.
+    pub const TLS_1_2: u16 = 512;
+    pub const TLS_1_3: u16 = 1024;
     /// `OPENED`: this side connected.
     pub const CONNECTED: u16 = 1;
     /// `OPENED`: this side accepted.

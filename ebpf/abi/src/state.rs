@@ -13,8 +13,10 @@ pub mod process_flag {
     pub const LOOP_WRITES: u32 = 4;
     /// CPython: each thread but the first runs in a Context of its own, which is no task's (3.14 and later).
     pub const THREADS_IN_CONTEXTS: u32 = 8;
-    /// It uses OpenSSL, so that its connections may carry what a [`crate::tls`] session encrypts.
+    /// Its connections may carry what a [`crate::tls`] session encrypts: it was seen to use one.
     pub const TLS: u32 = 16;
+    /// Those sessions are of Go's `crypto/tls`.
+    pub const GO: u32 = 32;
 }
 
 /// A traced process: the value of the `PROCESSES` map, keyed by thread group id.
@@ -104,6 +106,8 @@ pub struct Connection {
     pub accepted_ns: u64,
     /// When unread bytes arrived; 0 when there are none.
     pub ready_ns: u64,
+    /// When what was read last arrived, of bytes that a [`crate::tls`] session will have decrypted; 0 where not known.
+    pub received_ns: u64,
     /// When the first write of the coming turn began; 0 where not known.
     pub write_began_ns: u64,
     /// Go: the goroutine that connected and the one that started it; 0 where not known.
@@ -133,7 +137,10 @@ pub struct Connection {
     pub reset: u8,
     /// See [`carries`].
     pub carries: u8,
-    pub padding: [u8; 7],
+    pub padding: u8,
+    /// Of the [`crate::tls`] session that it carries, as it stands in messages ([`crate::tls::VERSIONS`]); 0 where not known.
+    pub tls_version: u16,
+    pub padding_2: u32,
 }
 
 impl Connection {
@@ -169,4 +176,4 @@ pub mod initiator {
 }
 
 const _: () = assert!(size_of::<Process>() == 40);
-const _: () = assert!(size_of::<Connection>() == 104);
+const _: () = assert!(size_of::<Connection>() == 112);

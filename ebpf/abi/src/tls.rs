@@ -1,5 +1,5 @@
-//! TLS by OpenSSL as a shared library: what the programs keep of its calls and sessions, and what the agent tells them of a
-//! library. Data only.
+//! TLS by OpenSSL and by Go: what the programs keep of its calls and sessions, and what the agent tells them of the file that it is in.
+//! Data only.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -10,14 +10,44 @@ pub struct Layout {
     pub source: u16,
     /// In a `BIO`: what its kind keeps (`ptr`).
     pub kept: u16,
-    /// Which argument of the call, from 0 on, points to the number of bytes that it moved.
+    /// Which argument of the call, from 0 on, points to the number of bytes that it moved; or [`moved::RETURNED`].
     pub moved: u8,
+    /// See [`memory`].
+    pub memory: u8,
+    /// In a session: its version, once the handshake is over; [`NOT_KNOWN`].
+    pub version: u16,
+}
+
+/// [`Layout::version`]
+pub const NOT_KNOWN: u16 = u16::MAX;
+
+/// Versions of TLS as they stand in its messages (RFC 8446 §4.2.1): 1.0 to 1.3.
+pub const VERSIONS: core::ops::RangeInclusive<u16> = 0x301..=0x304;
+pub const TLS_1_2: u16 = 0x303;
+pub const TLS_1_3: u16 = 0x304;
+
+/// How a call tells how many bytes it moved: the value of [`Layout::moved`] where it is no argument's number.
+pub mod moved {
+    /// It gives that back, and is given sizes of 32 bits.
+    pub const RETURNED: u8 = 0;
+}
+
+/// What a session reads from where its program carries the bytes: the value of [`Layout::memory`].
+pub mod memory {
+    /// OpenSSL's own `BIO_s_mem`.
+    pub const OPENSSL: u8 = 0;
+    /// Node's: no session of such a program reads or writes a socket itself.
+    pub const NODE: u8 = 1;
 }
 
 impl Layout {
     /// As a cookie.
     pub const fn cookie(self) -> u64 {
-        self.source as u64 | (self.kept as u64) << 16 | (self.moved as u64) << 32
+        self.source as u64
+            | (self.kept as u64) << 16
+            | (self.moved as u64) << 32
+            | (self.memory as u64) << 40
+            | (self.version as u64) << 48
     }
 
     /// From a cookie.
@@ -26,6 +56,8 @@ impl Layout {
             source: cookie as u16,
             kept: (cookie >> 16) as u16,
             moved: (cookie >> 32) as u8,
+            memory: (cookie >> 40) as u8,
+            version: (cookie >> 48) as u16,
         }
     }
 }
@@ -46,14 +78,15 @@ pub struct Call {
     /// Address of the session; 0 once the call is over.
     pub session: u64,
     pub buffer: u64,
-    /// Address of the number of bytes that it moved.
+    /// Address of the number of bytes that it moved; 0: it gives that back.
     pub moved: u64,
     pub began_ns: u64,
     /// Where the stack was as it began: tells one call from another.
     pub stack: u64,
     /// See [`call`].
     pub kind: u32,
-    pub padding: u32,
+    /// See [`memory`].
+    pub memory: u32,
 }
 
 /// A TLS session: the key of the `TLS_SESSIONS` map.
@@ -83,9 +116,23 @@ pub struct Carrier {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct Bound {
+    /// All zeroes: not known yet.
     pub carrier: Carrier,
     /// Bytes that were told when a call began, and that no call has taken since.
-    pub ahead: u64,
+    pub ahead: u32,
+    /// See [`session_flag`].
+    pub flags: u32,
+    /// Go: address of the connection that it is over; tells it from the next one at its address. 0 for OpenSSL, which says
+    /// when it lets one go.
+    pub over: u64,
+}
+
+/// Bits of [`Bound::flags`].
+pub mod session_flag {
+    /// It was seen from its handshake on.
+    pub const BEGUN: u32 = 1;
+    /// Its program carries its bytes: what it is given leaves after the call.
+    pub const CARRIED: u32 = 2;
 }
 
 /// Bytes of a TLS record that no other has: random ones of a hello, or encrypted ones. With the process, the key of the
@@ -102,6 +149,9 @@ pub struct Beginning {
 
 /// Where they stand: behind the record's header (5 bytes) and, of a hello, its own with the version (RFC 8446 §4.1.2).
 pub const BEGINNING_OFFSET: u32 = 11;
+
+/// What is looked at of a record's beginning: its header, a message's, and the version that a hello begins with.
+pub const HELLO_BYTES: usize = BEGINNING_OFFSET as usize;
 
 /// What became of what sessions moved: each an index of the per-CPU `TLS` array.
 pub mod outcome {
@@ -132,5 +182,5 @@ pub mod outcome {
 const _: () = assert!(size_of::<Call>() == 48);
 const _: () = assert!(size_of::<Session>() == 16);
 const _: () = assert!(size_of::<Carrier>() == 16);
-const _: () = assert!(size_of::<Bound>() == 24);
+const _: () = assert!(size_of::<Bound>() == 32);
 const _: () = assert!(size_of::<Beginning>() == 24);

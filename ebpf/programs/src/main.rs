@@ -7,7 +7,7 @@
 //! socket.rs   ──►  select  ─► connection ─► copy ─► emit ─► EVENTS
 //! syscall.rs  ──►    (traced?)   (state)   (bytes)
 //! life.rs, process.rs: births and deaths of connections and processes
-//! tls.rs: what OpenSSL encrypts; plain.rs tells it; session.rs: on which connection
+//! tls.rs, go_tls.rs: what OpenSSL and Go encrypt; plain.rs tells it; session.rs: on which connection
 //! asker.rs, uvloop.rs: who asked for what a connection sends next; lineage.rs: which task started which
 //! ```
 #![no_std]
@@ -19,6 +19,7 @@ mod constants;
 mod copy;
 mod descriptor;
 mod emit;
+mod go_tls;
 mod goroutine;
 mod kernel;
 mod life;

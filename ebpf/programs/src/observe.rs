@@ -140,10 +140,10 @@ pub fn flags(state: &Connection, egress: bool, size: u32, turn_start: bool) -> u
 }
 
 /// A goroutine or a task, see [`Io`].
-struct Who {
-    flags: u16,
-    id: u64,
-    parent: u64,
+pub struct Who {
+    pub flags: u16,
+    pub id: u64,
+    pub parent: u64,
 }
 
 /// Who asks, where that was kept for this turn; else who makes the call.
@@ -188,7 +188,7 @@ fn who(
 
 /// This may be the start of a request: the one who connected speaks first.
 #[inline(always)]
-fn begins_request(state: &Connection, egress: bool, turn_start: bool) -> bool {
+pub fn begins_request(state: &Connection, egress: bool, turn_start: bool) -> bool {
     turn_start
         && match state.initiator {
             initiator::CONNECTED => egress,

@@ -10,15 +10,15 @@ use spanlet_abi::limit::{TAIL_BYTES, TURN_BYTES_MAX};
 use spanlet_abi::loss;
 use spanlet_abi::record::{flag, kind, Header, Io};
 use spanlet_abi::state::Connection;
-use spanlet_abi::tls::{call, Call};
+use spanlet_abi::tls::{call, TLS_1_2, TLS_1_3};
 
 use crate::constants::constant;
 use crate::kernel::user;
 use crate::maps::{EVENTS, SCRATCH};
-use crate::observe::{count, flags, is_asked, serves, take_turn};
+use crate::observe::{begins_request, count, flags, is_asked, serves, take_turn, Who};
 use crate::registers::number;
 use crate::select::Traced;
-use crate::{connection, emit, python, thread};
+use crate::{connection, emit, goroutine, python, thread};
 
 /// Room for bytes, smallest first.
 const SMALL: usize = 256;
@@ -26,9 +26,19 @@ const MIDDLE: usize = 1024;
 const ANSWER: usize = 2048;
 const LARGE: usize = TURN_BYTES_MAX as usize;
 
+/// Bytes of a session, as one of its calls has them.
+pub struct Plain {
+    /// See [`call`].
+    pub kind: u32,
+    pub buffer: u64,
+    pub began_ns: u64,
+    /// Go: the goroutine that makes the call; 0 for others.
+    pub g: u64,
+}
+
 /// Records that a call moves these of its bytes, which are fewer than 2^32.
 #[inline(always)]
-pub fn told(traced: &Traced, call: &Call, socket: u64, bytes: Range<u64>, state: &mut Connection) {
+pub fn told(traced: &Traced, call: &Plain, socket: u64, bytes: Range<u64>, state: &mut Connection) {
     let egress = call.kind == call::WRITE;
     let buffer = call.buffer.wrapping_add(bytes.start);
     let size = bytes.end.wrapping_sub(bytes.start) as u32;
@@ -52,7 +62,7 @@ pub fn told(traced: &Traced, call: &Call, socket: u64, bytes: Range<u64>, state:
 #[inline(always)]
 fn describe(
     traced: &Traced,
-    call: &Call,
+    call: &Plain,
     socket: u64,
     size: u32,
     turn_start: bool,
@@ -60,15 +70,9 @@ fn describe(
 ) -> Io {
     let egress = call.kind == call::WRITE;
     let now_ns = emit::now();
-    let (task, within) = match egress && turn_start {
-        true => python::current(traced),
-        false => (0, 0),
-    };
+    let who = who(traced, call, state, egress, turn_start);
     let (cpu_ns, run_queue_wait_ns) = clocks(state, egress, turn_start, now_ns);
-    let mut flags = flags(state, egress, size, turn_start);
-    if task != 0 {
-        flags |= flag::TASK;
-    }
+    let flags = who.flags | version(state) | flags(state, egress, size, turn_start);
     Io {
         header: Header {
             kind: kind::IO,
@@ -80,12 +84,12 @@ fn describe(
         },
         socket,
         generation: state.generation,
-        goroutine: task,
-        parent_goroutine: within,
+        goroutine: who.id,
+        parent_goroutine: who.parent,
         cpu_ns,
         run_queue_wait_ns,
         ready_ns: match (egress, turn_start) {
-            (false, _) => core::mem::take(&mut state.ready_ns),
+            (false, _) => core::mem::take(&mut state.received_ns),
             (true, true) => call.began_ns,
             (true, false) => 0,
         },
@@ -100,6 +104,75 @@ fn describe(
             false => number::READ as u16,
         },
     }
+}
+
+#[inline(always)]
+fn version(state: &Connection) -> u16 {
+    match state.tls_version {
+        TLS_1_2 => flag::TLS_1_2,
+        TLS_1_3 => flag::TLS_1_3,
+        _ => 0,
+    }
+}
+
+/// As of a system call, but that a session is given its bytes by who has them: on an event loop, by the task that asks.
+#[inline(always)]
+fn who(
+    traced: &Traced,
+    call: &Plain,
+    state: &mut Connection,
+    egress: bool,
+    turn_start: bool,
+) -> Who {
+    let nobody = Who {
+        flags: 0,
+        id: 0,
+        parent: 0,
+    };
+    if call.g != 0 {
+        return by_goroutine(traced, call.g, state, egress, turn_start).unwrap_or(nobody);
+    }
+    match egress && turn_start {
+        true => match python::asking(traced) {
+            (0, _) => nobody,
+            (id, parent) => Who {
+                flags: flag::TASK,
+                id,
+                parent,
+            },
+        },
+        false => nobody,
+    }
+}
+
+#[inline(always)]
+fn by_goroutine(
+    traced: &Traced,
+    g: u64,
+    state: &mut Connection,
+    egress: bool,
+    turn_start: bool,
+) -> Option<Who> {
+    let asker = match egress {
+        true => core::mem::take(&mut state.asker),
+        false => 0,
+    };
+    if asker != 0 && turn_start {
+        return Some(Who {
+            flags: flag::ASKED,
+            id: asker,
+            parent: state.parent_asker,
+        });
+    }
+    if !begins_request(state, egress, turn_start) {
+        return None;
+    }
+    let (id, parent) = goroutine::of(g, traced)?;
+    Some(Who {
+        flags: 0,
+        id,
+        parent,
+    })
 }
 
 /// What is learnt of the CPU's clock may be another's that came between: it is an estimate, good to some microseconds.

@@ -4,12 +4,9 @@
 //! bytes are foreign: what is read at once is bounded by [`WINDOW_BYTES`], whatever they say. Layout: Go 1.18 to 1.26
 //! (runtime/symtab.go, `pcHeader` and `_func`; debug/gosym).
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use crate::attach::window::{self, Window, WINDOW_BYTES};
+pub use crate::attach::window::{Bytes, Extent};
 
-/// Bytes that are looked at at once.
-const WINDOW_BYTES: usize = 64 << 10;
 /// Functions of a table that are looked through at most; 100 MB of program have some 200,000.
 const FUNCTIONS_MAX: u64 = 1 << 22;
 
@@ -23,36 +20,6 @@ const MAGICS: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
 const MACHINE: [u8; 2] = [1, 8];
 /// An entry: where a function starts, and where more is said of it.
 const ENTRY_BYTES: u64 = 8;
-
-/// Bytes that can be read from anywhere in them.
-pub trait Bytes {
-    /// Fills the buffer with what is there.
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
-}
-
-impl Bytes for File {
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.read_exact_at(buffer, offset)
-    }
-}
-
-impl Bytes for [u8] {
-    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let rest = usize::try_from(offset)
-            .ok()
-            .and_then(|offset| self.get(offset..));
-        let there = rest.and_then(|rest| rest.get(..buffer.len()));
-        buffer.copy_from_slice(there.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-}
-
-/// A part of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    pub offset: u64,
-    pub bytes: u64,
-}
 
 /// Where a function is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,61 +43,17 @@ pub enum Fault {
     NoSuchFunction,
 }
 
+impl From<window::Broken> for Fault {
+    fn from(_: window::Broken) -> Self {
+        Self::Broken
+    }
+}
+
 /// Finds the function of that name.
 pub fn find<B: Bytes + ?Sized>(file: &B, table: Extent, name: &str) -> Result<Function, Fault> {
     let header = Header::read(file, table)?;
     let name = header.name(file, name)?;
     header.function(file, name)
-}
-
-/// A part of the file as it is walked through: what is asked for comes mostly one after another.
-struct Window<'a, B: ?Sized> {
-    file: &'a B,
-    extent: Extent,
-    /// Where in the extent `bytes` start.
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl<'a, B: Bytes + ?Sized> Window<'a, B> {
-    fn new(file: &'a B, extent: Extent) -> Self {
-        Self {
-            file,
-            extent,
-            start: 0,
-            bytes: Vec::new(),
-        }
-    }
-
-    /// The bytes there; fewer at the extent's end.
-    fn from(&mut self, at: u64, length: usize) -> Result<&[u8], Fault> {
-        let left = self.extent.bytes.saturating_sub(at);
-        let length = length.min(usize::try_from(left).unwrap_or(usize::MAX));
-        let is_there =
-            at >= self.start && at + length as u64 <= self.start + self.bytes.len() as u64;
-        if !is_there {
-            self.move_to(at, length.max(WINDOW_BYTES))?;
-        }
-        let begin = (at - self.start) as usize;
-        self.bytes.get(begin..begin + length).ok_or(Fault::Broken)
-    }
-
-    fn move_to(&mut self, at: u64, length: usize) -> Result<(), Fault> {
-        let left = self.extent.bytes.saturating_sub(at);
-        let length = left.min(length.min(WINDOW_BYTES) as u64) as usize;
-        let offset = self.extent.offset.checked_add(at).ok_or(Fault::Broken)?;
-        self.start = at;
-        self.bytes.resize(length, 0);
-        self.file
-            .read(offset, &mut self.bytes)
-            .map_err(|_| Fault::Broken)
-    }
-
-    fn word(&mut self, at: u64) -> Result<u32, Fault> {
-        let bytes = self.from(at, 4)?;
-        let bytes = bytes.try_into().map_err(|_| Fault::Broken)?;
-        Ok(u32::from_le_bytes(bytes))
-    }
 }
 
 /// What the table says of itself.

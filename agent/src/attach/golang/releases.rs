@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
-use spanlet_abi::golang::ClientOffsets;
+use spanlet_abi::golang::{ClientOffsets, TlsOffsets, TLS_CONNECTION};
 use spanlet_abi::limit::NETWORK_WORDS;
 
+use super::tls::Sessions;
 use super::GoroutineOffsets;
 
 /// The releases that were looked at.
@@ -15,6 +16,8 @@ static TABLE: &str = include_str!("offsets.txt");
 pub struct Release {
     pub goroutine: GoroutineOffsets,
     pub client: ClientOffsets,
+    /// `None`: it keeps them in another way.
+    pub sessions: Option<Sessions>,
 }
 
 /// The release of a version (`1.26.8`). `None` for one that was not looked at: a wrong goroutine would make a wrong parent.
@@ -62,8 +65,25 @@ impl<'a> Row<'a> {
                 parent: self.offset("runtime.g.parentGoid"),
             },
             client: self.client()?,
+            sessions: self.sessions(),
         };
         Some((self.word("release")?, release))
+    }
+
+    fn sessions(&self) -> Option<Sessions> {
+        let offsets = TlsOffsets {
+            descriptor: self.offset("net.netFD.pfd.Sysfd")?,
+            family: self.offset("net.netFD.family")?,
+            socket_type: self.offset("net.netFD.sotype")?,
+            version: self.offset("crypto/tls.Conn.vers")?,
+            index: self.offset("crypto/tls.Conn.input.i")?,
+            records_in: self.offset("crypto/tls.Conn.in.seq")?,
+            records_out: self.offset("crypto/tls.Conn.out.seq")?,
+        };
+        let connection: u64 = self.offset("crypto/tls.Conn.conn")?;
+        let mark = self.offset("crypto/tls.Conn.input.prevRune")?;
+        let is_known = connection == TLS_CONNECTION && offsets.fits();
+        is_known.then_some(Sessions { offsets, mark })
     }
 
     fn client(&self) -> Option<ClientOffsets> {
@@ -94,6 +114,14 @@ mod tests {
         }
         assert_eq!(releases().count(), 7);
         assert_eq!(lines.count(), 1 + 7);
+    }
+
+    #[test]
+    fn sessions_of_every_release_are_known_and_fit_a_cookie() {
+        for (name, release) in releases() {
+            let offsets = release.sessions.expect(name).offsets;
+            assert_eq!(TlsOffsets::of_cookie(offsets.cookie()), offsets, "{name}");
+        }
     }
 
     #[test]

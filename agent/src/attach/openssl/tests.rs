@@ -1,4 +1,4 @@
-//! OpenSSL: what is found in functions of known bytes, and in the libraries of this machine.
+//! OpenSSL: what is found in functions of known bytes, and in the libraries and programs of this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,20 @@ const READ_EX: &[u8] = &[
     0x48, 0x83, 0xc4, 0x08, 0xc3,
 ];
 
+/// Node 20, into which `ssl_read_internal` was copied: what is called first is another function.
+const READ_EX_OF_NODE: &[u8] = &[
+    0x55, 0x48, 0x89, 0xe5, 0x49, 0x89, 0xfc, 0x31, 0xf6, 0xe8, 0x00, 0x01, 0x00, 0x00,
+];
+
+const ARGUMENTS: [Register; 4] = [Register::RDI, Register::RSI, Register::RDX, Register::RCX];
+
+fn site(file: &File, probe: Probe) -> Result<Site, Fault> {
+    sites(file, false, &[probe]).remove(0).1
+}
+
 #[test]
 fn the_first_call_is_followed() {
+    let first_call = |bytes, address| first_call(bytes, address, &ARGUMENTS);
     assert_eq!(first_call(READ_EX, 0x354c0), Some(0x35290));
     assert_eq!(first_call(&READ_EX[..6], 0x354c0), None, "cut");
     assert_eq!(first_call(&[], 0), None);
@@ -22,17 +34,40 @@ fn the_first_call_is_followed() {
 }
 
 #[test]
+fn a_call_with_other_arguments_is_not_followed() {
+    assert_eq!(first_call(READ_EX_OF_NODE, 0x354c0, &ARGUMENTS), None);
+    let first = first_call(READ_EX_OF_NODE, 0x354c0, &[Register::RDI]);
+    assert_eq!(first, Some(0x354c0 + 14 + 0x100));
+}
+
+#[test]
 fn the_field_is_the_one_that_is_given_back() {
     // mov 0x10(%rdi),%rax; ret
-    assert_eq!(first_field(&[0x48, 0x8b, 0x47, 0x10, 0xc3], 0), Some(16));
+    assert_eq!(first_field(&[0x48, 0x8b, 0x47, 0x10, 0xc3]), Some(16));
     // OpenSSL 3.5: test %rdi,%rdi; je; mov (%rdi),%eax; test %eax,%eax; je; xor %eax,%eax; ret; mov 0x50(%rdi),%rax
     let of_3_5 = [
         0x48, 0x85, 0xff, 0x74, 0x0a, 0x8b, 0x07, 0x85, 0xc0, 0x74, 0x03, 0x31, 0xc0, 0xc3, 0x48,
         0x8b, 0x47, 0x50, 0xc3,
     ];
-    assert_eq!(first_field(&of_3_5, 0), Some(0x50));
+    assert_eq!(first_field(&of_3_5), Some(0x50));
+    // mov %rdi,%rax; jmp; mov 0x50(%rax),%rax; ret
+    let of_clang = [0x48, 0x89, 0xf8, 0xeb, 0x00, 0x48, 0x8b, 0x40, 0x50, 0xc3];
+    assert_eq!(first_field(&of_clang), Some(0x50));
     // mov 0x10(%rsi),%rax; ret
-    assert_eq!(first_field(&[0x48, 0x8b, 0x46, 0x10, 0xc3], 0), None);
+    assert_eq!(first_field(&[0x48, 0x8b, 0x46, 0x10, 0xc3]), None);
+}
+
+#[test]
+fn the_version_is_the_last_field_before_the_memory() {
+    // mov (%rdi),%eax; ret
+    assert_eq!(last_word(&[0x8b, 0x07, 0xc3], 16), Some(0));
+    // OpenSSL 3.5: mov (%rdi),%eax; test %eax,%eax; je; ret; mov 0x48(%rdi),%eax; ret
+    let of_3_5 = [
+        0x8b, 0x07, 0x85, 0xc0, 0x74, 0x01, 0xc3, 0x8b, 0x47, 0x48, 0xc3,
+    ];
+    assert_eq!(last_word(&of_3_5, 0x50), Some(0x48));
+    assert_eq!(last_word(&of_3_5, 0x48), Some(0));
+    assert_eq!(last_word(&[0xc3], 0x50), None);
 }
 
 #[test]
@@ -46,7 +81,11 @@ fn no_bytes_make_it_panic() {
             })
             .collect();
         for address in [0, 0x35290, u64::MAX - 4] {
-            let _ = (first_call(&bytes, address), first_field(&bytes, address));
+            let _ = (
+                first_call(&bytes, address, &ARGUMENTS),
+                first_field(&bytes),
+                last_word(&bytes, 80),
+            );
             let _ = placement::place(&bytes, address, needed(plan::TLS_READ));
         }
     }
@@ -90,6 +129,14 @@ fn libraries() -> Vec<PathBuf> {
     files.filter(is_it).collect()
 }
 
+/// `SSL.version`: first before OpenSSL 3.2, then last before `SSL.rbio`.
+fn version_of(source: u16) -> u16 {
+    match source {
+        16 => 0,
+        source => source - 8,
+    }
+}
+
 #[test]
 fn every_library_here_has_cheap_places() {
     for path in libraries() {
@@ -110,7 +157,44 @@ fn every_library_here_has_cheap_places() {
                 "{name}: {layout:?}"
             );
             assert!(layout.kept == KEPT_1 || layout.kept == KEPT_3, "{name}");
+            assert_eq!(layout.memory, memory::OPENSSL, "{name}");
+            assert_eq!(layout.version, version_of(layout.source), "{name}");
         }
+    }
+}
+
+/// That of the system, and those that packages brought.
+fn nodes() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/runtimes");
+    let brought = root.read_dir().into_iter().flatten().flatten();
+    let brought = brought.map(|entry| entry.path().join("node_modules/node/bin/node"));
+    let system = [PathBuf::from("/usr/bin/node")];
+    let all = system.into_iter().chain(brought);
+    all.filter(|path| path.is_file()).collect()
+}
+
+#[test]
+fn every_node_here_has_cheap_places() {
+    for path in nodes() {
+        let file = File::open(&path).unwrap();
+        for (probe, found) in sites(&file, true, &plan::TLS) {
+            let name = format!("{} of {}", probe.function(), path.display());
+            let site = found.unwrap_or_else(|fault| panic!("{name}: {fault}"));
+            assert!(!site.place.repeats && site.place.offset <= 16, "{name}");
+            let layout = Layout::of_cookie(site.cookie);
+            assert!(matches!(layout.source, 16 | 0x50), "{name}: {layout:?}");
+            assert_eq!(layout.memory, memory::NODE, "{name}");
+            assert_eq!(layout.kept, KEPT_3, "{name}");
+            assert_eq!(layout.version, version_of(layout.source), "{name}");
+        }
+    }
+}
+
+#[test]
+fn an_executable_that_has_nothing_of_it_is_harmless() {
+    let own = File::open(std::env::current_exe().unwrap()).unwrap();
+    for (_, found) in sites(&own, true, &plan::TLS) {
+        assert!(found.unwrap_err().is_harmless());
     }
 }
 
@@ -127,11 +211,8 @@ fn a_file_that_is_cut_or_is_no_library_is_refused() {
     let name = folder.join(format!("spanlet-cut-{}", std::process::id()));
     for sixteenths in 0..16 {
         std::fs::write(&name, &whole[..whole.len() * sixteenths / 16]).unwrap();
-        let file = File::open(&name).unwrap();
-        for probe in plan::TLS {
-            // It may be whole as far as it is of interest.
-            let _ = site(&file, probe);
-        }
+        // It may be whole as far as it is of interest.
+        let _ = sites(&File::open(&name).unwrap(), true, &plan::TLS);
     }
     std::fs::remove_file(name).unwrap();
 }

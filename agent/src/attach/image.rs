@@ -1,0 +1,114 @@
+//! An ELF file for amd64 by its headers alone: where its sections are, and where in the file an address is. In: a file. Out:
+//! parts of it. Its tables of symbols, which may have some megabytes, are not read. Touches that file.
+
+use std::fs::File;
+
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
+use object::{elf, Endianness, ReadCache};
+
+use super::symbol_table::Table;
+use super::window::{Bytes, Extent};
+
+type Header = elf::FileHeader64<Endianness>;
+
+/// Why a file is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+    #[error("it is not for amd64")]
+    Machine,
+}
+
+/// What it says of itself. Borrows what was read of the file.
+pub struct Image<'a> {
+    file: &'a File,
+    endian: Endianness,
+    sections: SectionTable<'a, Header, &'a ReadCache<&'a File>>,
+    segments: &'a [elf::ProgramHeader64<Endianness>],
+}
+
+impl<'a> Image<'a> {
+    pub fn read(file: &'a File, cache: &'a ReadCache<&'a File>) -> Result<Self, Fault> {
+        let read = || {
+            let header = Header::parse(cache)?;
+            let endian = header.endian()?;
+            let sections = header.sections(endian, cache)?;
+            let segments = header.program_headers(endian, cache)?;
+            Ok((header, endian, sections, segments))
+        };
+        let read = read().map_err(|error: object::Error| Fault::Unreadable(error.to_string()));
+        let (header, endian, sections, segments) = read?;
+        match header.e_machine(endian) {
+            elf::EM_X86_64 => Ok(Self {
+                file,
+                endian,
+                sections,
+                segments,
+            }),
+            _ => Err(Fault::Machine),
+        }
+    }
+
+    /// Where a section is in the file.
+    pub fn extent(&self, name: &str) -> Option<Extent> {
+        let (_, section) = self
+            .sections
+            .section_by_name(self.endian, name.as_bytes())?;
+        let (offset, bytes) = section.file_range(self.endian)?;
+        Some(Extent { offset, bytes })
+    }
+
+    /// The symbols that it is linked by.
+    pub fn dynamic_symbols(&self) -> Option<Table> {
+        Some(Table {
+            symbols: self.extent(".dynsym")?,
+            names: self.extent(".dynstr")?,
+            hashes: self.extent(".gnu.hash"),
+        })
+    }
+
+    /// The symbols that it was left with, all of them.
+    pub fn all_symbols(&self) -> Option<Table> {
+        Some(Table {
+            symbols: self.extent(".symtab")?,
+            names: self.extent(".strtab")?,
+            hashes: None,
+        })
+    }
+
+    /// Where the instruction is that will be at that address.
+    pub fn file_offset(&self, address: u64) -> Option<u64> {
+        let (start, _) = self.loaded(address)?;
+        Some(start)
+    }
+
+    /// The bytes from an address on: so many, or to the end of what is loaded with it.
+    pub fn bytes(&self, address: u64, most: usize) -> Option<Vec<u8>> {
+        let (start, left) = self.loaded(address)?;
+        let mut bytes = vec![0; most.min(usize::try_from(left).unwrap_or(most))];
+        Bytes::read(self.file, start, &mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// Where an address is in the file, and how many bytes are loaded from there on: of what can be run.
+    fn loaded(&self, address: u64) -> Option<(u64, u64)> {
+        self.segments.iter().find_map(|segment| {
+            let is_run = segment.p_type(self.endian) == elf::PT_LOAD
+                && segment.p_flags(self.endian).contains(elf::PF_X);
+            let within = address.checked_sub(segment.p_vaddr(self.endian))?;
+            let left = segment.p_filesz(self.endian).checked_sub(within)?;
+            let start = segment.p_offset(self.endian).checked_add(within)?;
+            (is_run && left > 0).then_some((start, left))
+        })
+    }
+
+    /// Whether an address is among the program's own functions, and no stub that leads to another library.
+    pub fn is_text(&self, address: u64) -> bool {
+        let text = self.sections.section_by_name(self.endian, b".text");
+        text.is_some_and(|(_, text)| {
+            let within = address.checked_sub(text.sh_addr(self.endian));
+            within.is_some_and(|within| within < text.sh_size(self.endian))
+        })
+    }
+}
