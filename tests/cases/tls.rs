@@ -1,30 +1,32 @@
-//! HTTPS where OpenSSL is a shared library: one span for each request, with the parent that it has over plain HTTP; what is
+//! HTTPS by OpenSSL, a library or within Node: one span for each request, with the parent that it has over plain HTTP; what is
 //! encrypted is not decoded, what is secret does not leave, and the probes go with the process.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use spanlet_e2e::agent::{Agent, Backend, Options};
-use spanlet_e2e::function::{self, Function};
-use spanlet_e2e::language;
 use spanlet_e2e::otlp::{Kind, Span};
 use spanlet_e2e::report::Report;
 use spanlet_e2e::runtime;
-use spanlet_e2e::scratch::Scratch;
-use spanlet_e2e::system::workspace;
 use spanlet_e2e::wait::wait_until;
 
 use crate::calls::EVIDENCE;
-use crate::stage::{index, path};
-use crate::watched::marked;
+use crate::site::{
+    all_by, ensure_all_found, ensure_older_is_told, interpreter, parents, said, served, Site,
+    IN_FLIGHT, REQUESTS,
+};
+use crate::stage::path;
 
 on_each_back_end!(
     a_chain_of_threads_is_one_trace,
     a_chain_of_event_loops_is_one_trace,
     releases_of_the_library_may_differ,
+    a_chain_of_node_is_one_trace,
+    releases_of_node_may_differ,
+    nginx_in_front_is_seen,
+    an_older_version_is_told,
     a_client_that_lives_for_one_request_is_seen,
     clients_in_other_languages_are_seen,
     secrets_do_not_leave,
@@ -34,156 +36,17 @@ on_each_back_end!(
 const SEEN: Duration = Duration::from_secs(10);
 /// After the end of a process; a report takes half a second itself.
 const GONE: Duration = Duration::from_secs(2);
-const REQUESTS: usize = 40;
-const IN_FLIGHT: usize = 8;
 /// Whatever may not leave has this in it.
 const CANARY: &str = "canary";
 
-/// Functions that serve HTTPS with a certificate of their own.
-struct Site {
-    scratch: Scratch,
-}
-
-impl Site {
-    fn new() -> Result<Self> {
-        let scratch = Scratch::new()?;
-        let site = Self { scratch };
-        let pem = site.certificate();
-        let mut openssl = Command::new("openssl");
-        openssl.args([
-            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-        ]);
-        openssl.args(["-subj", "/CN=localhost"]);
-        openssl.args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
-        let key = site.scratch.join("key.pem");
-        openssl.arg("-keyout").arg(&key).arg("-out").arg(&pem);
-        let made = openssl.output().context("openssl")?;
-        ensure!(
-            made.status.success(),
-            "{}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        let both = [std::fs::read(&pem)?, std::fs::read(key)?].concat();
-        std::fs::write(pem, both)?;
-        Ok(site)
-    }
-
-    fn certificate(&self) -> PathBuf {
-        self.scratch.join("both.pem")
-    }
-
-    /// A fixture; it calls `next`.
-    fn serve(&self, script: &'static str, next: Option<&Function>) -> Result<Function> {
-        self.serve_with(script, next, None)
-    }
-
-    /// The same, with the libraries in a folder.
-    fn serve_with(
-        &self,
-        script: &'static str,
-        next: Option<&Function>,
-        libraries: Option<&Path>,
-    ) -> Result<Function> {
-        let mut command = Command::new(language::python()?);
-        command
-            .arg("-B")
-            .arg(workspace().join("tests/functions/tls").join(script));
-        command.env("CERTIFICATE", self.certificate());
-        if let Some(port) = next.and_then(|next| next.address.port()) {
-            command.env("NEXT_PORT", port.to_string());
-        }
-        if let Some(libraries) = libraries {
-            command.env("LD_LIBRARY_PATH", libraries);
-        }
-        Function::start_as(script, command, &function::Options::default())
-    }
-
-    /// Requests with a mark, by one curl: over one connection, or over so many at once.
-    fn send(&self, to: &Function, mark: &str, at_once: usize) -> Result<()> {
-        let port = to.address.port().context("a port")?;
-        let mut curl = Command::new("curl");
-        curl.args([
-            "--silent",
-            "--show-error",
-            "--fail",
-            "--http1.1",
-            "--cacert",
-        ]);
-        curl.arg(self.certificate());
-        if at_once > 1 {
-            curl.args(["--parallel", "--parallel-immediate", "--parallel-max"]);
-            curl.arg(at_once.to_string());
-        }
-        let url = format!("https://localhost:{port}/t/{mark}:[0-{}]/", REQUESTS - 1);
-        said(curl.arg(url).args(["--output", "/dev/null"]))
-    }
-}
-
-fn said(command: &mut Command) -> Result<()> {
-    let output = command.output()?;
-    let why = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {why}");
-    Ok(())
-}
-
-/// Each request of a mark has one span, and it is right.
-fn served<'a>(spans: &'a [Span], mark: &str, kind: Kind, pid: u32) -> Result<Vec<&'a Span>> {
-    let found = marked(spans, mark, kind, pid);
-    let mut indices: Vec<_> = found.iter().filter_map(|span| index(path(span))).collect();
-    indices.sort_unstable();
-    ensure!(
-        indices == (0..REQUESTS).collect::<Vec<_>>(),
-        "{mark} {kind:?}: {indices:?}"
-    );
-    for span in &found {
-        let facts = (
-            span.text("url.scheme"),
-            span.integer("http.response.status_code"),
-            span.integer("http.response.body.size"),
-        );
-        ensure!(facts == (Some("https"), Some(200), Some(5)), "{span:?}");
-    }
-    Ok(found)
-}
-
-/// Each of these has a parent among those, of the same request; gives by which evidence.
-fn parents(children: &[&Span], parents: &[&Span]) -> Result<BTreeMap<String, usize>> {
-    let by_id: BTreeMap<_, _> = parents.iter().map(|span| (&span.span_id, span)).collect();
-    let mut evidence = BTreeMap::new();
-    for child in children {
-        if let Some(id) = &child.parent_span_id {
-            let parent = by_id.get(id).context("its parent is not one of these")?;
-            ensure!(
-                index(path(parent)) == index(path(child)),
-                "{parent:?} of {child:?}"
-            );
-        }
-        let by = child.text(EVIDENCE).unwrap_or_default().to_owned();
-        *evidence.entry(by).or_default() += 1;
-    }
-    Ok(evidence)
-}
-
-fn all_by(evidence: &str) -> BTreeMap<String, usize> {
-    BTreeMap::from([(evidence.to_owned(), REQUESTS)])
-}
-
-/// Nothing that a session moved is without its connection.
-fn ensure_all_found(report: &Report) -> Result<()> {
-    let metric = "spanlet.kernel.tls";
-    let found = report.counter(metric, "found").unwrap_or_default();
-    ensure!(
-        found > 0 && report.sum(metric) == found,
-        "{:?}",
-        report.of(metric).collect::<Vec<_>>()
-    );
-    Ok(())
-}
-
 fn chain(backend: Backend, script: &'static str, libraries: Option<&Path>, by: &str) -> Result<()> {
+    let mut program = interpreter(script)?;
+    if let Some(libraries) = libraries {
+        program.env("LD_LIBRARY_PATH", libraries);
+    }
     let site = Site::new()?;
     let next = site.serve(script, None)?;
-    let first = site.serve_with(script, Some(&next), libraries)?;
+    let first = site.serve_by(program, script, Some(&next))?;
     let agent = Agent::start(&Options::json(backend, &[first.pid(), next.pid()]))?;
     let marks = [("one", 1), ("many", IN_FLIGHT)];
     for (mark, at_once) in marks {
@@ -223,6 +86,88 @@ fn releases_of_the_library_may_differ(backend: Backend) -> Result<()> {
     let libraries = runtime::openssl::release_3_5()?;
     chain(backend, "threads.py", Some(&libraries), "thread")?;
     chain(backend, "loop.py", Some(&libraries), "task")
+}
+
+/// Node's sessions read and write memory, and hardly ever is one begun by a call of its own.
+fn chain_of_node(backend: Backend, program: Command) -> Result<()> {
+    let site = Site::new()?;
+    let next = site.serve("node.js", None)?;
+    let first = site.serve_by(program, "node.js", Some(&next))?;
+    let agent = Agent::start(&Options::json(backend, &[first.pid(), next.pid()]))?;
+    let marks = [("one", 1), ("many", IN_FLIGHT)];
+    for (mark, at_once) in marks {
+        site.send(&first, mark, at_once)?;
+    }
+    let report = agent.report()?;
+    let spans = agent.finish()?.spans;
+    ensure_all_found(&report)?;
+    for (mark, at_once) in marks {
+        let above = served(&spans, mark, Kind::Server, first.pid())?;
+        let calls = served(&spans, mark, Kind::Client, first.pid())?;
+        let below = served(&spans, mark, Kind::Server, next.pid())?;
+        let by = parents(&calls, &above)?;
+        ensure!(at_once > 1 || !by.contains_key(""), "{mark}: {by:?}");
+        let found = parents(&below, &calls)?;
+        ensure!(found == all_by("connection"), "{mark}: {found:?}");
+    }
+    ensure!(spans.len() == marks.len() * 3 * REQUESTS, "{}", spans.len());
+    Ok(())
+}
+
+fn a_chain_of_node_is_one_trace(backend: Backend) -> Result<()> {
+    chain_of_node(backend, Command::new("node"))
+}
+
+/// Compilers have put OpenSSL together in different ways, and its sessions are laid out otherwise.
+fn releases_of_node_may_differ(backend: Backend) -> Result<()> {
+    if let Some(why) = runtime::missing(runtime::node::RELEASES_NEED) {
+        println!("skipped: releases of Node: {why}");
+        return Ok(());
+    }
+    for release in runtime::node::RELEASES {
+        let program = runtime::node::release(release)?;
+        chain_of_node(backend, Command::new(program)).with_context(|| format!("Node {release}"))?;
+    }
+    Ok(())
+}
+
+/// Its worker reads and writes without waiting, and the program is a child of the one that was traced.
+fn nginx_in_front_is_seen(backend: Backend) -> Result<()> {
+    if let Some(why) = runtime::missing(&["nginx"]) {
+        println!("skipped: {why}");
+        return Ok(());
+    }
+    let site = Site::new()?;
+    let next = site.serve("threads.py", None)?;
+    let options = Options::json(backend, &[next.pid()]).with(&["--exec", "nginx*"]);
+    let agent = Agent::start(&options)?;
+    let first = site.proxy(&next)?;
+    let marks = [("one", 1), ("many", IN_FLIGHT)];
+    for (mark, at_once) in marks {
+        site.send(&first, mark, at_once)?;
+    }
+    let report = agent.report()?;
+    let spans = agent.finish()?.spans;
+    ensure_all_found(&report)?;
+    let worker = spans.iter().find(|span| span.kind == Kind::Client);
+    let worker = worker.and_then(Span::pid).context("no client's span")?;
+    for (mark, _) in marks {
+        served(&spans, mark, Kind::Server, worker)?;
+        let calls = served(&spans, mark, Kind::Client, worker)?;
+        let below = served(&spans, mark, Kind::Server, next.pid())?;
+        let found = parents(&below, &calls)?;
+        ensure!(found == all_by("connection"), "{mark}: {found:?}");
+    }
+    Ok(())
+}
+
+fn an_older_version_is_told(backend: Backend) -> Result<()> {
+    let site = Site::new()?;
+    for script in ["threads.py", "loop.py", "node.js"] {
+        let function = site.serve(script, None)?;
+        ensure_older_is_told(backend, &site, &function).context(script)?;
+    }
+    Ok(())
 }
 
 fn a_client_that_lives_for_one_request_is_seen(backend: Backend) -> Result<()> {
@@ -288,9 +233,14 @@ fn clients_in_other_languages_are_seen(backend: Backend) -> Result<()> {
 }
 
 fn secrets_do_not_leave(backend: Backend) -> Result<()> {
+    secrets_of(backend, "threads.py")?;
+    secrets_of(backend, "node.js")
+}
+
+fn secrets_of(backend: Backend, script: &'static str) -> Result<()> {
     let site = Site::new()?;
-    let next = site.serve("threads.py", None)?;
-    let first = site.serve("threads.py", Some(&next))?;
+    let next = site.serve(script, None)?;
+    let first = site.serve(script, Some(&next))?;
     let agent = Agent::start(&Options::json(backend, &[first.pid(), next.pid()]))?;
     let port = first.address.port().context("a port")?;
     let mut curl = Command::new("curl");

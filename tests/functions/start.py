@@ -1,4 +1,5 @@
-"""Starts servers that are configured by files or flags: nginx, php-fpm, PHP's own. In: which, and the contract's variables.
+"""Starts servers that are configured by files or flags: nginx, php-fpm, PHP's own. In: which, and the contract's variables,
+for nginx over TLS CERTIFICATE, a PEM file with certificate and key.
 Out: `listening PORT` when it serves. Their files go beside TRUTH, or into a new folder; they are in this process's group."""
 
 import os
@@ -29,6 +30,7 @@ def main(which):
         "FOLDER": str(Path(truth).parent if truth else tempfile.mkdtemp()),
         "HOST": HOST,
         "PORT": next(port for port in (os.environ.get("PORT"), free_port()) if port not in (None, "", "0")),
+        "CERTIFICATE": os.environ.get("CERTIFICATE", ""),
         "NEXT": os.environ.get("NEXT", "127.0.0.1:1").removeprefix("http://"),
         "SCRIPT": str(HERE / "php/function.php"),
     }
@@ -47,6 +49,10 @@ def proxy(values):
     return [["nginx", "-c", written("nginx/nginx.conf", values)]]
 
 
+def tls_proxy(values):
+    return [["nginx", "-c", written("nginx/tls.conf", values)]]
+
+
 def php_fpm(values):
     return [
         ["nginx", "-c", written("php/nginx.conf", values)],
@@ -58,7 +64,7 @@ def php_server(values):
     return [["php", "-d", "post_max_size=0", "-S", f"{HOST}:{values['PORT']}", values["SCRIPT"]]]
 
 
-COMMANDS = {"proxy": proxy, "php-fpm": php_fpm, "php-server": php_server}
+COMMANDS = {"proxy": proxy, "tls-proxy": tls_proxy, "php-fpm": php_fpm, "php-server": php_server}
 
 
 def fpm_program():

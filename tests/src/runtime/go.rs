@@ -32,6 +32,40 @@ pub const ROWS: &[Runtime] = &[
     fetched("go-1.25", || build("go-1.25", version("go1.25.3"), &[])),
 ];
 
+/// HTTPS, by each release, as it is and stripped.
+pub const TLS: &[Runtime] = &[
+    here("go-tls", || tls("go-tls", HERE, &[])),
+    here("go-tls-stripped", || {
+        tls("go-tls-stripped", HERE, &["-trimpath", "-ldflags=-s -w"])
+    }),
+    here("go-tls-pie", || {
+        tls("go-tls-pie", HERE, &["-buildmode=pie"])
+    }),
+    Runtime::new("go-tls-1.19", &[DEBIAN_1_19], || {
+        let go = Compiler {
+            program: DEBIAN_1_19,
+            toolchain: "local",
+        };
+        tls("go-tls-1.19", go, STRIPPED)
+    }),
+    fetched("go-tls-1.21", || {
+        tls("go-tls-1.21", version("go1.21.13"), STRIPPED)
+    }),
+    fetched("go-tls-1.22", || {
+        tls("go-tls-1.22", version("go1.22.12"), STRIPPED)
+    }),
+    fetched("go-tls-1.23", || {
+        tls("go-tls-1.23", version("go1.23.12"), STRIPPED)
+    }),
+    fetched("go-tls-1.24", || {
+        tls("go-tls-1.24", version("go1.24.9"), STRIPPED)
+    }),
+    fetched("go-tls-1.25", || {
+        tls("go-tls-1.25", version("go1.25.3"), STRIPPED)
+    }),
+];
+const STRIPPED: &[&str] = &["-ldflags=-s -w"];
+
 /// A program, and which toolchain it is to use.
 #[derive(Debug)]
 struct Compiler {
@@ -59,9 +93,17 @@ const fn fetched(name: &'static str, command: fn() -> Result<Command>) -> Runtim
     Runtime::new(name, &["go >= 1.21"], command)
 }
 
-/// With cgo, as where there is a C compiler: net then links libc. Only the static one is without.
 fn build(name: &str, compiler: Compiler, flags: &[&str]) -> Result<Command> {
-    let function = source("go/function.go");
+    build_of("go/function.go", name, compiler, flags)
+}
+
+fn tls(name: &str, compiler: Compiler, flags: &[&str]) -> Result<Command> {
+    build_of("tls/function.go", name, compiler, flags)
+}
+
+/// With cgo, as where there is a C compiler: net then links libc. Only the static one is without.
+fn build_of(function: &str, name: &str, compiler: Compiler, flags: &[&str]) -> Result<Command> {
+    let function = source(function);
     let how = format!("{compiler:?} {flags:?}");
     let folder = once(name, std::slice::from_ref(&function), &how, |folder| {
         let mut go = Command::new(compiler.program);

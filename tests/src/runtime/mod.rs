@@ -8,9 +8,9 @@ mod core;
 mod cpp;
 pub mod cpython;
 mod dotnet;
-mod go;
+pub mod go;
 mod java;
-mod node;
+pub mod node;
 pub mod openssl;
 mod python;
 mod ruby;
@@ -26,6 +26,7 @@ use anyhow::{Context, Result};
 use crate::function::{Function, Options};
 
 pub use build::built;
+pub use servers::tls_proxy;
 
 /// A row.
 pub struct Runtime {

@@ -1,6 +1,7 @@
 //! The function in frameworks and with clients of Node, with packages at locked versions.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -16,6 +17,24 @@ pub const ROWS: &[Runtime] = &[
 
 const fn row(name: &'static str, command: fn() -> Result<Command>) -> Runtime {
     Runtime::new(name, &["node", "npm"], command)
+}
+
+/// Releases of Node that package `node` brings; each is compiled otherwise than the one before.
+pub const RELEASES: [&str; 4] = ["18.20.8", "22.23.3", "24.21.0", "25.9.0"];
+
+/// What is needed to bring them.
+pub const RELEASES_NEED: &[&str] = &["npm"];
+
+/// A release's program, brought first where it is not there.
+pub fn release(version: &str) -> Result<PathBuf> {
+    let package = format!("node@{version}");
+    let name = format!("node-{version}");
+    let folder = once(&name, &[], &package, |folder| {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--prefix"]);
+        run(npm.arg(folder).arg(&package))
+    })?;
+    Ok(folder.join("node_modules/node/bin/node"))
 }
 
 fn command(script: &str, client: &str) -> Result<Command> {

@@ -41,6 +41,11 @@ pub const ROWS: &[Runtime] = &[
     },
 ];
 
+/// nginx with TLS on both sides, with the certificate that CERTIFICATE names.
+pub fn tls_proxy() -> Result<Command> {
+    start("tls-proxy")
+}
+
 fn start(which: &str) -> Result<Command> {
     let mut command = Command::new(python()?);
     command.arg(source("start.py")).arg(which);

@@ -1,0 +1,163 @@
+//! HTTPS by Go's `crypto/tls`, by each release: one span for each request, with the parent that it has over plain HTTP; by two
+//! uprobes that are cheap where they are. What is negotiated to be HTTP/2 is not taken for anything else.
+
+use std::process::Command;
+
+use anyhow::{ensure, Context, Result};
+use spanlet_e2e::agent::{Agent, Backend, Options};
+use spanlet_e2e::function::Function;
+use spanlet_e2e::otlp::Kind;
+use spanlet_e2e::report::Report;
+use spanlet_e2e::runtime::go::TLS;
+use spanlet_e2e::runtime::Runtime;
+
+use crate::site::{
+    all_by, ensure_all_found, ensure_older_is_told, parents, said, served, Site, IN_FLIGHT,
+    REQUESTS,
+};
+
+on_each_back_end!(
+    a_chain_is_one_trace,
+    sessions_from_before_are_seen,
+    http_2_is_nothing_else,
+    an_older_version_is_told,
+);
+
+fn chain_of(name: &'static str, backend: Backend) -> Result<()> {
+    let Some(build) = build(name)? else {
+        return Ok(());
+    };
+    let site = Site::new()?;
+    let next = site.start(name, (build.command)()?, None)?;
+    let first = site.start(name, (build.command)()?, Some(&next))?;
+    let agent = Agent::start(&Options::json(backend, &[first.pid(), next.pid()]))?;
+    let marks = [("one", 1), ("many", IN_FLIGHT)];
+    for (mark, at_once) in marks {
+        site.send(&first, mark, at_once)?;
+    }
+    let report = agent.report()?;
+    ensure_cheap(&report, &first)?;
+    let spans = agent.finish()?.spans;
+    ensure_all_found(&report)?;
+    for (mark, _) in marks {
+        let above = served(&spans, mark, Kind::Server, first.pid())?;
+        let calls = served(&spans, mark, Kind::Client, first.pid())?;
+        let below = served(&spans, mark, Kind::Server, next.pid())?;
+        let found = (parents(&calls, &above)?, parents(&below, &calls)?);
+        ensure!(
+            found == (all_by("goroutine"), all_by("connection")),
+            "{mark}: {found:?}"
+        );
+    }
+    ensure!(spans.len() == marks.len() * 3 * REQUESTS, "{}", spans.len());
+    Ok(())
+}
+
+fn an_older_version_is_told(backend: Backend) -> Result<()> {
+    let Some(build) = build("go-tls")? else {
+        return Ok(());
+    };
+    let site = Site::new()?;
+    let function = site.start("go-tls", (build.command)()?, None)?;
+    ensure_older_is_told(backend, &site, &function)
+}
+
+/// How to run it; `None` where it cannot be had.
+fn build(name: &str) -> Result<Option<&'static Runtime>> {
+    let build = TLS.iter().find(|build| build.name == name);
+    let build = build.context("no such build")?;
+    if let Some(why) = build.missing() {
+        println!("skipped: {name}: {why}");
+        return Ok(None);
+    }
+    Ok(Some(build))
+}
+
+/// Reads are told on a call, writes mostly on a push.
+fn ensure_cheap(report: &Report, function: &Function) -> Result<()> {
+    let its = report.uprobes.iter();
+    let its = its.filter(|uprobe| {
+        uprobe.name.starts_with("go_tls_") && uprobe.processes.contains(&function.pid())
+    });
+    let on: Vec<_> = its.map(|uprobe| uprobe.instruction.as_str()).collect();
+    ensure!(
+        on.len() == 2
+            && on.contains(&"call")
+            && on.iter().all(|on| ["call", "push", "jmp"].contains(on)),
+        "{on:?}, {:?}",
+        report.not_attached
+    );
+    Ok(())
+}
+
+fn a_chain_is_one_trace(backend: Backend) -> Result<()> {
+    chain_of("go-tls", backend)
+}
+
+macro_rules! by_every_build {
+    ($($test:ident: $name:literal),* $(,)?) => {$(
+        #[test]
+        fn $test() -> Result<()> { chain_of($name, Backend::SocketTracepoints) }
+    )*};
+}
+
+by_every_build!(
+    stripped: "go-tls-stripped",
+    position_independent: "go-tls-pie",
+    go_1_19: "go-tls-1.19",
+    go_1_21: "go-tls-1.21",
+    go_1_22: "go-tls-1.22",
+    go_1_23: "go-tls-1.23",
+    go_1_24: "go-tls-1.24",
+    go_1_25: "go-tls-1.25",
+);
+
+/// Connections of the pool that were there before the agent: what they carry is seen from then on.
+fn sessions_from_before_are_seen(backend: Backend) -> Result<()> {
+    let Some(build) = build("go-tls")? else {
+        return Ok(());
+    };
+    let site = Site::new()?;
+    let next = site.start("go-tls", (build.command)()?, None)?;
+    let first = site.start("go-tls", (build.command)()?, Some(&next))?;
+    site.send(&first, "before", 1)?;
+    let agent = Agent::start(&Options::json(backend, &[first.pid(), next.pid()]))?;
+    site.send(&first, "one", 1)?;
+    let spans = agent.finish()?.spans;
+    let above = served(&spans, "one", Kind::Server, first.pid())?;
+    let calls = served(&spans, "one", Kind::Client, first.pid())?;
+    served(&spans, "one", Kind::Server, next.pid())?;
+    let found = parents(&calls, &above)?;
+    ensure!(found == all_by("goroutine"), "{found:?}");
+    Ok(())
+}
+
+fn http_2_is_nothing_else(backend: Backend) -> Result<()> {
+    let Some(build) = build("go-tls")? else {
+        return Ok(());
+    };
+    let site = Site::new()?;
+    let with_http_2 = || -> Result<Command> {
+        let mut command = (build.command)()?;
+        command.env("HTTP2", "1");
+        Ok(command)
+    };
+    let next = site.start("go-tls", with_http_2()?, None)?;
+    let first = site.start("go-tls", with_http_2()?, Some(&next))?;
+    let agent = Agent::start(&Options::json(backend, &[first.pid(), next.pid()]))?;
+    let port = first.address.port().context("a port")?;
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--http2", "--cacert"]);
+    curl.arg(site.certificate());
+    curl.arg(format!("https://localhost:{port}/t/two:[0-9]/"));
+    said(curl.args(["--output", "/dev/null"]))?;
+    let report = agent.report()?;
+    let spans = agent.finish()?.spans;
+    ensure!(spans.is_empty(), "{spans:?}");
+    // Encrypted they were, too, until they were seen decrypted.
+    for (function, connections) in [(&first, 2), (&next, 1)] {
+        let process = report.process(function.pid()).context("not there")?;
+        ensure!(process.opaque_connections == connections, "{process:?}");
+    }
+    ensure_all_found(&report)
+}
