@@ -1,4 +1,4 @@
-//! Files of foreign processes: executables, libraries, a JDK's `release`, and the kernel's types. In: which name the
+//! Files of foreign processes: executables, libraries, their symbols, a JDK's `release`, and the kernel's types. In: which name the
 //! executable has, then its bytes. Held: nothing panics, and no allocation goes beyond what the fuzzer allows.
 
 use std::fs::File;
@@ -9,11 +9,15 @@ use std::path::PathBuf;
 use spanlet::attach::btf::Btf;
 use spanlet::attach::golang::client;
 pub use spanlet::attach::golang::client::FUNCTION as FUNCTION_NAME;
-use spanlet::attach::golang::functions::{self, Extent};
+use spanlet::attach::golang::functions;
 use spanlet::attach::golang::{goroutine_offsets, version};
 use spanlet::attach::offsets::offsets;
+use spanlet::attach::openssl;
 use spanlet::attach::placement::{place, Register};
+use spanlet::attach::plan::TLS;
 use spanlet::attach::runtime::inspect;
+use spanlet::attach::symbol_table::{self, Table};
+use spanlet::attach::window::Extent;
 
 use crate::bytes::Bytes;
 
@@ -29,10 +33,16 @@ pub const BTF: u8 = 8;
 pub const GO_FUNCTIONS: u8 = 9;
 /// The bytes are a function that a place for a uprobe is looked for in.
 pub const FUNCTION: u8 = 10;
+/// The bytes are a table of symbols: a third each for names, symbols and hashes.
+pub const SYMBOLS: u8 = 11;
+/// The bytes are a file that OpenSSL is looked for in.
+pub const OPENSSL: u8 = 12;
+/// One of what the bytes can be each.
+const KINDS: u8 = 13;
 
 pub fn run(input: &[u8]) {
     let mut bytes = Bytes(input);
-    match bytes.byte() % 11 {
+    match bytes.byte() % KINDS {
         GO_BUILD_INFORMATION => {
             version(bytes.0).as_deref().and_then(goroutine_offsets);
         }
@@ -44,6 +54,13 @@ pub fn run(input: &[u8]) {
         FUNCTION => {
             if let Ok(place) = place(bytes.0, 0x40_1000, &[Register::RAX]) {
                 assert!(place.offset < bytes.0.len() as u64, "within the function");
+            }
+        }
+        SYMBOLS => symbols(bytes.0),
+        OPENSSL => {
+            let file = in_memory(bytes.0);
+            for is_executable in [false, true] {
+                openssl::sites(&file, is_executable, &TLS);
             }
         }
         name => inspected(NAMES[usize::from(name)], bytes.0),
@@ -69,6 +86,23 @@ fn table_of_functions(bytes: &[u8]) {
         bytes: bytes.len() as u64,
     };
     let _ = functions::find(bytes, table, FUNCTION_NAME);
+}
+
+/// By hashes, and without them.
+fn symbols(bytes: &[u8]) {
+    let third = bytes.len() as u64 / 3;
+    let [names, symbols, hashes] = [0, 1, 2].map(|part| Extent {
+        offset: part * third,
+        bytes: third,
+    });
+    for hashes in [Some(hashes), None] {
+        let table = Table {
+            symbols,
+            names,
+            hashes,
+        };
+        let _ = symbol_table::find(bytes, &table, ["SSL_read", "SSL_write"]);
+    }
 }
 
 /// A file without a name.

@@ -8,7 +8,7 @@ use spanlet::attach::{Language, ProcessFacts};
 use spanlet::capture::convert::convert;
 use spanlet::capture::event::{
     Closed, ConnectionId, Direction, Endpoint, Event, Goroutine, HostPid, HostTid, Initiator, Io,
-    Opened, Origin, Task, ThreadClock,
+    Opened, Origin, Task, ThreadClock, TlsVersion,
 };
 use spanlet::clock::Monotonic;
 use spanlet::decode::limits::MEMORY_BYTES_MAX;
@@ -154,7 +154,7 @@ fn io<'a>(bytes: &mut Bytes<'a>, origin: Origin, connection: ConnectionId, flags
         turn_start: flags & 2 != 0,
         end_of_stream: flags & 4 != 0,
         already_open: flags & 8 != 0,
-        tls: flags & 16 != 0,
+        tls: (flags & 16 != 0).then_some(TlsVersion::V1_3),
         goroutine: goroutine(flags),
         asked: more & 32 != 0,
         task: task(flags, origin.time),

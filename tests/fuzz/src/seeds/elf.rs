@@ -3,12 +3,15 @@
 
 use super::executable;
 use super::go::{function, functions};
-use crate::executable::{BTF, FUNCTION, GO_BUILD_INFORMATION, GO_FUNCTIONS, NAMES};
+use super::openssl;
+use crate::executable::{
+    BTF, FUNCTION, GO_BUILD_INFORMATION, GO_FUNCTIONS, NAMES, OPENSSL, SYMBOLS,
+};
 
-const ADDRESS: u64 = 0x1000;
-const HEADER_BYTES: usize = 64;
+pub const ADDRESS: u64 = 0x1000;
+pub const HEADER_BYTES: usize = 64;
 const SECTION_BYTES: usize = 64;
-const PROGRAM_BYTES: usize = 56;
+pub const PROGRAM_BYTES: usize = 56;
 
 pub fn all() -> Vec<Vec<u8>> {
     let go = go_build_information();
@@ -36,6 +39,8 @@ pub fn all() -> Vec<Vec<u8>> {
         executable(BTF, &btf()),
         executable(GO_FUNCTIONS, &table),
         executable(FUNCTION, &function()),
+        executable(SYMBOLS, &openssl::table()),
+        executable(OPENSSL, &openssl::file()),
     ];
     for (name, _) in (0..).zip(NAMES) {
         for file in [&go_program, &native, &python, &node] {
@@ -47,10 +52,16 @@ pub fn all() -> Vec<Vec<u8>> {
 
 /// Name, type, the section it refers to, bytes.
 #[derive(Clone, Copy)]
-struct Section<'a>(&'a str, u32, u32, &'a [u8]);
+pub struct Section<'a>(pub &'a str, pub u32, pub u32, pub &'a [u8]);
 
-/// An ELF file: its header, one thread-local variable, the sections behind each other, their names, their headers.
+/// With one thread-local variable.
 fn elf(sections: &[Section<'_>]) -> Vec<u8> {
+    file(sections, &[7, 0, 0, 0, 0, 8, 0])
+}
+
+/// An ELF file: its header, a program header, the sections behind each other, their names, their headers. `part`: the program
+/// header's type and flags, then its other words.
+pub fn file(sections: &[Section<'_>], part: &[u64; 7]) -> Vec<u8> {
     let mut names = b"\0.shstrtab\0".to_vec();
     let mut body = vec![0; HEADER_BYTES + PROGRAM_BYTES];
     let mut headers = vec![0; SECTION_BYTES];
@@ -73,14 +84,9 @@ fn elf(sections: &[Section<'_>]) -> Vec<u8> {
     let count = sections.len() as u16 + 2;
     let start = header(body.len() as u64, count);
     body[..HEADER_BYTES].copy_from_slice(&start);
-    let thread_local = [
-        &7_u32.to_le_bytes()[..],
-        &[0; 36],
-        &8_u64.to_le_bytes(),
-        &[0; 8],
-    ]
-    .concat();
-    body[HEADER_BYTES..HEADER_BYTES + PROGRAM_BYTES].copy_from_slice(&thread_local);
+    let part = part.iter().flat_map(|word| word.to_le_bytes());
+    let part: Vec<u8> = part.collect();
+    body[HEADER_BYTES..HEADER_BYTES + PROGRAM_BYTES].copy_from_slice(&part);
     [body, headers].concat()
 }
 

@@ -3,6 +3,7 @@
 
 mod elf;
 mod go;
+mod openssl;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -121,6 +122,6 @@ fn configurations(toml: &str) -> Vec<Seed> {
 
 /// An input of [`executable`].
 fn executable(reader: u8, bytes: &[u8]) -> Vec<u8> {
-    assert!(reader <= executable::FUNCTION);
+    assert!(reader <= executable::OPENSSL);
     [&[reader], bytes].concat()
 }
