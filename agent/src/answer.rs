@@ -5,7 +5,7 @@ use spanlet_abi::state::process_flag;
 use crate::attach::discover::{self, Seen};
 use crate::attach::listening::{ports_of, Listening};
 use crate::attach::probes::Cost;
-use crate::attach::tracked::{no_tasks, Tracked};
+use crate::attach::tracked::{no_births, no_tasks, Tracked};
 use crate::capture::event::HostPid;
 use crate::capture::Reader;
 use crate::enrich;
@@ -151,6 +151,8 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
     let state = rooms.probes.state(pid).unwrap_or_default();
     let is_unfit = state.flags & process_flag::TASKS_UNFIT != 0;
     let unfit = is_unfit.then(|| no_tasks(UNFIT.to_owned()));
+    let has_no_births = state.flags & process_flag::BIRTHS_UNFIT != 0;
+    let unborn = has_no_births.then(no_births);
     Process {
         pid: pid.0,
         pod: pod(facts.workload.as_deref()),
@@ -169,6 +171,7 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
             .limits
             .iter()
             .chain(unfit.as_ref())
+            .chain(unborn.as_ref())
             .map(|limit| Limit {
                 what: limit.what.to_owned(),
                 reason: limit.reason.clone(),

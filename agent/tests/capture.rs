@@ -10,7 +10,7 @@ use spanlet::clock::Monotonic;
 use spanlet_abi::record::{self, flag, kind, Header};
 use spanlet_abi::state;
 
-const KINDS: std::ops::RangeInclusive<u16> = kind::IO..=kind::TASK_BORN;
+const KINDS: std::ops::RangeInclusive<u16> = kind::IO..=kind::ROUTE;
 
 /// The address families of the kernel.
 const AF_UNIX: u16 = 1;
@@ -114,6 +114,7 @@ fn a_call_comes_with_its_words_and_bytes() {
         }),
         ready: Some(Monotonic(3)),
         process_losses: 9,
+        route: None,
         system_call: 44,
     };
     assert_eq!(convert(&bytes), Ok(Event::Io(expected)));
@@ -302,6 +303,53 @@ fn ends_of_connections_and_lives_of_processes() {
         },
     };
     assert_eq!(convert(birth.as_bytes()), Ok(expected));
+    let unborn = record::Unborn {
+        header: header::<record::Unborn>(kind::UNBORN, 0),
+        socket: 70,
+        generation: 71,
+        goroutine: 20,
+        given: 64,
+        position: 5,
+        count: 5,
+    };
+    // Left over; used up; read while it changed; longer than any; above what was given.
+    let numbers = [(33, 49), (49, 49), (64, 49), (33, 65), (60, 66)];
+    let numbers = numbers.map(|(next, end)| record::Numbers { next, end });
+    let mut bytes = unborn.as_bytes().to_vec();
+    bytes.extend(numbers.as_bytes());
+    let expected = Event::Unborn {
+        origin: ORIGIN,
+        unborn: Unborn {
+            connection: ConnectionId {
+                socket: 70,
+                generation: 71,
+            },
+            goroutine: 20,
+            position: 5,
+            given: Some(64),
+            left: std::iter::once(33..49).collect(),
+        },
+    };
+    assert_eq!(convert(&bytes), Ok(expected));
+    assert_eq!(convert(&bytes[..bytes.len() - 1]), Err(Skipped::Short));
+    let mut route = record::Route {
+        header: header::<record::Route>(kind::ROUTE, 0),
+        address: 7000,
+        length: 15,
+        pattern: [0; _],
+    };
+    route.pattern[..15].copy_from_slice(b"GET /users/{id}");
+    let expected = Event::Route {
+        origin: ORIGIN,
+        name: RouteName {
+            address: 7000,
+            length: 15,
+        },
+        pattern: b"GET /users/{id}",
+    };
+    assert_eq!(convert(route.as_bytes()), Ok(expected));
+    route.length = 257;
+    assert_eq!(convert(route.as_bytes()), Err(Skipped::Short));
     let listen = record::Listen {
         header: header::<record::Listen>(kind::LISTEN, 0),
         network_namespace: 400,
@@ -321,7 +369,7 @@ fn ends_of_connections_and_lives_of_processes() {
     );
 }
 
-/// Bytes of the words of a kind; an [`record::Io`] has its captured bytes after them.
+/// Bytes of the words of a kind; a [`record::Io`] has its captured bytes after them, a [`record::Unborn`] its numbers.
 fn words(kind: u16) -> usize {
     match kind {
         kind::IO => size_of::<record::Io>(),
@@ -330,6 +378,8 @@ fn words(kind: u16) -> usize {
         kind::EXEC | kind::FORK | kind::EXIT | kind::THREAD_BORN => size_of::<record::Process>(),
         kind::LISTEN => size_of::<record::Listen>(),
         kind::TASK_BORN => size_of::<record::TaskBorn>(),
+        kind::UNBORN => size_of::<record::Unborn>(),
+        kind::ROUTE => size_of::<record::Route>(),
         // Their header says all.
         _ => size_of::<Header>(),
     }
@@ -361,7 +411,9 @@ proptest! {
             Ok(Event::Io(io)) => prop_assert!(length >= words(kind) + io.data.len()),
             Ok(_) => prop_assert!(KINDS.contains(&kind) && length >= words(kind)),
             Err(Skipped::UnknownKind(found)) => prop_assert!(found == kind && !KINDS.contains(&kind)),
-            Err(Skipped::Short) => prop_assert!(length < words(kind) || kind == kind::IO),
+            Err(Skipped::Short) => {
+                prop_assert!(length < words(kind) || [kind::IO, kind::UNBORN, kind::ROUTE].contains(&kind))
+            }
         }
     }
 

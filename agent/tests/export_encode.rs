@@ -120,6 +120,7 @@ fn span() -> impl Strategy<Value = Span> {
             exchange: Box::new(exchange),
             offset: WallOffset(offset),
             resource: resource(place),
+            route: (place == 2).then(|| "/users/{id}".into()),
             peer: (place == 1).then(|| {
                 Arc::new(Peer {
                     name: "stock".into(),

@@ -28,6 +28,7 @@ mod costs;
 mod durations;
 mod functions;
 mod go_client;
+mod go_routes;
 mod go_tls;
 mod growth;
 mod harness;

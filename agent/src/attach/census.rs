@@ -18,7 +18,7 @@ use std::time::Duration;
 use spanlet_abi::state::{self, process_flag};
 
 use super::discover::{self, Seen};
-use super::golang::goroutine_offsets;
+use super::golang::releases;
 use super::inspected::Executables;
 use super::listening::Listening;
 use super::places::Places;
@@ -395,12 +395,12 @@ pub fn check_named(pid: HostPid) -> Result<(), Error> {
 /// What the kernel side is told of a process; its counts go on if it is there already.
 fn kernel_state(probes: &Probes, facts: &ProcessFacts, runtime: &Runtime) -> state::Process {
     let mut state = probes.state(facts.pid).unwrap_or_default();
-    let offsets = match (
+    let release = match (
         facts.language,
         &runtime.goroutines_unknown,
         &facts.runtime_version,
     ) {
-        (Language::Go, None, Some(version)) => goroutine_offsets(version),
+        (Language::Go, None, Some(version)) => releases::of(version),
         _ => None,
     };
     let python = match &runtime.tasks {
@@ -417,8 +417,15 @@ fn kernel_state(probes: &Probes, facts: &ProcessFacts, runtime: &Runtime) -> sta
     if facts.language == Language::Python {
         state.flags |= python_flags(facts);
     }
-    state.goroutine_id = offsets.map_or(0, |offsets| offsets.id);
-    state.goroutine_parent_words = offsets.map_or(0, |offsets| offsets.parent_words());
+    let goroutine = release.map(|release| release.goroutine);
+    state.goroutine_id = goroutine.map_or(0, |offsets| offsets.id);
+    state.goroutine_parent_words = goroutine.map_or(0, |offsets| offsets.parent_words());
+    let routes = release.and_then(|release| release.routes);
+    if routes.is_some() && state.routes_token == 0 {
+        // No other process, of whatever number, has had it.
+        state.routes_token = Monotonic::now().0;
+    }
+    state.routes = routes.unwrap_or_default();
     state
 }
 

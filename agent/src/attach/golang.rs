@@ -3,6 +3,7 @@
 //! Source of the version: the build information that the linker leaves in every program, stripped or not
 //! (debug/buildinfo). Source of the offsets: the DWARF of a program built with each version, amd64 ([`releases`]).
 
+pub mod births;
 pub mod client;
 pub mod functions;
 pub mod program;

@@ -7,14 +7,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::{RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfLoader, Pod};
-use spanlet_abi::golang::asker;
+use spanlet_abi::golang::{asker, Births};
 use spanlet_abi::settings::{Offsets, Settings, ABSENT};
+use spanlet_abi::state::process_flag;
 use spanlet_abi::{loss, state, tls};
 
 use super::btf::Btf;
 use super::listening::Place;
 use super::offsets::{missing, missing_for_descriptors, offsets};
 use super::plan::{self, BackEnd, Left, Plan, Probe, Wish, GO_CLIENT, UPROBES};
+use super::targets;
 use super::uprobes::{self, Uprobes};
 use super::{Error, ProcessFacts};
 use crate::capture::event::HostPid;
@@ -31,11 +33,12 @@ static PROGRAMS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/
 #[derive(Clone, Copy)]
 struct Plain<T>(T);
 
-// SAFETY of all four: `repr(C)` integers without padding (zerocopy's `IntoBytes` is derived on each).
+// SAFETY of all five: `repr(C)` integers without padding (zerocopy's `IntoBytes` is derived on each).
 unsafe impl Pod for Plain<Offsets> {}
 unsafe impl Pod for Plain<Settings> {}
 unsafe impl Pod for Plain<state::Process> {}
 unsafe impl Pod for Plain<state::Connection> {}
+unsafe impl Pod for Plain<Births> {}
 
 /// What the agent asks of the kernel side.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +77,7 @@ pub struct Probes {
     pub attached: Vec<Probe>,
     pub left: Vec<Left>,
     processes: HashMap<MapData, u32, Plain<state::Process>>,
+    births: HashMap<MapData, u32, Plain<Births>>,
     listeners: HashMap<MapData, u64, u32>,
     ports: HashMap<MapData, u16, u32>,
     connections: HashMap<MapData, u64, Plain<state::Connection>>,
@@ -132,6 +136,7 @@ impl Probes {
                 .collect(),
             left: plan.left.into_iter().chain(refused).collect(),
             processes: take(&mut ebpf, "PROCESSES", HashMap::try_from)?,
+            births: take(&mut ebpf, "BIRTHS", HashMap::try_from)?,
             listeners: take(&mut ebpf, "LISTENERS", HashMap::try_from)?,
             ports: take(&mut ebpf, "PORTS", HashMap::try_from)?,
             connections: take(&mut ebpf, "CONNECTIONS", HashMap::try_from)?,
@@ -243,9 +248,28 @@ impl Probes {
         self.uprobes.follow(&mut self.ebpf, facts);
     }
 
-    /// Which task started which is asked for of a process.
+    /// Which task, or goroutine, started which and when is asked for of a process.
     pub fn want_lineage(&mut self, pid: HostPid) {
         self.uprobes.want(&mut self.ebpf, pid);
+        if let Some(state) = self.state(pid).filter(is_go) {
+            self.want_births(pid, state);
+        }
+    }
+
+    /// Once for what a process runs, whatever comes of it.
+    fn want_births(&mut self, pid: HostPid, mut state: state::Process) {
+        if state.flags & (process_flag::BIRTHS | process_flag::BIRTHS_UNFIT) != 0 {
+            return;
+        }
+        let entered = targets::births(pid).is_some_and(|births| {
+            let entered = self.births.insert(pid.0, Plain(births), 0);
+            entered.is_ok()
+        });
+        state.flags |= match entered {
+            true => process_flag::BIRTHS,
+            false => process_flag::BIRTHS_UNFIT,
+        };
+        self.retrace(pid, state);
     }
 
     /// A traced process was forked.
@@ -256,6 +280,8 @@ impl Probes {
     /// A process has ended, or is traced no more.
     pub fn unfollow(&mut self, pid: HostPid) {
         self.uprobes.leave(&mut self.ebpf, pid);
+        // Not an error: it was not asked for.
+        let _ = self.births.remove(&pid.0);
     }
 
     /// Whether the kernel lets programs be attached to executables.
@@ -344,6 +370,11 @@ impl Probes {
     pub fn flush_log(&mut self) {
         self.log.flush();
     }
+}
+
+/// Whether a process's goroutines are told.
+fn is_go(state: &state::Process) -> bool {
+    state.goroutine_id != 0
 }
 
 /// As `place` in the programs' `life.rs` makes it.

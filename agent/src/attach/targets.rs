@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::golang::{client, tls};
+use spanlet_abi::golang::Births;
+
+use super::golang::{births, client, tls};
 use super::placement::Place;
 use super::plan::{Probe, GO_CLIENT, GO_TLS, PYTHON_TASK, TLS, UVLOOP_WRITE};
 use super::process::{Language, ProcessFacts};
@@ -71,6 +73,12 @@ fn executable(facts: &ProcessFacts, probes: &'static [Probe]) -> Option<Target> 
         file: File::open(format!("/proc/{}/exe", facts.pid.0)).ok()?,
         is_executable: true,
     })
+}
+
+/// Where a Go process keeps which numbers of goroutines are not used yet. `None`: it is gone, or that is not known.
+pub fn births(pid: HostPid) -> Option<Births> {
+    let file = File::open(format!("/proc/{}/exe", pid.0)).ok()?;
+    births::of(&file, || discover::mapped_at(pid, None)).ok()
 }
 
 /// Whether a process of CPython has loaded uvloop.

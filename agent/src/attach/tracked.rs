@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::golang;
 use super::process::{Language, ProcessFacts};
 use super::runtime::Runtime;
 use crate::capture::event::HostPid;
@@ -105,12 +106,37 @@ pub fn limits(runtime: &Runtime) -> Vec<Limit> {
         .iter()
         .filter_map(|tasks| tasks.as_ref().err());
     let tasks = tasks.map(|reason| no_tasks(reason.clone()));
-    goroutines.chain(tasks).collect()
+    let orphans = has_no_parents(runtime).then(|| Limit {
+        what: "parents of goroutines",
+        reason: "its release does not keep which goroutine started another".to_owned(),
+        remedy: "build it with Go 1.21 or newer",
+    });
+    goroutines.chain(tasks).chain(orphans).collect()
+}
+
+/// A Go whose goroutines are known, but not who started them.
+fn has_no_parents(runtime: &Runtime) -> bool {
+    let version = match runtime.language {
+        Language::Go => runtime.version.as_deref(),
+        _ => None,
+    };
+    let offsets = version.and_then(golang::goroutine_offsets);
+    offsets.is_some_and(|offsets| offsets.parent.is_none())
+}
+
+/// Which goroutines a request started cannot be told.
+pub fn no_births() -> Limit {
+    Limit {
+        what: "births of goroutines",
+        reason: "where its runtime keeps their numbers is not known, or too many processes have such calls".to_owned(),
+        remedy: "calls by goroutines that a request started have no parent while requests overlap, unless the request is \
+                 its connection's first",
+    }
 }
 
 /// Whether it is one of [`limits`].
 pub fn is_of_runtime(limit: &Limit) -> bool {
-    ["goroutines", "tasks"].contains(&limit.what)
+    ["goroutines", "tasks", "parents of goroutines"].contains(&limit.what)
 }
 
 /// The tasks of a CPython cannot be told apart.

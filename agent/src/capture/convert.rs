@@ -1,11 +1,14 @@
 //! Checked conversion: one record's bytes in, one [`Event`] out, or the reason why not.
 
-use spanlet_abi::record::{self, flag, kind, Header};
+use std::mem::offset_of;
+
+use spanlet_abi::golang::NUMBERS_AT_ONCE;
+use spanlet_abi::record::{self, flag, kind, Header, Numbers};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::event::{
     Closed, ConnectionId, Direction, Endpoint, Event, Goroutine, HostPid, HostTid, Initiator, Io,
-    Opened, Origin, Task, TaskBirth, ThreadClock, TlsVersion,
+    Opened, Origin, RouteName, Task, TaskBirth, ThreadClock, TlsVersion, Unborn,
 };
 use crate::clock::Monotonic;
 
@@ -61,6 +64,18 @@ pub fn convert(record: &[u8]) -> Result<Event<'_>, Skipped> {
             };
             Event::TaskBorn { origin, birth }
         }
+        kind::UNBORN => Event::Unborn {
+            origin,
+            unborn: unborn(record)?,
+        },
+        kind::ROUTE => {
+            let (name, pattern) = route(record)?;
+            Event::Route {
+                origin,
+                name,
+                pattern,
+            }
+        }
         kind::THREAD_ENDED => Event::ThreadEnded { origin },
         kind::LISTEN => {
             let (listen, _) = read::<record::Listen>(record)?;
@@ -115,12 +130,17 @@ fn io(origin: Origin, record: &[u8]) -> Result<Io<'_>, Skipped> {
         end_of_stream: has(flag::END_OF_STREAM),
         already_open: has(flag::ALREADY_OPEN),
         tls: has(flag::TLS).then(|| tls_version(io.header.flags)),
-        goroutine: goroutine(io.goroutine, io.parent_goroutine).filter(|_| !has(flag::TASK)),
+        goroutine: goroutine(io.goroutine, io.parent_goroutine)
+            .filter(|_| !has(flag::TASK | flag::ROUTED)),
         task: has(flag::TASK).then_some(Task {
             id: io.goroutine,
             born: time(io.parent_goroutine),
         }),
         asked: has(flag::ASKED),
+        route: has(flag::ROUTED).then_some(RouteName {
+            address: io.goroutine,
+            length: io.parent_goroutine,
+        }),
         thread_clock: (io.cpu_ns != 0).then_some(ThreadClock {
             cpu_ns: io.cpu_ns,
             run_queue_wait_ns: io.run_queue_wait_ns,
@@ -128,6 +148,45 @@ fn io(origin: Origin, record: &[u8]) -> Result<Io<'_>, Skipped> {
         ready: time(io.ready_ns),
         process_losses: io.process_losses,
         system_call: io.system_call,
+    })
+}
+
+fn route(record: &[u8]) -> Result<(RouteName, &[u8]), Skipped> {
+    let (route, _) = read::<record::Route>(record)?;
+    let text = record.get(offset_of!(record::Route, pattern)..);
+    let length = usize::try_from(route.length).ok();
+    let pattern = text
+        .zip(length)
+        .and_then(|(text, length)| text.get(..length));
+    let name = RouteName {
+        address: route.address,
+        length: route.length,
+    };
+    Ok((name, pattern.ok_or(Skipped::Short)?))
+}
+
+fn unborn(record: &[u8]) -> Result<Unborn, Skipped> {
+    let (words, mut rest) = read::<record::Unborn>(record)?;
+    let given = Some(words.given).filter(|given| *given != 0);
+    let mut left = Vec::new();
+    for _ in 0..words.count {
+        let (Numbers { next, end }, others) = read(rest)?;
+        rest = others;
+        // Anything else was read while it changed, or is something else.
+        let is_left = next < end && end - next <= NUMBERS_AT_ONCE;
+        if is_left && given.is_none_or(|given| end - 1 <= given) {
+            left.push(next..end);
+        }
+    }
+    Ok(Unborn {
+        connection: ConnectionId {
+            socket: words.socket,
+            generation: words.generation,
+        },
+        goroutine: words.goroutine,
+        position: words.position,
+        given,
+        left,
     })
 }
 

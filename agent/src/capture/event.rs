@@ -1,6 +1,7 @@
 //! The output of this room: what the kernel saw, in the agent's own words. Plain data, borrowing the ring's bytes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use crate::clock::Monotonic;
 
@@ -63,6 +64,35 @@ pub struct TaskBirth {
     pub ancestors: [(u64, Option<Monotonic>); spanlet_abi::limit::TASK_ANCESTORS],
 }
 
+/// Go: numbers of goroutines that were not used yet when a request was read by the goroutine that serves its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unborn {
+    pub connection: ConnectionId,
+    /// Who read.
+    pub goroutine: u64,
+    /// Where the first byte of that call stands, as in [`Io`].
+    pub position: u32,
+    /// None above it was used, where that is known.
+    pub given: Option<u64>,
+    /// What the scheduler's processors had left, as far as it is known.
+    pub left: Vec<Range<u64>>,
+}
+
+impl Unborn {
+    /// Whether a goroutine of that number was certainly not there yet.
+    pub fn has(&self, goroutine: u64) -> bool {
+        self.given.is_some_and(|given| goroutine > given)
+            || self.left.iter().any(|left| left.contains(&goroutine))
+    }
+}
+
+/// Go: the pattern of a route, by where the program has its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RouteName {
+    pub address: u64,
+    pub length: u64,
+}
+
 /// The kernel's running totals for one thread, nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadClock {
@@ -107,6 +137,8 @@ pub struct Io<'a> {
     /// CPython: the task that wrote, or asked for, the first bytes of a turn.
     pub task: Option<Task>,
     pub asked: bool,
+    /// Go, the first bytes of an answer: by which pattern the request was routed.
+    pub route: Option<RouteName>,
     pub thread_clock: Option<ThreadClock>,
     /// Reads: when the oldest of these bytes arrived at the socket.
     /// Writes: when the call that began this turn began (calls are seen when they end).
@@ -229,6 +261,17 @@ pub enum Event<'a> {
         origin: Origin,
         birth: TaskBirth,
     },
+    /// Go: which goroutines were not born yet, as a request was read. Comes before the [`Io`] of that.
+    Unborn {
+        origin: Origin,
+        unborn: Unborn,
+    },
+    /// Go: the pattern of a route. Comes before the [`Io`]s that name it.
+    Route {
+        origin: Origin,
+        name: RouteName,
+        pattern: &'a [u8],
+    },
     /// A thread of a traced process ended, but not the last.
     ThreadEnded {
         origin: Origin,
@@ -257,6 +300,8 @@ impl Event<'_> {
             | Event::Exit { origin, .. }
             | Event::ThreadBorn { origin, .. }
             | Event::TaskBorn { origin, .. }
+            | Event::Unborn { origin, .. }
+            | Event::Route { origin, .. }
             | Event::ThreadEnded { origin }
             | Event::Listen { origin, .. }
             | Event::IoUring { origin } => Some(*origin),

@@ -1,7 +1,7 @@
 //! The output of this room: one request and its answer, as one side of the connection saw them.
 
 use crate::capture::event::{
-    ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, Task, TlsVersion,
+    ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, RouteName, Task, TlsVersion,
 };
 use crate::clock::Monotonic;
 use smol_str::SmolStr;
@@ -219,6 +219,8 @@ pub struct Exchange {
     pub serving: Option<Serving>,
     /// Server: how long the request's first byte lay unread.
     pub read_wait: Option<Duration>,
+    /// Server, Go: by which pattern it was routed.
+    pub route: Option<RouteName>,
     /// Server, first exchange of its connection: how long the connection waited to be accepted.
     pub accept_wait: Option<Duration>,
 }

@@ -80,6 +80,8 @@ impl Decoder {
             | Event::Fork { .. }
             | Event::ThreadBorn { .. }
             | Event::TaskBorn { .. }
+            | Event::Unborn { .. }
+            | Event::Route { .. }
             | Event::ThreadEnded { .. }
             | Event::Listen { .. }
             | Event::IoUring { .. } => {}

@@ -3,7 +3,7 @@
 use super::books::{Alone, Books};
 use super::exchange::{EndEvidence, Exchange, Outcome, Response, Serving, Side, Started, Step};
 use super::http1::head::{AnswerHead, RequestHead};
-use crate::capture::event::{Direction, Goroutine, Io, Origin, Task, ThreadClock};
+use crate::capture::event::{Direction, Goroutine, Io, Origin, RouteName, Task, ThreadClock};
 use crate::clock::Monotonic;
 use crate::decode::exchange::Link;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ pub struct Mark {
     pub goroutine: Option<Goroutine>,
     pub task: Option<Task>,
     pub asked: bool,
+    pub route: Option<RouteName>,
     pub thread_clock: Option<ThreadClock>,
     pub position: u32,
     /// The message begins its turn.
@@ -89,6 +90,7 @@ impl Mark {
             goroutine: io.goroutine,
             task: io.task,
             asked: io.asked,
+            route: io.route,
             thread_clock: io.thread_clock,
             position,
             turn_start: io.turn_start && first_of_call,
@@ -143,6 +145,7 @@ impl OpenExchange {
             upgraded: false,
             serving: None,
             read_wait: mark.read_wait.filter(|_| side == Side::Server),
+            route: None,
             accept_wait: link
                 .accept_wait
                 .filter(|_| first_on_connection && side == Side::Server),

@@ -124,6 +124,7 @@ mod tests {
             thread_clock: None,
             ready: None,
             process_losses: 0,
+            route: None,
             system_call: 0,
         }
     }

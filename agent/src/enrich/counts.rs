@@ -45,6 +45,7 @@ pub struct Counts {
     pub refused_loss: u64,
     pub refused_background: u64,
     pub refused_lineage: u64,
+    pub refused_birth: u64,
     pub refused_context: u64,
     pub refused_closed: u64,
     pub refused_sealed: u64,
@@ -68,6 +69,7 @@ impl Counts {
             Err(Refusal::Loss) => &mut self.refused_loss,
             Err(Refusal::Background) => &mut self.refused_background,
             Err(Refusal::Lineage) => &mut self.refused_lineage,
+            Err(Refusal::Birth) => &mut self.refused_birth,
             Err(Refusal::Context) => &mut self.refused_context,
             Err(Refusal::Closed) => &mut self.refused_closed,
             Err(Refusal::Sealed) => &mut self.refused_sealed,
@@ -79,13 +81,14 @@ impl Counts {
     }
 
     /// Parents refused, with the reason as metrics name it.
-    pub fn refused(&self) -> [(&'static str, u64); 11] {
+    pub fn refused(&self) -> [(&'static str, u64); 12] {
         [
             ("ambiguous", self.refused_ambiguous),
             ("opaque_connection", self.refused_opaque),
             ("loss", self.refused_loss),
             ("background", self.refused_background),
             ("other_goroutine", self.refused_lineage),
+            ("birth_unknown", self.refused_birth),
             ("context_differs", self.refused_context),
             ("parent_closed", self.refused_closed),
             ("trace_told", self.refused_sealed),

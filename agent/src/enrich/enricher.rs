@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use smol_str::SmolStr;
+use smol_str::{format_smolstr, SmolStr};
 
 use super::context::{self, Context};
 use super::counts::Counts;
@@ -22,7 +22,7 @@ use super::trust::Verdict;
 use super::wire::{Name, Wire};
 use super::{parents, resource, tasks, Config, Evidence};
 use crate::attach::ProcessFacts;
-use crate::capture::event::{Endpoint, HostPid, HostTid, Origin, TaskBirth};
+use crate::capture::event::{Endpoint, HostPid, HostTid, Origin, RouteName, TaskBirth, Unborn};
 use crate::clock::{Monotonic, WallOffset};
 use crate::decode::exchange::{Answering, Exchange, ExchangeId, Side, Started};
 use crate::decode::Step;
@@ -44,7 +44,7 @@ pub struct Enricher {
     /// Those that wait for Kubernetes.
     pub(super) held: VecDeque<Waiting>,
     pub(super) unresolved: Vec<Unresolved>,
-    /// Processes that made calls whose tasks did not tell for which request.
+    /// Processes that made calls whose tasks, or goroutines, did not tell for which request.
     untold: BTreeSet<HostPid>,
     pub(super) counts: Counts,
 }
@@ -57,6 +57,8 @@ pub(super) struct Waiting {
     pub program: Option<Program>,
     /// Who was at the other end of its connection when it ended.
     pub peer: Option<Arc<Peer>>,
+    /// By which route it was served, where that is known.
+    pub route: Option<SmolStr>,
 }
 
 impl Waiting {
@@ -165,6 +167,20 @@ impl Enricher {
     pub fn task_born(&mut self, process: HostPid, birth: TaskBirth) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.tasks.lineage.born(birth);
+        }
+    }
+
+    /// Go: which goroutines were not born yet as a request was read, which starts after this is told.
+    pub fn unborn(&mut self, process: HostPid, unborn: Unborn) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.births.read(unborn);
+        }
+    }
+
+    /// The pattern of a route that a process serves by.
+    pub fn route(&mut self, process: HostPid, name: RouteName, pattern: &[u8]) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.routes.learn(name, pattern);
         }
     }
 
@@ -383,6 +399,7 @@ impl Enricher {
                     let goroutines = &mut process.goroutines;
                     let serving = goroutines.serves(reader, connection, origin.time);
                     self.nodes.served_by(started.id, serving);
+                    process.births.started(started, serving);
                     serving
                 });
                 process.serve(
@@ -396,7 +413,9 @@ impl Enricher {
             Side::Client => {
                 process.last_call = process.last_call.max(Some(origin.time));
                 let (nodes, limits) = (&mut self.nodes, &self.config.limits);
-                parents::ask(started, process, nodes, limits, &mut self.counts);
+                if !parents::ask(started, process, nodes, limits, &mut self.counts) {
+                    self.untold.insert(origin.process);
+                }
             }
         }
         process.in_shadow(origin.time)
@@ -434,6 +453,8 @@ impl Enricher {
         self.counts.exchanges += 1;
         let process = self.processes.get_mut(&exchange.process);
         let program = process.as_ref().map(|process| process.program.clone());
+        let route = process.as_ref().zip(exchange.route);
+        let route = route.and_then(|(process, name)| process.routes.get(name));
         if let (Some(node), Some(process)) = (self.nodes.get(exchange.id), process) {
             process.ended(exchange.id, node.thread, node.goroutine, exchange.ended);
             let calls = self.nodes.outliving(node, exchange.ended);
@@ -450,6 +471,7 @@ impl Enricher {
             exchange,
             program,
             peer,
+            route,
         });
     }
 
@@ -465,7 +487,7 @@ impl Enricher {
         };
         self.counts.by_context += u64::from(place.is_by_context());
         self.counts.spans += 1;
-        let name = self.name(&exchange);
+        let name = self.name(&exchange, waiting.route.as_deref());
         let resource = match waiting.program {
             Some(program) => {
                 self.counts.unnamed_late += u64::from(program.is_given_up());
@@ -488,6 +510,7 @@ impl Enricher {
             offset,
             resource,
             peer: waiting.peer,
+            route: waiting.route,
         }
     }
 
@@ -506,14 +529,17 @@ impl Enricher {
         }
     }
 
-    /// Processes, since the last time, that made calls whose tasks did not tell for which request: to know which task started
-    /// which may help with others.
+    /// Processes, since the last time, that made calls whose tasks, or goroutines, did not tell for which request: to know which
+    /// started which, and since when they are there, may help with others.
     pub fn take_untold(&mut self) -> BTreeSet<HostPid> {
         std::mem::take(&mut self.untold)
     }
 
-    fn name(&mut self, exchange: &Exchange) -> SmolStr {
+    fn name(&mut self, exchange: &Exchange, route: Option<&str>) -> SmolStr {
         let (method, path) = semantic::naming(exchange);
+        if let Some(route) = route {
+            return format_smolstr!("{method} {route}");
+        }
         match self.processes.get_mut(&exchange.process) {
             Some(process) => process.names.name(method, path, self.config.limits.names),
             None => method.into(),

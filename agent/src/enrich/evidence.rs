@@ -61,8 +61,10 @@ pub enum Refusal {
     Loss,
     /// The process calls this endpoint by itself.
     Background,
-    /// The goroutine descends from one that an earlier request may have started, or from none that serves.
+    /// The goroutine descends from none that serves, or from before its request.
     Lineage,
+    /// The goroutine descends from one that serves, but an earlier request may have started it.
+    Birth,
     /// The two ends of the connection carry different trace contexts.
     Context,
     /// The parent was not open when its child started.

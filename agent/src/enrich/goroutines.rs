@@ -13,6 +13,9 @@ use crate::hash::WordMap;
 /// first is forgotten.
 const GOROUTINES_MAX: usize = 4096;
 
+/// Goroutines looked at on the way from one to a server exchange's.
+pub const ANCESTORS_MAX: usize = 16;
+
 /// A goroutine's parent.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
@@ -86,6 +89,19 @@ impl Goroutines {
             serves: false,
         };
         self.known.insert(goroutine.id, known);
+    }
+
+    /// The child of one that served, by which a goroutine descends from that; itself, if it is one.
+    pub fn child_of_server(&self, goroutine: u64) -> Option<u64> {
+        let mut child = goroutine;
+        for _ in 0..ANCESTORS_MAX {
+            let above = self.get(child)?.parent;
+            if self.get(above)?.serves {
+                return Some(child);
+            }
+            child = above;
+        }
+        None
     }
 
     pub fn get(&self, goroutine: u64) -> Option<Known> {

@@ -4,6 +4,7 @@
 //! as they start and end, finds who called whom (`parents.rs`), and writes each finished exchange down in the words of
 //! the semantic conventions (`semantic.rs`) after a short grace, in which the other end may still be found.
 
+mod births;
 mod calls;
 mod config;
 mod context;
@@ -23,6 +24,7 @@ mod redact;
 mod resource;
 mod rhythm;
 mod route;
+mod routes;
 mod semantic;
 mod service;
 pub mod span;

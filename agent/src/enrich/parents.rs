@@ -22,6 +22,7 @@
 use std::time::Duration;
 
 use super::counts::Counts;
+use super::goroutines::ANCESTORS_MAX;
 use super::nodes::{Node, Nodes};
 use super::process::Process;
 use super::tasks;
@@ -32,21 +33,20 @@ use crate::capture::event::Goroutine;
 use crate::clock::Monotonic;
 use crate::decode::exchange::{ExchangeId, Side, Started};
 
-/// Goroutines looked at on the way from one to a server exchange's.
-const ANCESTORS_MAX: usize = 16;
 /// A first request is sent at once by who dialled. Later: the connection may have changed hands.
 const DIAL_TO_WRITE_MAX: Duration = Duration::from_millis(10);
 
 type Candidate = Result<Option<(ExchangeId, Evidence)>, Refusal>;
 
-/// Links a client exchange to the server exchange of its process that it works for.
+/// Links a client exchange to the server exchange of its process that it works for. False: it would have helped to know since
+/// when its goroutine is there.
 pub fn ask(
     started: &Started,
     process: &mut Process,
     nodes: &mut Nodes,
     limits: &Limits,
     counts: &mut Counts,
-) {
+) -> bool {
     process.call(started.id, started.link.id, started.origin.thread);
     let candidate = asker(started, process, nodes);
     let alone = by_process(started, process, nodes).ok().flatten();
@@ -75,16 +75,18 @@ pub fn ask(
     }
     let context = nodes.get(started.id).and_then(|node| node.context.as_ref());
     let linked = match candidate {
-        Ok(None) => return,
+        Ok(None) => return true,
         Ok(Some((server, evidence))) if passes_on(nodes, started.id, server) => nodes
             .link(started.id, server, evidence, limits)
             .map(|()| evidence),
         // The request says itself whose child it is.
-        Ok(Some(_)) => return,
-        Err(_) if context.is_some() => return,
+        Ok(Some(_)) => return true,
+        Err(_) if context.is_some() => return true,
         Err(refusal) => Err(refusal),
     };
     counts.judged(linked);
+    note_birth(started, linked, process, nodes, counts);
+    linked != Err(Refusal::Birth)
 }
 
 /// Links the two ends of a connection that is on this node at both ends, whichever started first.
@@ -193,10 +195,10 @@ fn by_goroutine(
         }
         _ => writer.id,
     };
-    match descent(from, process, nodes)? {
+    match descent(from, started.origin.time, process, nodes)? {
         // What the process tells is weaker, and does not contradict it.
         Lineage::MayServe if is_handed_on(started, process) => Ok(None),
-        Lineage::MayServe => Err(Refusal::Lineage),
+        Lineage::MayServe => Err(Refusal::Birth),
         Lineage::Serves(server) => Ok(Some((server, Evidence::Goroutine))),
         // Without its dialer, the writer may be a goroutine of the connection that writes for all.
         Lineage::Known(since) if started.asked || started.link.dialer.is_some() => {
@@ -243,16 +245,27 @@ enum Lineage {
     Unknown,
 }
 
-/// Walks from a goroutine to its ancestors until one serves. When a goroutine was born is not known, so a descendant
-/// may be left over from an earlier request on the same connection: only that of a first request is certain, unless
-/// it is known from before (a worker that serves many connections).
-fn descent(from: u64, process: &Process, nodes: &Nodes) -> Result<Lineage, Refusal> {
+/// Walks from a goroutine to its ancestors until one serves. A descendant may be left over from an earlier request on the same
+/// connection. It is not where the child of the one that serves, by which it descends from that, is known to be born since
+/// ([`Births`]); nor of a connection's first request, unless it is known from before (a worker that serves many connections).
+///
+/// [`Births`]: super::births::Births
+fn descent(
+    from: u64,
+    time: Monotonic,
+    process: &Process,
+    nodes: &Nodes,
+) -> Result<Lineage, Refusal> {
     let mut goroutine = from;
+    let mut child = None;
     let mut oldest: Option<Monotonic> = None;
     for _ in 0..ANCESTORS_MAX {
         if let Some(server) = process.on_goroutine(goroutine)? {
+            let is_since = child.is_some_and(|child| process.births.is_since(server, child));
             let is_its_own = |node: &Node| {
-                oldest.is_none_or(|oldest| node.first_on_connection && oldest >= node.started)
+                let is_first = |oldest| node.first_on_connection && oldest >= node.started;
+                let may_be_its = |oldest| is_since || is_first(oldest);
+                oldest.is_none_or(|oldest| may_be_its(oldest) && !process.births.has_pools(time))
             };
             return match nodes.get(server) {
                 Some(node) if !is_its_own(node) => Ok(Lineage::MayServe),
@@ -267,9 +280,42 @@ fn descent(from: u64, process: &Process, nodes: &Nodes) -> Result<Lineage, Refus
             return Err(Refusal::Lineage);
         }
         oldest = Some(oldest.map_or(known.seen, |oldest| oldest.min(known.seen)));
+        child = Some(goroutine);
         goroutine = known.parent;
     }
     Ok(oldest.map_or(Lineage::Unknown, Lineage::Known))
+}
+
+/// Remembers for which request a goroutine calls that another which serves has started; one that works on when that is over is
+/// of a pool, and nobody knows for whom it called before.
+fn note_birth(
+    started: &Started,
+    linked: Result<Evidence, Refusal>,
+    process: &mut Process,
+    nodes: &mut Nodes,
+    counts: &mut Counts,
+) {
+    let asker = started.goroutine.filter(|_| started.asked);
+    let child = asker.and_then(|asker| process.goroutines.child_of_server(asker.id));
+    let Some(child) = child else {
+        return;
+    };
+    match linked {
+        Ok(Evidence::Goroutine) => {
+            let node = nodes.get(started.id);
+            if let Some(parent) = node.and_then(|node| node.parent.as_ref()) {
+                process.births.calls(child, parent.exchange, started.id);
+            }
+        }
+        Ok(Evidence::Process) | Err(Refusal::Birth | Refusal::Lineage) => {
+            let time = started.origin.time;
+            let before = process.births.calls_on(child, time, nodes);
+            for call in before.as_slice() {
+                counts.undone += u64::from(nodes.orphan(*call));
+            }
+        }
+        _ => {}
+    }
 }
 
 fn background(started: &Started, process: &Process, own_thread: bool) -> Result<(), Refusal> {

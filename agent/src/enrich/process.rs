@@ -7,12 +7,14 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::births::Births;
 use super::calls::Calls;
 use super::goroutines::Goroutines;
 use super::nodes::{Alone, Node};
 use super::program::Program;
 use super::rhythm::Stretch;
 use super::route::Names;
+use super::routes::Routes;
 use super::tasks::Tasks;
 use super::threads::{Purpose, Threads};
 use super::trust::{Case, Verdict};
@@ -37,7 +39,9 @@ pub struct Process {
     pub facts: ProcessFacts,
     pub program: Program,
     pub names: Names,
+    pub routes: Routes,
     pub goroutines: Goroutines,
+    pub births: Births,
     pub calls: Calls,
     pub threads: Threads,
     pub tasks: Tasks,
@@ -87,9 +91,11 @@ impl Process {
             self.multiplexes = false;
         }
         self.goroutines = Goroutines::default();
+        self.births = Births::default();
         self.threads = Threads::default();
         self.tasks = Tasks::default();
         self.names = Names::default();
+        self.routes = Routes::default();
         self.opaque.clear();
         self.opaque_full = false;
         self.gone = None;
@@ -244,6 +250,7 @@ impl Process {
             self.idle_since = self.serves_nothing().then_some(time);
         }
         self.calling.remove(&(thread, id));
+        self.births.ended(id);
         if let Some(Entry::Occupied(mut served)) =
             goroutine.map(|goroutine| self.by_goroutine.entry(goroutine))
         {

@@ -56,6 +56,7 @@ pub fn status(exchange: &Exchange) -> Status {
 #[inline]
 pub fn tell(
     exchange: &Exchange,
+    route: Option<&str>,
     evidence: Option<Evidence>,
     query: Query,
     visitor: &mut impl Visitor,
@@ -66,6 +67,9 @@ pub fn tell(
         Side::Client => &link.remote,
     };
     request(exchange, query, server_end, visitor);
+    if let Some(route) = route {
+        visitor.text("http.route", route);
+    }
     visitor.connection(exchange, |visitor| network(exchange, visitor));
     answer(exchange, visitor);
     own(exchange, evidence, visitor);

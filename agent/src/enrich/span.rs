@@ -83,6 +83,8 @@ pub struct Span {
     pub resource: Arc<Resource>,
     /// The service at the other end of its connection, as it was when the exchange ended, where that is known.
     pub peer: Option<Arc<Peer>>,
+    /// The route that the program serves it by (`/users/{id}`), where that is known.
+    pub route: Option<SmolStr>,
 }
 
 /// Takes the attributes of a span, one after the other.
@@ -136,7 +138,8 @@ impl Span {
     /// Tells its attributes, in the order of [`semantic`].
     #[inline]
     pub fn tell(&self, visitor: &mut impl Visitor) {
-        semantic::tell(&self.exchange, self.evidence, self.query, visitor);
+        let route = self.route.as_deref();
+        semantic::tell(&self.exchange, route, self.evidence, self.query, visitor);
         if let Some(peer) = &self.peer {
             visitor.text("service.peer.name", &peer.name);
             visitor.text("service.peer.namespace", &peer.namespace);

@@ -209,6 +209,18 @@ impl Rooms {
                 self.enricher.thread_born(*origin, *child);
                 origin.time
             }
+            Event::Unborn { origin, unborn } => {
+                self.enricher.unborn(origin.process, unborn.clone());
+                origin.time
+            }
+            Event::Route {
+                origin,
+                name,
+                pattern,
+            } => {
+                self.enricher.route(origin.process, *name, pattern);
+                origin.time
+            }
             Event::ThreadEnded { origin } => {
                 self.enricher.thread_ended(*origin);
                 origin.time

@@ -256,6 +256,7 @@ impl Talk {
             thread_clock: None,
             ready: None,
             process_losses: self.losses,
+            route: None,
             system_call: 0,
         };
         self.positions[way] = self.positions[way].wrapping_add(size as u32);

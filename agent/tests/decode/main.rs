@@ -6,6 +6,7 @@ mod kernel;
 mod losses;
 mod others;
 mod properties;
+mod routes;
 mod tasks;
 mod times;
 mod tls;

@@ -322,6 +322,7 @@ fn record() -> impl Strategy<Value = Record> {
                     }),
                     ready: Some(Monotonic(word)),
                     process_losses: losses,
+                    route: None,
                     system_call: 0,
                 }),
             };

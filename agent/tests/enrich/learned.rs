@@ -181,7 +181,7 @@ fn a_goroutine_left_over_from_an_earlier_request_does_not_work_for_a_later_one()
         world.start(client(3, 8).goroutine(150, 100));
         world.end(10);
         world.assert_root(3);
-        assert_eq!(world.counts().refused_lineage, 1);
+        assert_eq!(world.counts().refused_birth, 1);
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::steps::{client, ms, server, tcp, told, World};
-use spanlet::capture::event::Endpoint;
+use spanlet::attach::ProcessFacts;
+use spanlet::capture::event::{Endpoint, HostPid, RouteName};
 use spanlet::decode::exchange::{EndEvidence, Exchange, Outcome, Protocol, Serving};
 use spanlet::decode::Step;
 use spanlet::enrich::span::{Kind, Status};
@@ -26,6 +27,42 @@ fn assert_attributes(span: &Span, expected: &[&str]) {
         .map(|attribute| format!("{} {:?}", attribute.key, attribute.value))
         .collect();
     assert_eq!(found, expected);
+}
+
+/// Its names are few, whatever its paths are.
+#[test]
+fn a_request_that_was_routed_is_named_by_its_route() {
+    let mut world = World::new();
+    let name = RouteName {
+        address: 7000,
+        length: 15,
+    };
+    let routed = |id: u64, name: RouteName| {
+        let mut exchange = server(id, 0).exchange(5);
+        exchange.request.target = Some("/users/ada/orders/17".into());
+        exchange.route = Some(name);
+        Step::Finished(Box::new(exchange))
+    };
+    world.enricher.process(ProcessFacts {
+        pid: HostPid(1),
+        ..ProcessFacts::default()
+    });
+    world
+        .enricher
+        .route(HostPid(1), name, b"GET shop.example/users/{name}/");
+    world.enricher.apply(routed(1, name));
+    // Of which nothing was told, or which another process has.
+    world
+        .enricher
+        .apply(routed(2, RouteName { length: 16, ..name }));
+    world.enricher.route(HostPid(2), name, b"/other");
+    world.end(9);
+    let span = world.span(1);
+    assert_eq!(span.name, "GET /users/{name}/");
+    let said = span.text("http.route");
+    assert_eq!(said.as_deref(), Some("/users/{name}/"));
+    assert_eq!(world.span(2).name, "GET /users/ada/*");
+    assert_eq!(world.span(2).value("http.route"), None);
 }
 
 #[test]

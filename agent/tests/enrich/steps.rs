@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use spanlet::attach::{Language, ProcessFacts};
 use spanlet::capture::event::{
     ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, Task, TaskBirth, TlsVersion,
+    Unborn,
 };
 use spanlet::clock::{Monotonic, WallOffset};
 use spanlet::decode::exchange::{
@@ -188,6 +190,7 @@ impl Start {
             upgraded: false,
             serving: None,
             read_wait: None,
+            route: None,
             accept_wait: None,
         }
     }
@@ -274,6 +277,20 @@ impl World {
             ancestors,
         };
         self.enricher.task_born(HostPid(1), birth);
+    }
+
+    /// What was not born yet as that goroutine read the first byte of a request, which starts later.
+    pub fn unborn(&mut self, request: &Start, goroutine: u64, given: u64, left: &[Range<u64>]) {
+        self.enricher.unborn(
+            request.0.origin.process,
+            Unborn {
+                connection: request.0.link.id,
+                goroutine,
+                position: request.0.position,
+                given: Some(given),
+                left: left.to_vec(),
+            },
+        );
     }
 
     /// A thread of a process starts another.

@@ -72,6 +72,7 @@ impl Make<'_> {
             exchange: Box::new(exchange),
             offset: WallOffset(START),
             resource: self.resource.clone(),
+            route: None,
             peer: None,
         }
     }
@@ -99,6 +100,7 @@ pub fn exchange(side: Side) -> Exchange {
         upgraded: false,
         serving: None,
         read_wait: None,
+        route: None,
         accept_wait: None,
     }
 }

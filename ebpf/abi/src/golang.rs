@@ -1,7 +1,72 @@
-//! Go: where `net/http`'s client and `crypto/tls` keep what leads from one of their connections to the kernel's socket. The agent
-//! gives it to a uprobe as the attachment's cookie: it is the same for all processes that run one file.
+//! Go: where its programs keep what the kernel programs read.
 
-/// Byte offsets, which differ between releases.
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::limit::PROCESSORS_MAX;
+
+/// Numbers of goroutines that a `runtime.p` takes at once (`_GoidCacheBatch` in runtime/proc.go).
+pub const NUMBERS_AT_ONCE: u64 = 16;
+
+/// Where a Go process keeps which numbers of goroutines are not used yet: the value of the `BIRTHS` map, keyed by thread
+/// group id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Births {
+    /// Address of `runtime.sched.goidgen`, the last number that was given out; 0 where not known.
+    pub given: u64,
+    /// Offset of `runtime.g.m`.
+    pub thread: u32,
+    /// Offsets in a `runtime.m`: `p`, and `oldp`, where that is while in a system call.
+    pub processor: u32,
+    pub processor_before: u32,
+    /// Offsets in a `runtime.p`: `id`; `goidcache`, behind which `goidcacheend` stands.
+    pub number: u32,
+    pub numbers: u32,
+    /// Places of `processors` that may be taken.
+    pub count: u32,
+    /// Each `runtime.p` that was met, by its number; 0: none. They stay where they are for as long as the process lives.
+    pub processors: [u64; PROCESSORS_MAX],
+}
+
+const _: () = assert!(size_of::<Births>() == 32 + 8 * PROCESSORS_MAX);
+
+/// Where `net/http`'s server keeps by which pattern a request was routed: byte offsets, which differ between releases. All
+/// zeroes: not known.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct RouteOffsets {
+    /// `runtime.g.stack.hi`
+    pub stack_end: u16,
+    /// `net/http.conn.r`, and `net/http.connReader.conn`, which points back
+    pub reader: u16,
+    pub reader_connection: u16,
+    /// `net/http.conn.curReq`; `net/http.response.conn`, which points back, and `.req`
+    pub response: u16,
+    pub response_connection: u16,
+    pub request: u16,
+    /// `net/http.Request.Pattern`; in Go 1.22 `.pat`, which points to what begins with it
+    pub pattern: u16,
+    /// 1: it is pointed to.
+    pub is_pointed_to: u16,
+}
+
+/// The pattern of a route, by where its text is: the key of the `ROUTES` map.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct RouteName {
+    /// See [`crate::state::Process::routes_token`].
+    pub token: u64,
+    pub address: u64,
+    pub length: u64,
+}
+
+/// Where `net/http`'s client keeps what leads from one of its connections to the kernel's socket: byte offsets, which differ
+/// between releases. The agent gives it to a uprobe as the attachment's cookie: it is the same for all processes that run one
+/// file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientOffsets {
     /// `net/http.persistConn.conn`

@@ -25,6 +25,24 @@ pub const BUFFERS_MAX: u32 = 8;
 /// that is known; where it is not, the parent is not known.
 pub const GOROUTINE_WORDS: usize = 32;
 
+/// Go processes of which it is told which goroutines were not born yet when a request was read (about 300 bytes each). Full:
+/// of a further one it is not.
+pub const BIRTHS_MAX: u32 = 1024;
+
+/// Of the Go scheduler's processors (`runtime.p`), those looked at for that. A power of two. Of a process that has more, the
+/// one met last stands for all whose numbers are the same modulo this; what the others had left is not known.
+pub const PROCESSORS_MAX: usize = 32;
+
+/// Bytes of the pattern of a route. A longer one is not told.
+pub const ROUTE_BYTES_MAX: usize = 256;
+
+/// Routes of all processes that are remembered as told (about 60 bytes each). Full: the one not met for longest is told again
+/// when it is met.
+pub const ROUTES_MAX: u32 = 8192;
+
+/// Words of 8 bytes below the end of a goroutine's stack among which the first of its functions keeps what it was given.
+pub const STACK_WORDS: usize = 16;
+
 /// Tasks of CPython processes whose ancestors are remembered (about 200 bytes each). Full: the one not looked at for longest
 /// is forgotten, and what it descends from is not known.
 pub const TASKS_MAX: u32 = 8192;

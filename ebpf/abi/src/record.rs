@@ -21,6 +21,10 @@ pub mod kind {
     pub const THREAD_ENDED: u16 = 10;
     /// CPython: a task started another. Told when one of them is first of interest.
     pub const TASK_BORN: u16 = 11;
+    /// Go: which goroutines were not born yet when a request was read. Comes before that read's `IO`.
+    pub const UNBORN: u16 = 12;
+    /// Go: the pattern of a route. Comes before the first `IO` that names it.
+    pub const ROUTE: u16 = 13;
     /// A traced process was seen to use io_uring. Only the header.
     pub const IO_URING: u16 = 8;
 }
@@ -49,6 +53,9 @@ pub mod flag {
     /// `IO`, with [`TLS`]: the session's version is 1.2, or 1.3. Neither: another, or not known.
     pub const TLS_1_2: u16 = 512;
     pub const TLS_1_3: u16 = 1024;
+    /// `IO`, an answer of Go: [`super::Io::goroutine`] is the address of the pattern by which the request was routed, and
+    /// [`super::Io::parent_goroutine`] its length, as in [`super::Route`].
+    pub const ROUTED: u16 = 2048;
     /// `OPENED`: this side connected.
     pub const CONNECTED: u16 = 1;
     /// `OPENED`: this side accepted.
@@ -187,6 +194,46 @@ pub struct TaskBorn {
     pub ancestors: [crate::state::Ancestor; crate::limit::TASK_ANCESTORS],
 }
 
+/// Numbers of goroutines that were not used yet when a request was read by the goroutine that serves its connection: it was in
+/// the call, so that what it starts by one of them, it starts later. `count` ranges follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Unborn {
+    pub header: Header,
+    pub socket: u64,
+    pub generation: u64,
+    /// The goroutine that read.
+    pub goroutine: u64,
+    /// The last number that was given out: none above was used. 0 where not known.
+    pub given: u64,
+    /// Where the first byte of the call stands, as in [`Io`].
+    pub position: u32,
+    /// Of ranges that follow.
+    pub count: u32,
+}
+
+/// Numbers of goroutines, from `next` up to, not including, `end`: what a `runtime.p` has left. Another thread may be about to
+/// change it: it is one only if it is not empty and not longer than [`crate::golang::NUMBERS_AT_ONCE`].
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Numbers {
+    pub next: u64,
+    pub end: u64,
+}
+
+/// Go: the pattern that a program gave for a route (net/http.ServeMux), named by where its text is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Route {
+    pub header: Header,
+    pub address: u64,
+    /// Bytes of it, of those that follow.
+    pub length: u64,
+    pub pattern: [u8; crate::limit::ROUTE_BYTES_MAX],
+}
+
 /// A process listens on a port.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -204,4 +251,7 @@ const _: () = assert!(size_of::<Closed>() == 48);
 const _: () = assert!(size_of::<Process>() == 32);
 const _: () = assert!(size_of::<Exec>() == 160);
 const _: () = assert!(size_of::<TaskBorn>() == 136);
+const _: () = assert!(size_of::<Unborn>() == 64);
+const _: () = assert!(size_of::<Numbers>() == 16);
+const _: () = assert!(size_of::<Route>() == 296);
 const _: () = assert!(size_of::<Listen>() == 32);

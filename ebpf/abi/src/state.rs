@@ -1,5 +1,6 @@
 //! What the kernel programs keep of a process and of a connection, in maps that the agent can read.
 
+use crate::golang::RouteOffsets;
 use crate::limit;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -17,6 +18,10 @@ pub mod process_flag {
     pub const TLS: u32 = 16;
     /// Those sessions are of Go's `crypto/tls`.
     pub const GO: u32 = 32;
+    /// Go: which goroutines are not born yet is told of each request, see [`crate::golang::Births`].
+    pub const BIRTHS: u32 = 64;
+    /// Go: it cannot be told, because where that stands is not known, or what stands there is something else.
+    pub const BIRTHS_UNFIT: u32 = 128;
 }
 
 /// A traced process: the value of the `PROCESSES` map, keyed by thread group id.
@@ -35,6 +40,10 @@ pub struct Process {
     pub goroutine_parent_words: u32,
     /// See [`Python`].
     pub python: Python,
+    /// Go: tells its routes from those of whoever had its number before; 0: it is not looked for routes.
+    pub routes_token: u64,
+    /// Go: where routes are found.
+    pub routes: RouteOffsets,
 }
 
 /// Where a CPython process keeps the `contextvars` Context that runs. All zeroes: it is not CPython, or not known.
@@ -117,6 +126,8 @@ pub struct Connection {
     /// when it was born. 0 where not known.
     pub asker: u64,
     pub parent_asker: u64,
+    /// Go: the `net/http.conn` that serves it; 0 where not known.
+    pub server: u64,
     /// Bytes read and written since first sight, for sockets without sequence numbers and for what TLS carries.
     pub read_bytes: u32,
     pub written_bytes: u32,
@@ -137,10 +148,13 @@ pub struct Connection {
     pub reset: u8,
     /// See [`carries`].
     pub carries: u8,
-    pub padding: u8,
+    /// Go: 1 while of what came last only the first byte was read, as by a goroutine that reads ahead.
+    pub is_begun: u8,
     /// Of the [`crate::tls`] session that it carries, as it stands in messages ([`crate::tls::VERSIONS`]); 0 where not known.
     pub tls_version: u16,
-    pub padding_2: u32,
+    /// Go: how often its `net/http.conn` was looked for.
+    pub looked: u8,
+    pub padding: [u8; 3],
 }
 
 impl Connection {
@@ -175,5 +189,5 @@ pub mod initiator {
     pub const ACCEPTED: u8 = 2;
 }
 
-const _: () = assert!(size_of::<Process>() == 40);
-const _: () = assert!(size_of::<Connection>() == 112);
+const _: () = assert!(size_of::<Process>() == 64);
+const _: () = assert!(size_of::<Connection>() == 120);

@@ -8,12 +8,15 @@
 //! syscall.rs  ──►    (traced?)   (state)   (bytes)
 //! life.rs, process.rs: births and deaths of connections and processes
 //! tls.rs, go_tls.rs: what OpenSSL and Go encrypt; plain.rs tells it; session.rs: on which connection
+//! goroutine.rs, births.rs: which goroutine calls, and which were not born yet
+//! route.rs: by which pattern Go routed a request
 //! asker.rs, uvloop.rs: who asked for what a connection sends next; lineage.rs: which task started which
 //! ```
 #![no_std]
 #![no_main]
 
 mod asker;
+mod births;
 mod connection;
 mod constants;
 mod copy;
@@ -31,6 +34,7 @@ mod plain;
 mod process;
 mod python;
 mod registers;
+mod route;
 mod select;
 mod session;
 mod socket;

@@ -55,6 +55,15 @@ pub static LOST_REQUESTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss:
 #[map]
 pub static ASKERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(golang::asker::COUNT, 0);
 
+/// Go processes whose births are asked for. Written by the agent; which `runtime.p`s there are, by [`crate::births`].
+#[map]
+pub static BIRTHS: HashMap<u32, golang::Births> = HashMap::with_max_entries(limit::BIRTHS_MAX, 0);
+
+/// Patterns of routes that were told. Written by [`crate::route`].
+#[map]
+pub static ROUTES: LruHashMap<golang::RouteName, u32> =
+    LruHashMap::with_max_entries(limit::ROUTES_MAX, 0);
+
 /// What became of what TLS sessions moved, by `tls::outcome`.
 #[map]
 pub static TLS: PerCpuArray<u64> = PerCpuArray::with_max_entries(tls::outcome::COUNT, 0);
@@ -85,6 +94,8 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 pub struct Scratch {
     pub clock: ClockOffset,
     pub goroutine: Goroutine,
+    pub unborn: Unborn,
+    pub route: record::Route,
     pub io: record::Io,
     pub bytes: [u8; 3 * limit::TURN_BYTES_MAX as usize],
 }
@@ -93,6 +104,13 @@ pub struct Scratch {
 #[repr(C)]
 pub struct Goroutine {
     pub words: [u64; limit::GOROUTINE_WORDS],
+}
+
+/// The record of [`crate::births`].
+#[repr(C)]
+pub struct Unborn {
+    pub words: record::Unborn,
+    pub numbers: [record::Numbers; limit::PROCESSORS_MAX],
 }
 
 /// See [`crate::thread`]. The scheduler's clock minus the monotonic one: the largest seen in this window and in the one before.

@@ -13,7 +13,7 @@ use crate::copy::{self, Source, LENGTH_MASK};
 use crate::kernel::field;
 use crate::maps::{Scratch, SCRATCH};
 use crate::select::Traced;
-use crate::{connection, emit, goroutine, python, session, thread};
+use crate::{births, connection, emit, goroutine, python, route, session, thread};
 
 /// The states of a TCP socket whose peer has finished its stream: TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING
 /// (include/net/tcp_states.h).
@@ -53,6 +53,11 @@ pub fn observe(traced: &Traced, moved: &Moved) {
     }
     state.process = traced.process;
     let turn_start = take_turn(state, moved.egress, moved.size);
+    if !moved.egress {
+        let is_asked = is_asked(state, false, turn_start);
+        route::at_read(traced, state, is_asked);
+        births::at_read(traced, state, moved, is_asked, turn_start);
+    }
     describe(traced, moved, state, now_ns, turn_start, scratch);
     let captured = copy::copy(&moved.source, moved.size, state, scratch);
     scratch.io.captured = captured as u16;
@@ -139,14 +144,14 @@ pub fn flags(state: &Connection, egress: bool, size: u32, turn_start: bool) -> u
     flags
 }
 
-/// A goroutine or a task, see [`Io`].
+/// A goroutine, a task or a route, see [`Io`].
 pub struct Who {
     pub flags: u16,
     pub id: u64,
     pub parent: u64,
 }
 
-/// Who asks, where that was kept for this turn; else who makes the call.
+/// Who asks, where that was kept for this turn; else who makes the call; or what an answer is of.
 #[inline(always)]
 fn who(
     traced: &Traced,
@@ -169,7 +174,8 @@ fn who(
         // By whom a request is read says nothing of the task that will serve it.
         who = python::current(traced);
     }
-    if !has_tasks && who.0 == 0 && begins_request(state, egress, turn_start) {
+    let is_answer = egress && state.server != 0;
+    if !has_tasks && who.0 == 0 && !is_answer && begins_request(state, egress, turn_start) {
         let (id, parent) = goroutine::current(traced, &mut scratch.goroutine);
         return Who {
             flags: 0,
@@ -178,6 +184,11 @@ fn who(
         };
     }
     let (id, parent) = who;
+    if id == 0 && egress && turn_start {
+        let (id, parent) = route::of_answer(traced, state, scratch);
+        let flags = if id == 0 { 0 } else { flag::ROUTED };
+        return Who { flags, id, parent };
+    }
     let flags = match (id, has_tasks) {
         (0, _) => 0,
         (_, true) => flag::TASK,
@@ -226,6 +237,15 @@ fn ready(state: &mut Connection, egress: bool, turn_start: bool) -> u64 {
 /// Where the call's first byte stands in its stream. The kernel's own counters are past the call by now.
 #[inline(always)]
 fn position(state: &mut Connection, moved: &Moved) -> u32 {
+    match sequence(state, moved) {
+        Some(position) => position,
+        None => count(state, moved.egress, moved.size),
+    }
+}
+
+/// The same where the kernel counts.
+#[inline(always)]
+pub fn sequence(state: &Connection, moved: &Moved) -> Option<u32> {
     let offset = if moved.egress {
         constant!(OFFSETS.tcp_written)
     } else {
@@ -234,10 +254,10 @@ fn position(state: &mut Connection, moved: &Moved) -> u32 {
     if state.is_sequenced() && state.carries == carries::BYTES {
         if let Some(end) = field::<u32>(moved.socket, offset) {
             let end = end.wrapping_sub(took_end(moved, state.reset, end) as u32);
-            return end.wrapping_sub(moved.size);
+            return Some(end.wrapping_sub(moved.size));
         }
     }
-    count(state, moved.egress, moved.size)
+    None
 }
 
 /// The same from first sight on.

@@ -42,7 +42,25 @@ func main() {
 		certificates := []tls.Certificate{must(tls.LoadX509KeyPair(pem, pem))}
 		listener = tls.NewListener(listener, &tls.Config{Certificates: certificates})
 	}
-	panic(http.Serve(listener, http.HandlerFunc(serve)))
+	panic(http.Serve(listener, handler()))
+}
+
+// handler serves everything, or, with MUX set, what these patterns match.
+func handler() http.Handler {
+	if os.Getenv("MUX") == "" {
+		return http.HandlerFunc(serve)
+	}
+	mux := http.NewServeMux()
+	for _, pattern := range []string{
+		"GET /t/{mark}/hello",
+		"127.0.0.1/t/{mark}/delay",
+		"/t/{mark}/stream",
+		"/t/{mark}/big",
+		"/files/",
+	} {
+		mux.HandleFunc(pattern, serve)
+	}
+	return mux
 }
 
 func must[T any](value T, err error) T {

@@ -164,6 +164,7 @@ fn io<'a>(bytes: &mut Bytes<'a>, origin: Origin, connection: ConnectionId, flags
         }),
         ready: (more & 16 != 0).then(|| Monotonic(bytes.long())),
         process_losses: u32::from(more >> 6),
+        route: None,
         system_call: 0,
     }
 }

@@ -42,6 +42,8 @@ pub enum Fault {
     NoSessions,
     #[error("the copy of what was decrypted is not found (it is not optimised)")]
     NoCopy,
+    #[error("its release does not keep numbers of goroutines as those that are known")]
+    NoNumbers,
     #[error("it does not say where its text starts")]
     NoText,
     #[error(transparent)]
@@ -64,7 +66,7 @@ pub struct Program<'a> {
 /// Where a function is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Code {
-    /// As the file says; where all of the program may move, from where it is loaded.
+    /// As the file says; where all of the program may move, it is elsewhere in a process.
     pub address: u64,
     pub file_offset: u64,
     pub bytes: u32,
@@ -116,9 +118,14 @@ impl<'a> Program<'a> {
         file_offset(&self.elf, self.elf.entry())
     }
 
-    /// Whether all of it may move: its addresses are then from where it is loaded.
-    pub fn moves(&self) -> bool {
-        self.elf.elf_header().e_type(self.elf.endian()) == elf::ET_DYN
+    /// Where all of it may move: the address that the file's first byte would have if it did not.
+    pub fn moves_from(&self) -> Option<u64> {
+        let endian = self.elf.endian();
+        let mut headers = self.elf.elf_program_headers().iter();
+        let moves = self.elf.elf_header().e_type(endian) == elf::ET_DYN;
+        let first = headers
+            .find(|header| header.p_type(endian) == elf::PT_LOAD && header.p_offset(endian) == 0);
+        Some(first.filter(|_| moves)?.p_vaddr(endian))
     }
 
     fn fill(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Fault> {

@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
-use spanlet_abi::golang::{ClientOffsets, TlsOffsets, TLS_CONNECTION};
+use spanlet_abi::golang::{ClientOffsets, RouteOffsets, TlsOffsets, TLS_CONNECTION};
 use spanlet_abi::limit::NETWORK_WORDS;
 
+use super::births::BirthOffsets;
 use super::tls::Sessions;
 use super::GoroutineOffsets;
 
@@ -18,6 +19,10 @@ pub struct Release {
     pub client: ClientOffsets,
     /// `None`: it keeps them in another way.
     pub sessions: Option<Sessions>,
+    /// `None`: it does not keep a goroutine's parent, or keeps numbers of goroutines in another way.
+    pub births: Option<BirthOffsets>,
+    /// `None`: it does not keep by which pattern a request was routed (before Go 1.22).
+    pub routes: Option<RouteOffsets>,
 }
 
 /// The release of a version (`1.26.8`). `None` for one that was not looked at: a wrong goroutine would make a wrong parent.
@@ -66,6 +71,8 @@ impl<'a> Row<'a> {
             },
             client: self.client()?,
             sessions: self.sessions(),
+            births: self.births(),
+            routes: self.routes(),
         };
         Some((self.word("release")?, release))
     }
@@ -84,6 +91,37 @@ impl<'a> Row<'a> {
         let mark = self.offset("crypto/tls.Conn.input.prevRune")?;
         let is_known = connection == TLS_CONNECTION && offsets.fits();
         is_known.then_some(Sessions { offsets, mark })
+    fn births(&self) -> Option<BirthOffsets> {
+        let _parent: u32 = self.offset("runtime.g.parentGoid")?;
+        let numbers = self.offset("runtime.p.goidcache")?;
+        let end: u32 = self.offset("runtime.p.goidcacheend")?;
+        let births = BirthOffsets {
+            thread: self.offset("runtime.g.m")?,
+            processor: self.offset("runtime.m.p")?,
+            processor_before: self.offset("runtime.m.oldp")?,
+            number: self.offset("runtime.p.id")?,
+            numbers,
+        };
+        (end == numbers + 8).then_some(births)
+    }
+
+    fn routes(&self) -> Option<RouteOffsets> {
+        let pattern = self.offset("net/http.Request.Pattern");
+        let pointer = self.offset("net/http.Request.pat");
+        let begins_with_text = self.offset("net/http.pattern.str") == Some(0_u16);
+        if pattern.is_none() && !begins_with_text {
+            return None;
+        }
+        Some(RouteOffsets {
+            stack_end: self.offset("runtime.g.stack.hi")?,
+            reader: self.offset("net/http.conn.r")?,
+            reader_connection: self.offset("net/http.connReader.conn")?,
+            response: self.offset("net/http.conn.curReq")?,
+            response_connection: self.offset("net/http.response.conn")?,
+            request: self.offset("net/http.response.req")?,
+            pattern: pattern.or(pointer)?,
+            is_pointed_to: u16::from(pattern.is_none()),
+        })
     }
 
     fn client(&self) -> Option<ClientOffsets> {
@@ -128,6 +166,9 @@ mod tests {
     fn releases_before_1_21_do_not_keep_the_parent() {
         for (name, release) in releases() {
             assert_eq!(release.goroutine.parent.is_some(), name != "1.19", "{name}");
+            assert_eq!(release.births.is_some(), name != "1.19", "{name}");
+            let has_patterns = !["1.19", "1.21"].contains(&name);
+            assert_eq!(release.routes.is_some(), has_patterns, "{name}");
         }
     }
 }

@@ -226,6 +226,9 @@ impl Conversation {
         front.answered(&head, first_byte, scene.books);
         if let Some(mark) = mark.filter(|_| self.side == Side::Server) {
             tell_task(front, mark, scene);
+            if is_sure(front, mark, scene.io) {
+                front.exchange.route = mark.route;
+            }
         }
         let method = front.exchange.request.method.as_deref();
         let tunnel = method == Some("CONNECT") && (200..300).contains(&status);
@@ -331,9 +334,14 @@ impl Conversation {
     }
 }
 
+/// Whether this is surely the answer to that request.
+fn is_sure(asked: &OpenExchange, mark: Mark, io: &Io<'_>) -> bool {
+    mark.turn_start && !asked.lost_before(io)
+}
+
 /// The task that answers, where it is known and this is surely the answer to that request.
 fn tell_task(asked: &OpenExchange, mark: Mark, scene: &mut Scene<'_>) {
-    let is_sure = mark.turn_start && !asked.lost_before(scene.io);
+    let is_sure = is_sure(asked, mark, scene.io);
     if let Some(task) = mark.task.filter(|_| is_sure) {
         scene.out.push(Step::Answering(Answering {
             id: asked.exchange.id,
