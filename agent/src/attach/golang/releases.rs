@@ -91,6 +91,8 @@ impl<'a> Row<'a> {
         let mark = self.offset("crypto/tls.Conn.input.prevRune")?;
         let is_known = connection == TLS_CONNECTION && offsets.fits();
         is_known.then_some(Sessions { offsets, mark })
+    }
+
     fn births(&self) -> Option<BirthOffsets> {
         let _parent: u32 = self.offset("runtime.g.parentGoid")?;
         let numbers = self.offset("runtime.p.goidcache")?;
