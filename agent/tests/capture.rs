@@ -107,6 +107,7 @@ fn a_call_comes_with_its_words_and_bytes() {
         tls: None,
         goroutine: Some(Goroutine { id: 7, parent: 6 }),
         task: None,
+        turn: None,
         asked: false,
         thread_clock: Some(ThreadClock {
             cpu_ns: 5,

@@ -113,7 +113,10 @@ fn languages(names: &[String]) -> Result<Vec<Language>> {
 /// All runs of a runtime.
 fn runtime(name: &'static str, extent: &Extent, seed: u64, runs: &mut Vec<Run>) -> Result<()> {
     let plain = Setting::plain(name);
-    let all = Row::all(extent.in_flight, extent.services);
+    let mut all = Row::all(extent.in_flight, extent.services);
+    if name.starts_with("node") {
+        all.extend(Row::without_timers(extent.in_flight));
+    }
     let some = Row::all(extent.in_flight, &[Service::Exponential]);
     let few = Row::all(&extent.in_flight[..2], &[Service::Exponential]);
     let mut settings = vec![

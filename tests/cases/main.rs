@@ -53,5 +53,6 @@ mod tasks;
 mod timing;
 mod tls;
 mod traces;
+mod turns;
 mod uprobes;
 mod watched;

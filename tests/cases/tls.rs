@@ -120,13 +120,13 @@ fn a_chain_of_node_is_one_trace(backend: Backend) -> Result<()> {
 
 /// Compilers have put OpenSSL together in different ways, and its sessions are laid out otherwise.
 fn releases_of_node_may_differ(backend: Backend) -> Result<()> {
-    if let Some(why) = runtime::missing(runtime::node::RELEASES_NEED) {
+    if let Some(why) = runtime::missing(runtime::node::NEEDS) {
         println!("skipped: releases of Node: {why}");
         return Ok(());
     }
     for release in runtime::node::RELEASES {
-        let program = runtime::node::release(release)?;
-        chain_of_node(backend, Command::new(program)).with_context(|| format!("Node {release}"))?;
+        let node = runtime::node::interpreter(release)?;
+        chain_of_node(backend, node).with_context(|| format!("Node {release}"))?;
     }
     Ok(())
 }

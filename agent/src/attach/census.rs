@@ -426,6 +426,9 @@ fn kernel_state(probes: &Probes, facts: &ProcessFacts, runtime: &Runtime) -> sta
         state.routes_token = Monotonic::now().0;
     }
     state.routes = routes.unwrap_or_default();
+    if facts.language == Language::Node {
+        state.flags |= process_flag::LOOP;
+    }
     state
 }
 

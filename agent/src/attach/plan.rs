@@ -3,7 +3,7 @@
 //! Pure: (what the kernel has, what was asked) → what to attach, and for what is not attached, why.
 
 use super::golang::{client, tls};
-use super::{openssl, python};
+use super::{libuv, openssl, python};
 
 /// How calls that move bytes are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +190,26 @@ pub const UVLOOP_WRITE: Probe = Probe {
     since: "5.15",
 };
 
+/// Which turn of its event loop Node.js is in. Attached once it makes a call.
+const UV_TURN: Probe = of_loop("uv_turn", Hook::Uprobe(libuv::TURN));
+const UV_POLLED: Probe = of_loop("uv_polled", Hook::Uretprobe(libuv::POLL));
+/// In which one a connection was made.
+pub const UV_TCP_INIT: Probe = of_loop("uv_tcp_init", Hook::Uprobe(libuv::MAKE));
+pub const UV_TCP_CONNECT: Probe = of_loop("uv_tcp_connect", Hook::Uprobe(libuv::CONNECT));
+
+/// Those in libuv.
+pub const LOOP: [Probe; 4] = [UV_TURN, UV_POLLED, UV_TCP_INIT, UV_TCP_CONNECT];
+
+const fn of_loop(name: &'static str, hook: Hook) -> Probe {
+    Probe {
+        name,
+        hook,
+        enables: "Node.js: parents by turn of the event loop",
+        without: "Node.js: calls have no parent while requests overlap",
+        since: "5.15",
+    }
+}
+
 /// What OpenSSL has decrypted.
 pub const TLS_READ: Probe = of_openssl("tls_read", Hook::Uprobe(openssl::READ));
 const TLS_READ_DONE: Probe = of_openssl("tls_read_done", Hook::Uretprobe(openssl::READ));
@@ -241,12 +261,16 @@ const fn of_go(name: &'static str, hook: Hook) -> Probe {
 }
 
 /// Those in executables and libraries.
-pub const UPROBES: [Probe; 12] = [
+pub const UPROBES: [Probe; 16] = [
     GO_CLIENT,
     GO_TLS[0],
     GO_TLS[1],
     PYTHON_TASK,
     UVLOOP_WRITE,
+    UV_TURN,
+    UV_POLLED,
+    UV_TCP_INIT,
+    UV_TCP_CONNECT,
     TLS_READ,
     TLS_READ_DONE,
     TLS_WRITE,

@@ -248,8 +248,8 @@ impl Probes {
         self.uprobes.follow(&mut self.ebpf, facts);
     }
 
-    /// Which task, or goroutine, started which and when is asked for of a process.
-    pub fn want_lineage(&mut self, pid: HostPid) {
+    /// What is attached only when it is asked for is asked for of a process.
+    pub fn want(&mut self, pid: HostPid) {
         self.uprobes.want(&mut self.ebpf, pid);
         if let Some(state) = self.state(pid).filter(is_go) {
             self.want_births(pid, state);

@@ -1,5 +1,5 @@
-//! CPython: the release, where it keeps the `contextvars` Context that runs, which names the asyncio task, and where it makes
-//! one for a new task; uvloop: where it is asked to write.
+//! CPython: the release, where it keeps the `contextvars` Context that runs, which names the asyncio task, and by which functions it
+//! makes one for a new task; uvloop: by which it is asked to write.
 //!
 //! In: the symbols of an executable or of a library. Out: addresses as the file has them, and offsets by release: those of
 //! CPython's internal headers, which `cargo xtask python-offsets` prints. The kernel side checks what it reads by them.
@@ -7,21 +7,14 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use object::read::elf::{ElfFile64, FileHeader, ProgramHeader, Sym};
-use object::{elf, Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SectionIndex};
+use object::read::elf::{ElfFile64, ProgramHeader};
+use object::{Object, ObjectSection, ObjectSymbol, ReadCache, SectionIndex};
 use spanlet_abi::state;
-
-use super::golang::program::file_offset;
-use super::placement::{self, Register, FUNCTION_BYTES_MAX};
-use super::plan::{Hook, Probe};
-use super::targets::Site;
 
 /// A task is given a copy of the Context of whoever starts it.
 pub const COPY_CONTEXT: &str = "PyContext_CopyCurrent";
 /// `UVStream._initiate_write`, as Cython names it.
 pub const INITIATE_WRITE: &str = "__pyx_f_6uvloop_4loop_8UVStream__initiate_write";
-/// Bytes of a table of symbols, or of their names, that are read at most; libpython's have some 100 KiB each.
-const TABLE_BYTES_MAX: u64 = 4 << 20;
 
 /// Dynamic symbols that are looked through at most; libpython has about 2,000.
 const SYMBOLS_MAX: usize = 1 << 16;
@@ -177,83 +170,6 @@ pub fn is_library(name: &str) -> bool {
 pub fn is_uvloop(name: &str) -> bool {
     name.starts_with("loop.cpython-3") && name.ends_with(".so")
 }
-
-/// Where a probe's function is in a file. Errors: why there is no place.
-pub fn site(file: &File, probe: Probe) -> Result<Site, String> {
-    let cache = ReadCache::new(file);
-    let program = ElfFile64::<object::Endianness, _>::parse(&cache);
-    let program = program.map_err(|error| format!("it cannot be read: {error}"))?;
-    if program.elf_header().e_machine(program.endian()) != elf::EM_X86_64 {
-        return Err("it is not for amd64".to_owned());
-    }
-    let name = probe.function();
-    let (address, size) =
-        function(&program, name).ok_or_else(|| format!("it has no symbol {name}"))?;
-    let start = file_offset(&program, address);
-    let start = start.ok_or_else(|| format!("{name} is not in the file"))?;
-    if size > FUNCTION_BYTES_MAX as u64 {
-        return Err(placement::Fault::TooLong.to_string());
-    }
-    let bytes = (&cache).read_bytes_at(start, size);
-    let bytes = bytes.map_err(|()| format!("{name} is not in the file"))?;
-    // A return probe needs the stack as the call left it; the other, its argument.
-    let needed = match probe.hook {
-        Hook::Uretprobe(_) => Register::RSP,
-        _ => Register::RDI,
-    };
-    let place = placement::place(bytes, address, &[needed]).map_err(|fault| fault.to_string())?;
-    if place.repeats {
-        return Err(format!(
-            "what {name} does at its start may be done again in one call"
-        ));
-    }
-    Ok(Site {
-        file_offset: start + place.offset,
-        place,
-        cookie: 0,
-    })
-}
-
-/// Address and bytes of a function.
-fn function<'a, R: ReadRef<'a>>(
-    program: &ElfFile64<'a, object::Endianness, R>,
-    name: &str,
-) -> Option<(u64, u64)> {
-    let tables = [(".dynsym", ".dynstr"), (".symtab", ".strtab")];
-    tables
-        .into_iter()
-        .find_map(|(symbols, names)| in_table(program, symbols, names, name))
-}
-
-/// Read as a whole: a read for each name would be many.
-fn in_table<'a, R: ReadRef<'a>>(
-    program: &ElfFile64<'a, object::Endianness, R>,
-    symbols: &str,
-    names: &str,
-    name: &str,
-) -> Option<(u64, u64)> {
-    let table = |name| {
-        let section = program.section_by_name(name)?;
-        (section.size() <= TABLE_BYTES_MAX).then(|| section.data().ok())?
-    };
-    let (symbols, names) = (table(symbols)?, table(names)?);
-    let endian = program.endian();
-    let (symbols, _) =
-        object::pod::slice_from_bytes::<Symbol>(symbols, symbols.len() / size_of::<Symbol>())
-            .ok()?;
-    let is_it = |symbol: &&Symbol| {
-        let at = symbol.st_name(endian) as usize;
-        let rest = names
-            .get(at..)
-            .and_then(|rest| rest.strip_prefix(name.as_bytes()));
-        rest.is_some_and(|rest| rest.first() == Some(&0))
-    };
-    let is_there = |symbol: &&Symbol| symbol.st_value(endian) != 0 && symbol.st_size(endian) != 0;
-    let symbol = symbols.iter().filter(is_there).find(is_it)?;
-    Some((symbol.st_value(endian), symbol.st_size(endian)))
-}
-
-type Symbol = elf::Sym64<object::Endianness>;
 
 #[cfg(test)]
 mod tests {

@@ -9,9 +9,9 @@ use spanlet_abi::golang::Births;
 
 use super::golang::{births, client, tls};
 use super::placement::Place;
-use super::plan::{Probe, GO_CLIENT, GO_TLS, PYTHON_TASK, TLS, UVLOOP_WRITE};
+use super::plan::{Probe, GO_CLIENT, GO_TLS, LOOP, PYTHON_TASK, TLS, UVLOOP_WRITE};
 use super::process::{Language, ProcessFacts};
-use super::{discover, openssl, python};
+use super::{discover, libuv, openssl, python, symbols};
 use crate::capture::event::HostPid;
 
 /// OpenSSL libraries of one process that are probed: packages bring their own.
@@ -56,6 +56,10 @@ pub fn of(facts: &ProcessFacts) -> Vec<Target> {
         let tasks = library(&[PYTHON_TASK], &mapped, python::is_library);
         targets.extend(tasks.or_else(|| executable(facts, &[PYTHON_TASK])));
         targets.extend(library(&[UVLOOP_WRITE], &mapped, python::is_uvloop));
+    }
+    if facts.language == Language::Node {
+        let of_loop = library(&LOOP, &mapped, libuv::is_library);
+        targets.extend(of_loop.or_else(|| executable(facts, &LOOP)));
     }
     let sessions = mapped
         .iter()
@@ -127,7 +131,7 @@ fn site(target: &Target, probe: Probe) -> Found {
     let site = match probe {
         GO_CLIENT => client::site(&target.file),
         _ if GO_TLS.contains(&probe) => tls::site(&target.file, probe.function()),
-        _ => return Some(python::site(&target.file, probe)),
+        _ => return Some(symbols::site(&target.file, probe)),
     };
     match site {
         Ok(site) => Some(Ok(site)),

@@ -7,13 +7,14 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::rc::Rc;
 
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 use aya::Ebpf;
 
 use super::golang::client;
-use super::plan::{Probe, GO_CLIENT, PYTHON_TASK};
+use super::plan::{Probe, GO_CLIENT, LOOP, PYTHON_TASK};
 use super::probes::chain;
 use super::process::ProcessFacts;
 use super::targets::{self, Site, Target};
@@ -38,7 +39,7 @@ struct Probed {
 #[derive(Debug)]
 enum State {
     /// Nobody has asked for what it tells.
-    Idle(Target),
+    Idle(Rc<Target>),
     /// There is nothing in it to attach to.
     Nothing,
     Attached(Attached),
@@ -121,7 +122,11 @@ impl Uprobes {
         let path = target.path.clone();
         let states: Vec<(Probe, State)> = match fresh[..] {
             [] => return,
-            [PYTHON_TASK] => vec![(PYTHON_TASK, State::Idle(target))],
+            _ if are_asked_for(&fresh) => {
+                let target = Rc::new(target);
+                let idle = |probe| (probe, State::Idle(target.clone()));
+                fresh.into_iter().map(idle).collect()
+            }
             _ => attached(ebpf, &target, &fresh),
         };
         for (probe, attached) in states {
@@ -138,16 +143,14 @@ impl Uprobes {
     /// What is attached only when it is asked for is asked for of a process.
     pub fn want(&mut self, ebpf: &mut Ebpf, pid: HostPid) {
         for spot in self.by_process.get(&pid).into_iter().flatten() {
-            let probed = self.probed.get_mut(spot);
-            let state = probed.map(|probed| &mut probed.attached);
-            if let Some(state @ State::Idle(_)) = state {
-                if let State::Idle(target) = std::mem::replace(state, State::Nothing) {
-                    let states = attached(ebpf, &target, target.probes).into_iter();
-                    *state = states
-                        .map(|(_, state)| state)
-                        .next()
-                        .unwrap_or(State::Nothing);
-                }
+            let Some(probed) = self.probed.get_mut(spot) else {
+                continue;
+            };
+            if let State::Idle(target) = &probed.attached {
+                let target = target.clone();
+                let states = attached(ebpf, &target, &[probed.probe]).into_iter();
+                let state = states.map(|(_, state)| state).next();
+                probed.attached = state.unwrap_or(State::Nothing);
             }
         }
     }
@@ -230,6 +233,12 @@ impl Uprobes {
 fn identity(file: &File) -> Option<Identity> {
     let file = file.metadata().ok()?;
     Some((file.dev(), file.ino(), file.ctime()))
+}
+
+/// Whether they cost too much for those who may not need them.
+fn are_asked_for(probes: &[Probe]) -> bool {
+    let is_asked_for = |probe: &Probe| *probe == PYTHON_TASK || LOOP.contains(probe);
+    probes.iter().any(is_asked_for)
 }
 
 /// Whether the kernel lets a uprobe be attached: tried where this program itself starts.

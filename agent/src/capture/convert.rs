@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::event::{
     Closed, ConnectionId, Direction, Endpoint, Event, Goroutine, HostPid, HostTid, Initiator, Io,
-    Opened, Origin, RouteName, Task, TaskBirth, ThreadClock, TlsVersion, Unborn,
+    Opened, Origin, RouteName, Task, TaskBirth, ThreadClock, TlsVersion, Turn, Unborn,
 };
 use crate::clock::Monotonic;
 
@@ -131,10 +131,14 @@ fn io(origin: Origin, record: &[u8]) -> Result<Io<'_>, Skipped> {
         already_open: has(flag::ALREADY_OPEN),
         tls: has(flag::TLS).then(|| tls_version(io.header.flags)),
         goroutine: goroutine(io.goroutine, io.parent_goroutine)
-            .filter(|_| !has(flag::TASK | flag::ROUTED)),
+            .filter(|_| !has(flag::TASK | flag::ROUTED | flag::TURN)),
         task: has(flag::TASK).then_some(Task {
             id: io.goroutine,
             born: time(io.parent_goroutine),
+        }),
+        turn: has(flag::TURN).then_some(Turn {
+            running: time(io.goroutine),
+            dialed: time(io.parent_goroutine),
         }),
         asked: has(flag::ASKED),
         route: has(flag::ROUTED).then_some(RouteName {

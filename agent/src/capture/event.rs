@@ -93,6 +93,15 @@ pub struct RouteName {
     pub length: u64,
 }
 
+/// A turn of an event loop: what runs from one call of the loop to a callback until the next. It is named by when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Turn {
+    /// The one that runs, where the loop calls back for what it polled.
+    pub running: Option<Monotonic>,
+    /// At the first write of a connection: the one in which the connection was made, where that is known.
+    pub dialed: Option<Monotonic>,
+}
+
 /// The kernel's running totals for one thread, nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadClock {
@@ -136,6 +145,8 @@ pub struct Io<'a> {
     pub goroutine: Option<Goroutine>,
     /// CPython: the task that wrote, or asked for, the first bytes of a turn.
     pub task: Option<Task>,
+    /// Node.js: where in its event loop the call was made.
+    pub turn: Option<Turn>,
     pub asked: bool,
     /// Go, the first bytes of an answer: by which pattern the request was routed.
     pub route: Option<RouteName>,

@@ -1,7 +1,7 @@
 //! The output of this room: one request and its answer, as one side of the connection saw them.
 
 use crate::capture::event::{
-    ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, RouteName, Task, TlsVersion,
+    ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, RouteName, Task, TlsVersion, Turn,
 };
 use crate::clock::Monotonic;
 use smol_str::SmolStr;
@@ -170,6 +170,8 @@ pub struct Started {
     pub goroutine: Option<Goroutine>,
     /// Client: the task that wrote it.
     pub task: Option<Task>,
+    /// Where in an event loop it was written, or read.
+    pub turn: Option<Turn>,
     pub asked: bool,
     /// Stream position of the first byte of the request: TCP, the sequence number, equal at both ends; where TLS is seen from
     /// its start, a count that is equal at both ends too.
@@ -191,6 +193,28 @@ pub struct Answering {
     pub task: Task,
     /// When the write of the first byte began.
     pub time: Monotonic,
+}
+
+/// What an event loop did with an exchange in one of its turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turning {
+    pub id: ExchangeId,
+    pub process: HostPid,
+    /// When the turn began, which names it.
+    pub turn: Monotonic,
+    pub what: Turned,
+    pub time: Monotonic,
+}
+
+/// See [`Turning`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// It read of a request, of none but this.
+    ReadRequest,
+    /// It read of the answer to a call, of none but this, or the end of its stream.
+    ReadAnswer,
+    /// It began to answer a request.
+    Answered,
 }
 
 /// One request and its answer.
@@ -230,6 +254,7 @@ pub struct Exchange {
 pub enum Step {
     Started(Started),
     Answering(Answering),
+    Turning(Turning),
     Finished(Box<Exchange>),
     /// A connection carries something that is not understood: its process has work that is not seen.
     Opaque {

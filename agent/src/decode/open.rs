@@ -3,7 +3,7 @@
 use super::books::{Alone, Books};
 use super::exchange::{EndEvidence, Exchange, Outcome, Response, Serving, Side, Started, Step};
 use super::http1::head::{AnswerHead, RequestHead};
-use crate::capture::event::{Direction, Goroutine, Io, Origin, RouteName, Task, ThreadClock};
+use crate::capture::event::{Direction, Goroutine, Io, Origin, RouteName, Task, ThreadClock, Turn};
 use crate::clock::Monotonic;
 use crate::decode::exchange::Link;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ pub struct Mark {
     pub origin: Origin,
     pub goroutine: Option<Goroutine>,
     pub task: Option<Task>,
+    pub turn: Option<Turn>,
     pub asked: bool,
     pub route: Option<RouteName>,
     pub thread_clock: Option<ThreadClock>,
@@ -89,6 +90,7 @@ impl Mark {
             origin: Origin { time, ..io.origin },
             goroutine: io.goroutine,
             task: io.task,
+            turn: io.turn,
             asked: io.asked,
             route: io.route,
             thread_clock: io.thread_clock,
@@ -122,6 +124,7 @@ impl OpenExchange {
             origin: mark.origin,
             goroutine: mark.goroutine,
             task: mark.task,
+            turn: mark.turn,
             asked: mark.asked,
             position: mark.position,
             first_on_connection,

@@ -120,6 +120,7 @@ mod tests {
             tls: None,
             goroutine: None,
             task: None,
+            turn: None,
             asked: false,
             thread_clock: None,
             ready: None,

@@ -36,9 +36,10 @@ pub struct Counts {
     pub by_thread: u64,
     pub by_goroutine: u64,
     pub by_task: u64,
+    pub by_turn: u64,
     pub by_process: u64,
     /// Links undone because the parent turned out to have ended before its child started, not to have been the
-    /// only one open, or not to have waited for it; or because a task told better.
+    /// only one open, or not to have waited for it; or because a task or a turn told better.
     pub undone: u64,
     pub refused_ambiguous: u64,
     pub refused_opaque: u64,
@@ -62,6 +63,7 @@ impl Counts {
             Ok(Evidence::Thread) => &mut self.by_thread,
             Ok(Evidence::Goroutine) => &mut self.by_goroutine,
             Ok(Evidence::Task) => &mut self.by_task,
+            Ok(Evidence::Turn) => &mut self.by_turn,
             Ok(Evidence::Process) => &mut self.by_process,
             Ok(_) => &mut self.by_context,
             Err(Refusal::Ambiguous) => &mut self.refused_ambiguous,
@@ -99,13 +101,14 @@ impl Counts {
     }
 
     /// Parents given, with the evidence as spans name it.
-    pub fn linked(&self) -> [(&'static str, u64); 6] {
+    pub fn linked(&self) -> [(&'static str, u64); 7] {
         [
             ("context", self.by_context),
             (Evidence::Connection.name(), self.by_connection),
             (Evidence::Thread.name(), self.by_thread),
             (Evidence::Goroutine.name(), self.by_goroutine),
             (Evidence::Task.name(), self.by_task),
+            (Evidence::Turn.name(), self.by_turn),
             (Evidence::Process.name(), self.by_process),
         ]
     }

@@ -20,11 +20,11 @@ use super::semantic;
 use super::span::{Resource, Span};
 use super::trust::Verdict;
 use super::wire::{Name, Wire};
-use super::{parents, resource, tasks, Config, Evidence};
-use crate::attach::ProcessFacts;
+use super::{parents, resource, tasks, turns, Config, Evidence};
+use crate::attach::{Language, ProcessFacts};
 use crate::capture::event::{Endpoint, HostPid, HostTid, Origin, RouteName, TaskBirth, Unborn};
 use crate::clock::{Monotonic, WallOffset};
-use crate::decode::exchange::{Answering, Exchange, ExchangeId, Side, Started};
+use crate::decode::exchange::{Answering, Exchange, ExchangeId, Side, Started, Turning};
 use crate::decode::Step;
 use crate::hash::WordMap;
 use crate::pods::Peer;
@@ -44,7 +44,7 @@ pub struct Enricher {
     /// Those that wait for Kubernetes.
     pub(super) held: VecDeque<Waiting>,
     pub(super) unresolved: Vec<Unresolved>,
-    /// Processes that made calls whose tasks, or goroutines, did not tell for which request.
+    /// Processes that made calls of which neither task, goroutine nor turn told for which request.
     untold: BTreeSet<HostPid>,
     pub(super) counts: Counts,
 }
@@ -217,6 +217,7 @@ impl Enricher {
         match step {
             Step::Started(started) => self.started(&started),
             Step::Answering(answering) => self.answering(&answering),
+            Step::Turning(turning) => self.turning(&turning),
             Step::Finished(exchange) => self.finished(exchange, None),
             Step::Opaque {
                 process,
@@ -413,7 +414,10 @@ impl Enricher {
             Side::Client => {
                 process.last_call = process.last_call.max(Some(origin.time));
                 let (nodes, limits) = (&mut self.nodes, &self.config.limits);
-                if !parents::ask(started, process, nodes, limits, &mut self.counts) {
+                let is_told = parents::ask(started, process, nodes, limits, &mut self.counts);
+                let turn = started.turn.and_then(|turn| turn.running);
+                let has_turns = process.facts.language != Language::Node || turn.is_some();
+                if !is_told || !has_turns {
                     self.untold.insert(origin.process);
                 }
             }
@@ -426,6 +430,14 @@ impl Enricher {
         if let Some(process) = self.processes.get_mut(&answering.process) {
             let (nodes, limits) = (&mut self.nodes, &self.config.limits);
             tasks::answer(answering, process, nodes, limits, &mut self.counts);
+        }
+    }
+
+    fn turning(&mut self, turning: &Turning) {
+        self.latest = self.latest.max(turning.time);
+        if let Some(process) = self.processes.get_mut(&turning.process) {
+            let (nodes, limits) = (&mut self.nodes, &self.config.limits);
+            turns::turned(turning, process, nodes, limits, &mut self.counts);
         }
     }
 
@@ -529,8 +541,8 @@ impl Enricher {
         }
     }
 
-    /// Processes, since the last time, that made calls whose tasks, or goroutines, did not tell for which request: to know which
-    /// started which, and since when they are there, may help with others.
+    /// Processes, since the last time, that made calls of which neither task, goroutine nor turn told for which request: to know
+    /// which started which, since when they are there, and which turn it is, may help with others.
     pub fn take_untold(&mut self) -> BTreeSet<HostPid> {
         std::mem::take(&mut self.untold)
     }
@@ -558,11 +570,11 @@ impl Enricher {
         if let Some(name) = node.name {
             self.wire.remove(id, name);
         }
-        if node.waits_for_task {
-            let process = self.processes.get_mut(&node.process);
-            process
-                .into_iter()
-                .for_each(|process| process.tasks.forget(id));
+        if let Some(process) = self.processes.get_mut(&node.process) {
+            process.turns.forget(id);
+            if node.waits_for_task {
+                process.tasks.forget(id);
+            }
         }
         Some(node)
     }

@@ -19,6 +19,8 @@ pub enum Evidence {
     Goroutine,
     /// The task that called answered the request.
     Task,
+    /// The event loop called in the turn in which it read the request, or read its answer in the turn that answered the request.
+    Turn,
     /// The process serves exactly one open exchange. Right only if it does nothing else.
     Process,
 }
@@ -45,6 +47,7 @@ impl Evidence {
             Self::Thread => "thread",
             Self::Goroutine => "goroutine",
             Self::Task => "task",
+            Self::Turn => "turn",
             Self::Process => "process",
         }
     }

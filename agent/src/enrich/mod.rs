@@ -33,6 +33,7 @@ mod target;
 mod tasks;
 mod threads;
 mod trust;
+mod turns;
 mod wire;
 
 pub use config::{Config, Limits};

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use super::context::Context;
+use super::counts::Counts;
 use super::rhythm::Stretch;
 use super::span::{SpanId, TraceId};
 use super::table::Table;
@@ -198,12 +199,28 @@ impl Nodes {
         Some(node)
     }
 
-    /// Its parent is known by better evidence than before.
-    pub fn strengthen(&mut self, child: ExchangeId, evidence: Evidence) {
+    /// Makes `parent` the parent of `child`, in the place of what was believed by weaker evidence.
+    pub fn adopt(
+        &mut self,
+        child: ExchangeId,
+        parent: ExchangeId,
+        evidence: Evidence,
+        limits: &Limits,
+        counts: &mut Counts,
+    ) -> Result<(), Refusal> {
         let node = self.nodes.get_mut(&child);
-        if let Some(link) = node.and_then(|node| node.parent.as_mut()) {
+        let link = node.and_then(|node| node.parent.as_mut());
+        let believed = link.as_ref().map(|link| link.exchange);
+        if let Some(link) = link.filter(|link| link.exchange == parent) {
             link.evidence = evidence;
+        } else if believed.is_some() && !self.orphan(child) {
+            return Err(Refusal::Sealed);
         }
+        counts.undone += u64::from(believed.is_some());
+        if believed == Some(parent) {
+            return Ok(());
+        }
+        self.link(child, parent, evidence, limits)
     }
 
     /// Makes `parent` the parent of `child`, with all that hangs below it.

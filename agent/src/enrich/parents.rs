@@ -6,15 +6,17 @@
 //!    same context, because that one passed it on);
 //! 2. both ends of the connection on this node ([`Wire`]);
 //! 3. the task that makes the call and answers the request ([`tasks`]), which may be known only when it answers;
-//! 4. the thread (where threads wait for their calls), or for Go the goroutine, that works for exactly one open server
+//! 4. the turn of the event loop that makes the call, and the one that answers the request ([`turns`]);
+//! 5. the thread (where threads wait for their calls), or for Go the goroutine, that works for exactly one open server
 //!    exchange; a thread that was started for it works for it too, until it is over ([`Threads`]);
-//! 5. the one open server exchange of the process.
+//! 6. the one open server exchange of the process.
 //!
-//! 3 to 5 are refused in the shadow of a loss. By thread and by process they are also refused for endpoints that the
+//! 3 to 6 are refused in the shadow of a loss. By thread and by process they are also refused for endpoints that the
 //! process calls by itself ([`Calls`]), and taken back when the call outlives the request; from both, the process is
 //! known better afterwards. What is known by the process alone is judged when its span is due, call by call ([`Trust`]).
 //!
 //! [`tasks`]: super::tasks
+//! [`turns`]: super::turns
 //! [`Calls`]: super::calls::Calls
 //! [`Threads`]: super::threads::Threads
 //! [`Trust`]: super::trust::Trust
@@ -27,6 +29,7 @@ use super::nodes::{Node, Nodes};
 use super::process::Process;
 use super::tasks;
 use super::threads::Purpose;
+use super::turns::{self, Beginning};
 use super::wire::{Ends, Wire};
 use super::{Evidence, Limits, Refusal};
 use crate::capture::event::Goroutine;
@@ -60,8 +63,9 @@ pub fn ask(
     process.threads.called(started.origin.thread);
     remember(started, process);
     if let (Some(alone), Ok(Some((_, evidence)))) = (alone, &candidate) {
-        // Threads of pools may turn out to prove nothing; others earn no trust for what is known by the process alone.
-        let is_by_process = *evidence == Evidence::Process
+        // Threads of pools may turn out to prove nothing, and turns tell of some of a request's calls only; others earn no trust
+        // for what is known by the process alone.
+        let is_by_process = matches!(evidence, Evidence::Process | Evidence::Turn)
             || *evidence == Evidence::Thread && process.pools_threads();
         process.nested(
             &started.link.remote,
@@ -73,6 +77,7 @@ pub fn ask(
     if !matches!(candidate, Ok(Some((_, Evidence::Task)))) {
         tasks::ask(started, process, nodes);
     }
+    turns::ask(started, process);
     let context = nodes.get(started.id).and_then(|node| node.context.as_ref());
     let linked = match candidate {
         Ok(None) => return true,
@@ -131,10 +136,12 @@ fn asker(started: &Started, process: &Process, nodes: &Nodes) -> Candidate {
     if let Some(server) = tasks::answered(started, process, nodes) {
         return Ok(Some((server, Evidence::Task)));
     }
-    let found = match started.goroutine {
-        Some(goroutine) => by_goroutine(goroutine, started, process, nodes)?,
-        None if process.threads_wait() && started.task.is_none() => by_thread(started, process)?,
-        None => None,
+    let beginning = turns::beginning(started, process);
+    let found = match (beginning, started.goroutine) {
+        (Beginning::Known(request), _) => Some((request, Evidence::Turn)),
+        (_, Some(goroutine)) => by_goroutine(goroutine, started, process, nodes)?,
+        _ if process.threads_wait() && started.task.is_none() => by_thread(started, process)?,
+        _ => None,
     };
     let found = match found {
         Some(found) => found,

@@ -18,6 +18,7 @@ use super::routes::Routes;
 use super::tasks::Tasks;
 use super::threads::{Purpose, Threads};
 use super::trust::{Case, Verdict};
+use super::turns::Turns;
 use super::{Evidence, Refusal};
 use crate::attach::{Language, ProcessFacts};
 use crate::capture::event::{ConnectionId, Endpoint, HostTid};
@@ -45,6 +46,7 @@ pub struct Process {
     pub calls: Calls,
     pub threads: Threads,
     pub tasks: Tasks,
+    pub turns: Turns,
     /// It ended then.
     pub gone: Option<Monotonic>,
     /// When it made the call that started last.
@@ -94,6 +96,7 @@ impl Process {
         self.births = Births::default();
         self.threads = Threads::default();
         self.tasks = Tasks::default();
+        self.turns = Turns::default();
         self.names = Names::default();
         self.routes = Routes::default();
         self.opaque.clear();

@@ -190,7 +190,7 @@ pub fn answer(
             () if mixed.is_some() => Err(Refusal::Ambiguous),
             // The request says itself whose child it is.
             () if !passes_on(nodes, call, answering.id) => continue,
-            () => adopt(call, answering.id, nodes, limits, counts),
+            () => nodes.adopt(call, answering.id, Evidence::Task, limits, counts),
         };
         counts.judged(linked.map(|()| Evidence::Task));
         if linked.is_ok() {
@@ -235,26 +235,4 @@ pub fn may_be_told(call: &Node, process: &Process, nodes: &Nodes) -> bool {
     let may_be_its = |request: &Node| !request.is_answered && request.started <= call.started;
     let mut open = process.serving().filter_map(|open| nodes.get(open));
     call.waits_for_task && open.any(may_be_its)
-}
-
-/// Links a call to its request, in the place of what was believed by weaker evidence.
-fn adopt(
-    call: ExchangeId,
-    request: ExchangeId,
-    nodes: &mut Nodes,
-    limits: &Limits,
-    counts: &mut Counts,
-) -> Result<(), Refusal> {
-    let parent = nodes.get(call).and_then(|node| node.parent.as_ref());
-    match parent.map(|parent| parent.exchange) {
-        Some(parent) if parent == request => {
-            nodes.strengthen(call, Evidence::Task);
-            counts.undone += 1;
-            return Ok(());
-        }
-        Some(_) if !nodes.orphan(call) => return Err(Refusal::Sealed),
-        Some(_) => counts.undone += 1,
-        None => {}
-    }
-    nodes.link(call, request, Evidence::Task, limits)
 }

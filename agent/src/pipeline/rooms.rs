@@ -152,7 +152,7 @@ impl Rooms {
         let mut spans = Vec::new();
         self.enricher.spans(now, self.wall, &mut spans);
         for pid in self.enricher.take_untold() {
-            self.probes.want_lineage(pid);
+            self.probes.want(pid);
         }
         self.tell(spans);
         taken == EVENTS_AT_ONCE
@@ -289,7 +289,10 @@ impl Rooms {
                     decrypted: true,
                     ..
                 } => self.census.decrypted(process),
-                Step::Started(_) | Step::Answering(_) | Step::OpaqueEnded { .. } => {}
+                Step::Started(_)
+                | Step::Answering(_)
+                | Step::Turning(_)
+                | Step::OpaqueEnded { .. } => {}
             }
             self.enricher.apply(step);
         }

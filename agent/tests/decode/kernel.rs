@@ -252,6 +252,7 @@ impl Talk {
             tls: self.tls,
             goroutine: None,
             task: None,
+            turn: None,
             asked: false,
             thread_clock: None,
             ready: None,
@@ -339,12 +340,15 @@ impl Told {
 
     /// Every start has one end, after it.
     pub fn assert_balanced(&self) {
+        let begun: HashSet<ExchangeId> = self.started().map(|started| started.id).collect();
         let mut open: HashSet<ExchangeId> = HashSet::new();
         let mut opaque = HashSet::new();
         for step in &self.steps {
             match step {
                 Step::Started(started) => assert!(open.insert(started.id), "{started:?}"),
                 Step::Answering(answering) => assert!(open.contains(&answering.id)),
+                // What a call reads last may end its exchange.
+                Step::Turning(turning) => assert!(begun.contains(&turning.id)),
                 Step::Finished(exchange) => assert!(open.remove(&exchange.id), "{exchange:?}"),
                 Step::Opaque { connection, .. } => assert!(opaque.insert(*connection)),
                 Step::OpaqueEnded { connection, .. } => assert!(opaque.remove(connection)),

@@ -10,3 +10,4 @@ mod routes;
 mod tasks;
 mod times;
 mod tls;
+mod turns;

@@ -315,6 +315,7 @@ fn record() -> impl Strategy<Value = Record> {
                     tls: None,
                     goroutine: None,
                     task: None,
+                    turn: None,
                     asked: false,
                     thread_clock: Some(ThreadClock {
                         cpu_ns: word,

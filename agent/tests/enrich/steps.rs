@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use spanlet::attach::{Language, ProcessFacts};
 use spanlet::capture::event::{
-    ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, Task, TaskBirth, TlsVersion,
+    ConnectionId, Endpoint, Goroutine, HostPid, HostTid, Origin, Task, TaskBirth, TlsVersion, Turn,
     Unborn,
 };
 use spanlet::clock::{Monotonic, WallOffset};
 use spanlet::decode::exchange::{
     Answering, EndEvidence, Exchange, ExchangeId, Link, Outcome, Protocol, Request, Response, Side,
-    Started, Tls,
+    Started, Tls, Turned, Turning,
 };
 use spanlet::decode::Step;
 use spanlet::enrich::{Config, Counts, Enricher, Evidence, Span};
@@ -60,6 +60,7 @@ fn start(id: u64, side: Side, at: u64) -> Start {
         },
         goroutine: None,
         task: None,
+        turn: None,
         asked: false,
         position: 0,
         first_on_connection: false,
@@ -99,6 +100,25 @@ impl Start {
     pub fn task_of(mut self, id: u64, born: u64) -> Self {
         let born = Some(ms(born));
         self.0.task = Some(Task { id, born });
+        self
+    }
+
+    /// Written in the turn of an event loop that began then.
+    pub fn in_turn(mut self, turn: u64) -> Self {
+        self.0.turn = Some(Turn {
+            running: Some(ms(turn)),
+            dialed: None,
+        });
+        self
+    }
+
+    /// The same, first on a connection that was made in another turn.
+    pub fn made_in_turn(mut self, made: u64, turn: u64) -> Self {
+        self.0.first_on_connection = true;
+        self.0.turn = Some(Turn {
+            running: Some(ms(turn)),
+            dialed: Some(ms(made)),
+        });
         self
     }
 
@@ -262,6 +282,31 @@ impl World {
             connection: request.link.id,
             task,
             time: ms(at),
+        }));
+    }
+
+    /// A request, or the answer to a call, is read in that turn.
+    pub fn read_in_turn(&mut self, id: u64, turn: u64) {
+        let what = match self.open.get(&id).expect("it is open").0.side {
+            Side::Server => Turned::ReadRequest,
+            Side::Client => Turned::ReadAnswer,
+        };
+        self.turned(id, turn, what);
+    }
+
+    /// A request begins to be answered in that turn.
+    pub fn answer_in_turn(&mut self, id: u64, turn: u64) {
+        self.turned(id, turn, Turned::Answered);
+    }
+
+    fn turned(&mut self, id: u64, turn: u64, what: Turned) {
+        let exchange = &self.open.get(&id).expect("it is open").0;
+        self.enricher.apply(Step::Turning(Turning {
+            id: exchange.id,
+            process: exchange.origin.process,
+            turn: ms(turn),
+            what,
+            time: ms(turn),
         }));
     }
 

@@ -153,7 +153,10 @@ impl Rooms {
             match &step {
                 Step::Started(started) => self.started.push(started.clone()),
                 Step::Finished(exchange) => self.finished.push((**exchange).clone()),
-                Step::Answering(_) | Step::Opaque { .. } | Step::OpaqueEnded { .. } => {}
+                Step::Answering(_)
+                | Step::Turning(_)
+                | Step::Opaque { .. }
+                | Step::OpaqueEnded { .. } => {}
             }
             self.enricher.apply(step);
         }

@@ -51,6 +51,10 @@ pub const TASKS_MAX: u32 = 8192;
 /// known.
 pub const TASK_ANCESTORS: usize = 6;
 
+/// TCP handles of libuv whose turn is remembered (about 70 bytes each). Full: the one made longest ago is forgotten, and for whom
+/// it connects is not known.
+pub const HANDLES_MAX: u32 = 8192;
+
 /// Words of 8 bytes read of a `net.netFD`, from its descriptor on. A power of two. Family and type are among them in every
 /// release that is known; one where they are not is not known.
 pub const NETWORK_WORDS: usize = 8;

@@ -56,6 +56,8 @@ pub mod flag {
     /// `IO`, an answer of Go: [`super::Io::goroutine`] is the address of the pattern by which the request was routed, and
     /// [`super::Io::parent_goroutine`] its length, as in [`super::Route`].
     pub const ROUTED: u16 = 2048;
+    /// `IO`: [`super::Io::goroutine`] names a turn of an event loop, see there.
+    pub const TURN: u16 = 4096;
     /// `OPENED`: this side connected.
     pub const CONNECTED: u16 = 1;
     /// `OPENED`: this side accepted.
@@ -92,9 +94,11 @@ pub struct Io {
     /// When the connection was first seen, CLOCK_MONOTONIC nanoseconds: tells users of one address apart.
     pub generation: u64,
     /// Go: the goroutine that made the call, or asked for it ([`flag::ASKED`]). CPython, where [`flag::TASK`] is set: the address of the `contextvars`
-    /// Context that the call was made in, which is that of one asyncio task. 0 where not known.
+    /// Context that the call was made in, which is that of one asyncio task. Node.js, where [`flag::TURN`] is set: the turn of the
+    /// loop that the call was made in, see [`crate::state::Loop`]. 0 where not known.
     pub goroutine: u64,
-    /// Go: the goroutine that started it. CPython: when the task was born, CLOCK_MONOTONIC nanoseconds. 0 where not known.
+    /// Go: the goroutine that started it. CPython: when the task was born, CLOCK_MONOTONIC nanoseconds. Node.js: at the first
+    /// write of a connection, the turn that made it. 0 where not known.
     pub parent_goroutine: u64,
     /// CPU time of the thread so far, nanoseconds; 0 where not known.
     pub cpu_ns: u64,

@@ -22,6 +22,8 @@ pub mod process_flag {
     pub const BIRTHS: u32 = 64;
     /// Go: it cannot be told, because where that stands is not known, or what stands there is something else.
     pub const BIRTHS_UNFIT: u32 = 128;
+    /// Its first thread runs an event loop of libuv's, see [`super::Loop`].
+    pub const LOOP: u32 = 256;
 }
 
 /// A traced process: the value of the `PROCESSES` map, keyed by thread group id.
@@ -59,6 +61,29 @@ pub struct Python {
     /// Offsets within a thread's state: the thread that it is of, and the Context.
     pub thread: u32,
     pub context: u32,
+}
+
+/// The event loop of a process's first thread: the value of the `LOOPS` map, keyed by thread group id.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Loop {
+    /// The turn: when what runs now was called, CLOCK_MONOTONIC nanoseconds; 0 where that is not known.
+    pub turn: u64,
+    /// The turn that made the handle which connects next; 0 where that is not known.
+    pub dialing: u64,
+}
+
+/// A TCP handle of libuv's: the key of the `HANDLES` map.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Handle {
+    pub address: u64,
+    pub process: u32,
+    pub padding: u32,
 }
 
 /// A task: the key of the `TASKS` map.
@@ -123,7 +148,7 @@ pub struct Connection {
     pub goroutine: u64,
     pub parent_goroutine: u64,
     /// Go: the goroutine that asked for what is written next, and the one that started it. uvloop: the task that asked, and
-    /// when it was born. 0 where not known.
+    /// when it was born. Node.js: the turn of the loop that made the connection. 0 where not known.
     pub asker: u64,
     pub parent_asker: u64,
     /// Go: the `net/http.conn` that serves it; 0 where not known.

@@ -14,7 +14,7 @@ use crate::constants::constant;
 use crate::kernel::field;
 use crate::maps::{CONNECTIONS, LISTENERS, PLACES, PORTS, PROCESSES, SCRATCH};
 use crate::select::{self, Traced};
-use crate::{emit, goroutine};
+use crate::{emit, goroutine, turn};
 
 /// include/net/tcp_states.h
 const ESTABLISHED: i32 = 1;
@@ -98,6 +98,7 @@ fn connecting(socket: u64) {
         let scratch = unsafe { &mut (*scratch).goroutine };
         (fresh.goroutine, fresh.parent_goroutine) = goroutine::current(&traced, scratch);
     }
+    fresh.asker = turn::dialing(&traced);
     connection::insert(socket, &fresh);
 }
 

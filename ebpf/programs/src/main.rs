@@ -11,6 +11,7 @@
 //! goroutine.rs, births.rs: which goroutine calls, and which were not born yet
 //! route.rs: by which pattern Go routed a request
 //! asker.rs, uvloop.rs: who asked for what a connection sends next; lineage.rs: which task started which
+//! turn.rs: in which turn of an event loop a call is made
 //! ```
 #![no_std]
 #![no_main]
@@ -41,6 +42,7 @@ mod socket;
 mod syscall;
 mod thread;
 mod tls;
+mod turn;
 mod uvloop;
 
 #[panic_handler]

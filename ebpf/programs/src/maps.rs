@@ -29,6 +29,16 @@ pub static UNIX_CONNECTIONS: LruHashMap<u64, state::Connection> =
 pub static TASKS: LruHashMap<state::TaskName, state::TaskBirth> =
     LruHashMap::with_max_entries(limit::TASKS_MAX, 0);
 
+/// The event loops of traced processes. Written by [`crate::turn`]; an entry leaves with the process, or its program.
+#[map]
+pub static LOOPS: LruHashMap<u32, state::Loop> =
+    LruHashMap::with_max_entries(limit::PROCESSES_MAX, 0);
+
+/// In which turn of its loop a TCP handle was made. Written by [`crate::turn`].
+#[map]
+pub static HANDLES: LruHashMap<state::Handle, u64> =
+    LruHashMap::with_max_entries(limit::HANDLES_MAX, 0);
+
 /// How many sockets of traced processes listen in a place: see [`crate::life::place`]. Written by the agent too, for
 /// listeners that were there before it.
 #[map]

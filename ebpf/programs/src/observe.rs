@@ -13,7 +13,9 @@ use crate::copy::{self, Source, LENGTH_MASK};
 use crate::kernel::field;
 use crate::maps::{Scratch, SCRATCH};
 use crate::select::Traced;
-use crate::{births, connection, emit, goroutine, python, route, session, thread};
+use crate::{
+    births, connection, emit, goroutine, python, route, session, thread, turn as event_loop,
+};
 
 /// The states of a TCP socket whose peer has finished its stream: TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING
 /// (include/net/tcp_states.h).
@@ -144,7 +146,7 @@ pub fn flags(state: &Connection, egress: bool, size: u32, turn_start: bool) -> u
     flags
 }
 
-/// A goroutine, a task or a route, see [`Io`].
+/// A goroutine, a task, a route or a turn, see [`Io`].
 pub struct Who {
     pub flags: u16,
     pub id: u64,
@@ -160,6 +162,9 @@ fn who(
     turn_start: bool,
     scratch: &mut Scratch,
 ) -> Who {
+    if event_loop::is_loop(traced) {
+        return event_loop::who(traced, state);
+    }
     // Kept for this call, whether or not it begins a turn.
     let asker = match egress {
         true => core::mem::take(&mut state.asker),

@@ -18,7 +18,7 @@ use crate::maps::{EVENTS, SCRATCH};
 use crate::observe::{begins_request, count, flags, is_asked, serves, take_turn, Who};
 use crate::registers::number;
 use crate::select::Traced;
-use crate::{connection, emit, goroutine, python, thread};
+use crate::{connection, emit, goroutine, python, thread, turn};
 
 /// Room for bytes, smallest first.
 const SMALL: usize = 256;
@@ -124,6 +124,9 @@ fn who(
     egress: bool,
     turn_start: bool,
 ) -> Who {
+    if turn::is_loop(traced) {
+        return turn::who(traced, state);
+    }
     let nobody = Who {
         flags: 0,
         id: 0,

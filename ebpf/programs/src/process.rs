@@ -14,7 +14,7 @@ use spanlet_abi::state::{process_flag, Process};
 use crate::constants::constant;
 use crate::emit;
 use crate::kernel::field;
-use crate::maps::PROCESSES;
+use crate::maps::{LOOPS, PROCESSES};
 use crate::select::{self, Traced};
 
 /// `sched_process_exec(p, old_pid, bprm)`
@@ -28,6 +28,8 @@ pub fn sched_process_exec(context: RawTracePointContext) -> i32 {
             losses: state.losses,
             ..Process::default()
         };
+        // Not an error: most have none.
+        let _ = LOOPS.remove(&traced.process);
         tell_exec(&traced, program);
     } else if constant!(SETTINGS.provisional_exec) != 0 {
         provisional(program);
@@ -83,6 +85,8 @@ pub fn sched_process_exit(context: RawTracePointContext) -> i32 {
         let status = field(task, constant!(OFFSETS.task_exit_code)).unwrap_or(0);
         tell(&traced, kind::EXIT, status);
         let _ = PROCESSES.remove(&traced.process);
+        // Another process may have its number.
+        let _ = LOOPS.remove(&traced.process);
     } else {
         tell(&traced, kind::THREAD_ENDED, 0);
     }

@@ -16,6 +16,7 @@ use crate::maps::{CONNECTIONS, TLS_CALLS, TLS_RECEIVED, TLS_SESSIONS};
 use crate::observe::Moved;
 use crate::registers;
 use crate::select::Traced;
+use crate::turn as event_loop;
 
 /// `BIO_BUF_MEM.readp` (crypto/bio/bss_mem.c): what is not read yet.
 const UNREAD: u64 = 8;
@@ -52,8 +53,11 @@ pub fn moved(traced: &Traced, moved: &Moved, state: &mut Connection) -> u32 {
         return 0;
     }
     if moved.egress {
-        // Of records, not of what they carry.
-        (state.asker, state.write_began_ns) = (0, 0);
+        // Of records, not of what they carry; a loop's is of the connection.
+        state.write_began_ns = 0;
+        if !event_loop::is_loop(traced) {
+            state.asker = 0;
+        }
     } else if state.ready_ns != 0 {
         // What no session hands out is its own: a handshake's messages, tickets.
         state.received_ns = core::mem::take(&mut state.ready_ns);

@@ -7,10 +7,14 @@ const https = require('https');
 const os = require('os');
 const path = require('path');
 
-const { PORT, HOST, UNIX, CERTIFICATE, NEXT, TRUTH } = process.env;
+const { PORT, HOST, UNIX, CERTIFICATE, NEXT, TRUTH, CLIENT } = process.env;
 const truth = TRUTH ? fs.openSync(TRUTH, 'a') : null;
 const buffer = Buffer.alloc(65536, 'x');
-const agent = new http.Agent({ keepAlive: true });
+const client = {
+  direct: { agent: false },
+  named: { agent: false, family: 4 },
+  pooled: { agent: new http.Agent({ keepAlive: true, maxSockets: 4 }) },
+}[CLIENT] ?? { agent: new http.Agent({ keepAlive: true }) };
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const routes = {
@@ -64,6 +68,8 @@ const server = createServer(async (request, response) => {
   if (handler) await handler(request, response, url.searchParams);
   else text(response, 404, 'not found\n');
 });
+// A kept connection that is closed just as it is taken fails its call.
+server.keepAliveTimeout = 60_000;
 server.listen(UNIX ? { path: UNIX } : { port: Number(PORT ?? 0), host: HOST ?? '127.0.0.1', backlog: 1024 }, () => {
   console.log('listening', UNIX ?? server.address().port);
 });
@@ -160,20 +166,21 @@ function partial(response, then) {
 async function hop(request, response) {
   const plan = request.headers['x-plan'];
   const [, , before, after, mode, children] = nodeOf(plan, request.headers['x-node']);
-  await sleep(Number(before));
+  if (Number(before)) await sleep(Number(before));
   const answers = [];
   for (const child of children.split(',').filter(Boolean)) {
     const answer = hopTo(plan, child);
     answers.push(mode === 's' ? await answer : answer);
   }
   const done = (await Promise.all(answers)).every((answer) => answer.status === 200);
-  await sleep(Number(after));
+  if (Number(after)) await sleep(Number(after));
   text(response, done ? 200 : 502, done ? 'ok\n' : 'a child failed\n');
 }
 
 function hopTo(plan, index) {
   const [port, target] = nodeOf(plan, index);
-  return exchange(`http://127.0.0.1:${port}${target}`, { 'X-Plan': plan, 'X-Node': index });
+  const host = CLIENT === 'named' ? 'localhost' : '127.0.0.1';
+  return exchange(`http://${host}:${port}${target}`, { 'X-Plan': plan, 'X-Node': index });
 }
 
 function nodeOf(plan, index) {
@@ -184,10 +191,20 @@ function call(target) {
   return exchange(NEXT + target, {});
 }
 
+async function fetched(url, headers) {
+  try {
+    const answer = await fetch(url, { headers });
+    return { status: answer.status, body: Buffer.from(await answer.arrayBuffer()) };
+  } catch (error) {
+    return { status: 502, body: `${error}\n` };
+  }
+}
+
 function exchange(url, headers) {
+  if (CLIENT === 'fetch') return fetched(url, headers);
   return new Promise((done) => {
     const failed = (error) => done({ status: 502, body: `${error}\n` });
-    const request = http.get(url, { agent, headers }, (answer) => {
+    const request = http.get(url, { ...client, headers }, (answer) => {
       const pieces = [];
       answer.on('data', (piece) => pieces.push(piece));
       answer.on('end', () => done({ status: answer.statusCode, body: Buffer.concat(pieces) }));

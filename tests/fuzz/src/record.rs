@@ -8,7 +8,7 @@ use spanlet::attach::{Language, ProcessFacts};
 use spanlet::capture::convert::convert;
 use spanlet::capture::event::{
     Closed, ConnectionId, Direction, Endpoint, Event, Goroutine, HostPid, HostTid, Initiator, Io,
-    Opened, Origin, Task, ThreadClock, TlsVersion,
+    Opened, Origin, Task, ThreadClock, TlsVersion, Turn,
 };
 use spanlet::clock::Monotonic;
 use spanlet::decode::limits::MEMORY_BYTES_MAX;
@@ -158,6 +158,7 @@ fn io<'a>(bytes: &mut Bytes<'a>, origin: Origin, connection: ConnectionId, flags
         goroutine: goroutine(flags),
         asked: more & 32 != 0,
         task: task(flags, origin.time),
+        turn: turn(flags, origin.time),
         thread_clock: (more & 8 != 0).then(|| ThreadClock {
             cpu_ns: bytes.long(),
             run_queue_wait_ns: bytes.long(),
@@ -172,6 +173,14 @@ fn io<'a>(bytes: &mut Bytes<'a>, origin: Origin, connection: ConnectionId, flags
 fn goroutine(flags: u8) -> Option<Goroutine> {
     let id = u64::from(flags >> 6);
     (id != 0).then(|| Goroutine { id, parent: id - 1 })
+}
+
+/// Of a few records each, so that they meet.
+fn turn(flags: u8, time: Monotonic) -> Option<Turn> {
+    (flags & 1 << 5 != 0).then_some(Turn {
+        running: Some(Monotonic(time.0 & !0xfff)),
+        dialed: (flags >> 7 != 0).then_some(Monotonic(time.0 & !0xffff)),
+    })
 }
 
 /// Of a few, so that they meet; half of them without a birth.

@@ -14,6 +14,8 @@ pub enum Shape {
     Chain,
     /// One function that calls four times at once, over two others.
     Fan,
+    /// One function that calls two others, one after the other.
+    Sequence,
     /// One function that calls another.
     Pair,
     /// One that calls another by a thread of its own, and does not wait for it.
@@ -29,6 +31,8 @@ pub enum Service {
     Exponential,
     /// Nine of ten take 1 ms, the tenth 21 ms.
     Bimodal,
+    /// Those that call others do nothing else; those that do not, as `Exponential`.
+    Prompt,
 }
 
 /// What a score is for.
@@ -84,6 +88,13 @@ impl Row {
         rows
     }
 
+    /// The rows of a run where no timer comes between a request and its calls.
+    pub fn without_timers(in_flight: &[usize]) -> Vec<Self> {
+        let shapes = [Shape::Chain, Shape::Fan, Shape::Sequence];
+        let of = |shape| Self::of(in_flight, shape, Service::Prompt);
+        shapes.into_iter().flat_map(of).collect()
+    }
+
     /// The rows of a run of another shape.
     pub fn of(in_flight: &[usize], shape: Shape, service: Service) -> Vec<Self> {
         let row = |in_flight: &usize| Self {
@@ -100,6 +111,7 @@ impl Row {
         let nodes: &[(usize, Option<usize>)] = match self.shape {
             Shape::Chain => &[(0, None), (1, Some(0)), (2, Some(1))],
             Shape::Pair | Shape::Background | Shape::Abandon => &[(0, None), (1, Some(0))],
+            Shape::Sequence => &[(0, None), (1, Some(0)), (2, Some(0))],
             Shape::Fan => &[
                 (0, None),
                 (1, Some(0)),
@@ -116,7 +128,7 @@ impl Row {
         }
         let targets: Vec<_> = hops.iter().map(|hop| names.target(*hop, random)).collect();
         let mode = match self.shape {
-            Shape::Chain | Shape::Pair => 's',
+            Shape::Chain | Shape::Sequence | Shape::Pair => 's',
             Shape::Fan => 'p',
             Shape::Background => 'b',
             Shape::Abandon => 'a',
@@ -132,7 +144,11 @@ impl Row {
         let texts: Vec<_> = (0..nodes.len())
             .map(|index| {
                 let (port, target, children) = describe(index);
-                let (before, after) = (self.service.draw(random), self.service.draw(random));
+                let mut draw = || match (self.service, children.is_empty()) {
+                    (Service::Prompt, false) => 0,
+                    (service, _) => service.draw(random),
+                };
+                let (before, after) = (draw(), draw());
                 format!("{port};{target};{before};{after};{mode};{children}")
             })
             .collect();
@@ -151,7 +167,7 @@ impl Service {
     fn draw(self, random: &mut Random) -> u64 {
         match self {
             Self::Constant => 3,
-            Self::Exponential => (-3.0 * (1.0 - random.share()).ln()).round() as u64,
+            Self::Exponential | Self::Prompt => (-3.0 * (1.0 - random.share()).ln()).round() as u64,
             Self::Bimodal if random.below(10) == 0 => 21,
             Self::Bimodal => 1,
         }
@@ -195,6 +211,7 @@ impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Chain => "chain",
+            Self::Sequence => "twice",
             Self::Fan => "fan",
             Self::Pair => "pair",
             Self::Background | Self::Abandon => "loose",
@@ -208,6 +225,7 @@ impl fmt::Display for Service {
             Self::Constant => "constant",
             Self::Exponential => "exponential",
             Self::Bimodal => "bimodal",
+            Self::Prompt => "prompt",
         })
     }
 }

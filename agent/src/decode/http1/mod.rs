@@ -16,6 +16,7 @@ mod line;
 mod memo;
 mod recent;
 mod requests;
+mod turns;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -120,12 +121,14 @@ impl Conversation {
     /// Looks at a call.
     pub fn apply(&mut self, scene: &mut Scene<'_>) -> Fate {
         let is_request = Self::side_of_requests(scene.io.direction) == self.side;
+        let before = self.only_open();
         if is_request {
             self.request_call(scene);
             self.release_held(scene);
         } else {
             self.answer_call(scene);
         }
+        self.tell_read(before, scene);
         if scene.io.end_of_stream {
             self.end_of_stream(scene);
         }
