@@ -184,15 +184,23 @@ pub struct Started {
     pub process_losses: u32,
 }
 
-/// A task began to answer a request.
+/// A request begins to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answering {
     pub id: ExchangeId,
     pub process: HostPid,
     pub connection: ConnectionId,
-    pub task: Task,
+    pub by: Answerer,
     /// When the write of the first byte began.
     pub time: Monotonic,
+}
+
+/// Who answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answerer {
+    Task(Task),
+    /// No task, goroutine or turn of a loop is known.
+    Thread(HostTid),
 }
 
 /// What an event loop did with an exchange in one of its turns.

@@ -5,7 +5,8 @@
 //! 1. the request's own trace context (set when the node is born; overruled only by an exchange that carries the very
 //!    same context, because that one passed it on);
 //! 2. both ends of the connection on this node ([`Wire`]);
-//! 3. the task that makes the call and answers the request ([`tasks`]), which may be known only when it answers;
+//! 3. the task that makes the call and answers the request ([`tasks`]), which may be known only when it answers; or the
+//!    thread, where another read the request;
 //! 4. the turn of the event loop that makes the call, and the one that answers the request ([`turns`]);
 //! 5. the thread (where threads wait for their calls), or for Go the goroutine, that works for exactly one open server
 //!    exchange; a thread that was started for it works for it too, until it is over ([`Threads`]);
@@ -74,9 +75,7 @@ pub fn ask(
             is_by_process,
         );
     }
-    if !matches!(candidate, Ok(Some((_, Evidence::Task)))) {
-        tasks::ask(started, process, nodes);
-    }
+    tasks::ask(started, process, nodes);
     turns::ask(started, process);
     let context = nodes.get(started.id).and_then(|node| node.context.as_ref());
     let linked = match candidate {
@@ -134,7 +133,8 @@ fn asker(started: &Started, process: &Process, nodes: &Nodes) -> Candidate {
         return Err(Refusal::Loss);
     }
     if let Some(server) = tasks::answered(started, process, nodes) {
-        return Ok(Some((server, Evidence::Task)));
+        let by_task = started.task.map(|_| Evidence::Task);
+        return Ok(Some((server, by_task.unwrap_or(Evidence::Thread))));
     }
     let beginning = turns::beginning(started, process);
     let found = match (beginning, started.goroutine) {

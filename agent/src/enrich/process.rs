@@ -70,6 +70,8 @@ pub struct Process {
     /// A thread that serves was seen to serve two connections at once, to call over two at once, or not to wait for a
     /// call, or to run tasks: the threads are event loops, or work on after they answered.
     multiplexes: bool,
+    /// One thread reads requests that others answer.
+    hands_on: bool,
     opaque: WordSet<ConnectionId>,
     opaque_full: bool,
     losses: u32,
@@ -91,6 +93,7 @@ impl Process {
         if is_other_program {
             self.calls = Calls::default();
             self.multiplexes = false;
+            self.hands_on = false;
         }
         self.goroutines = Goroutines::default();
         self.births = Births::default();
@@ -150,6 +153,17 @@ impl Process {
             }
             None => Some(time),
         }
+    }
+
+    /// A thread answers a request that another, or itself, read. Only of Ruby it is known that a thread which answers waits for
+    /// what it calls: elsewhere tasks that move between threads look like this, too.
+    pub fn answered_by(&mut self, thread: HostTid, reader: HostTid) {
+        self.hands_on |= self.facts.language == Language::Ruby && thread != reader;
+    }
+
+    /// Whether a thread's calls are of the request that it answers next.
+    pub fn hands_on(&self) -> bool {
+        self.hands_on
     }
 
     /// A thread of it runs tasks.
@@ -288,9 +302,12 @@ impl Process {
     }
 
     /// A thread started another: for the request that it serves, or was itself started for.
-    pub fn thread_born(&mut self, parent: HostTid, child: HostTid) {
+    pub fn thread_born(&mut self, parent: HostTid, child: HostTid, time: Monotonic) {
+        if self.hands_on {
+            self.tasks.thread_born(parent, child, time);
+        }
         let purpose = match self.on_thread(parent) {
-            _ if !self.threads_wait() => None,
+            _ if !self.threads_wait() || self.hands_on => None,
             Ok(None) => self.threads.purpose(parent),
             Ok(served) => served.map(Purpose::Request),
             Err(_) => None,

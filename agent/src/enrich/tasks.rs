@@ -1,4 +1,5 @@
-//! Which task asks, and which answers: parents in event loops whose tasks can be told apart (asyncio).
+//! Which task asks, and which answers: parents in event loops whose tasks can be told apart (asyncio); and which thread, where
+//! one reads the requests of all connections and hands each to another (Puma's reactor).
 //!
 //! In: calls as they start, answers as they begin, each with its task; tasks as they are born. Out: a call and the request
 //! that its task answers, or one that it descends from since the request came. That is known late, because a request is
@@ -13,9 +14,9 @@ use super::nodes::{Node, Nodes};
 use super::parents::passes_on;
 use super::process::Process;
 use super::{Evidence, Limits, Refusal};
-use crate::capture::event::{ConnectionId, Task};
+use crate::capture::event::{ConnectionId, HostTid, Task, TaskBirth};
 use crate::clock::Monotonic;
-use crate::decode::exchange::{Answering, ExchangeId, Started};
+use crate::decode::exchange::{Answerer, Answering, ExchangeId, Started};
 use crate::few::Few;
 use crate::hash::WordMap;
 
@@ -26,6 +27,9 @@ const ANSWERED_MAX: usize = 4096;
 const ANSWER_MEMORY: Duration = Duration::from_secs(10);
 /// A task that answered two requests which were open at once proves nothing for this time.
 const MIXED_MEMORY: Duration = Duration::from_secs(10);
+
+/// Added to the number of a thread, it is the address of no task.
+const THREADS: u64 = 1 << 63;
 
 #[derive(Clone, Copy, Debug)]
 struct Answered {
@@ -58,6 +62,28 @@ pub struct Tasks {
 }
 
 impl Tasks {
+    /// A thread as the tasks are: what it does from one answer to the next is for the request that it answers.
+    fn of_thread(&self, thread: HostTid) -> Task {
+        let id = THREADS | u64::from(thread.0);
+        let born = self.lineage.birth(id).map(|birth| birth.born);
+        Task { id, born }
+    }
+
+    /// A thread started another.
+    pub fn thread_born(&mut self, parent: HostTid, child: HostTid, time: Monotonic) {
+        let child = self.of_thread(child);
+        let above = self.lineage.of(self.of_thread(parent));
+        let mut ancestors = [(0, None); _];
+        for (place, ancestor) in ancestors.iter_mut().zip(above) {
+            *place = (ancestor.task, ancestor.born);
+        }
+        self.lineage.born(TaskBirth {
+            task: child.id,
+            born: time,
+            ancestors,
+        });
+    }
+
     /// A call of which it is not known yet whose it is.
     fn wait(&mut self, task: Task, call: ExchangeId, time: Monotonic) {
         let ancestors = self.lineage.of(task);
@@ -95,8 +121,8 @@ impl Tasks {
     }
 
     /// Remembers an answer.
-    fn answer(&mut self, answering: &Answering, mixed: Option<Monotonic>) {
-        let is_new = !self.answered.contains_key(&answering.task.id);
+    fn answer(&mut self, answering: &Answering, task: Task, mixed: Option<Monotonic>) {
+        let is_new = !self.answered.contains_key(&task.id);
         if is_new && self.answered.len() >= ANSWERED_MAX {
             let is_recent = |time| answering.time.since(time) < ANSWER_MEMORY;
             self.answered.retain(|_, answered| is_recent(answered.time));
@@ -108,10 +134,10 @@ impl Tasks {
             request: answering.id,
             connection: answering.connection,
             time: answering.time,
-            born: answering.task.born,
+            born: task.born,
             mixed,
         };
-        self.answered.insert(answering.task.id, answered);
+        self.answered.insert(task.id, answered);
     }
 }
 
@@ -127,29 +153,45 @@ pub fn is_older(task: Task, request: &Node) -> bool {
     task.born.is_some_and(|born| born < request.started)
 }
 
-/// The request that the task of a call, or one it descends from, has begun to answer: what it calls meanwhile, it calls
-/// for it. Only where births are known: another may have the address of one that has ended.
+/// The request that the task or thread of a call, or one it descends from, has begun to answer: what it calls meanwhile, it
+/// calls for it. Of tasks only where births are known: another may have the address of one that has ended.
 pub fn answered(started: &Started, process: &Process, nodes: &Nodes) -> Option<ExchangeId> {
     let time = started.origin.time;
     let tasks = &process.tasks;
     let answers = |ancestor: Ancestor| {
         let answered = tasks.answered.get(&ancestor.task)?;
         let node = nodes.get(answered.request)?;
-        let is_the_same = ancestor.born.is_some() && ancestor.born == answered.born;
+        let is_the_same = is_thread(ancestor.task) || ancestor.born.is_some();
+        let is_the_same = is_the_same && ancestor.born == answered.born;
         let is_its = ancestor.branched.unwrap_or(time) >= node.started;
         let is_open = node.open_at(time, Evidence::Task) && !node.unsure;
         (is_the_same && is_its && is_open && !answered.is_mixed(time)).then_some(answered.request)
     };
-    let mut path = tasks.lineage.of(started.task?);
+    let mut path = tasks.lineage.of(caller(started, process)?);
     path.find_map(answers)
+}
+
+fn is_thread(task: u64) -> bool {
+    task >= THREADS
+}
+
+/// Who makes a call.
+fn caller(started: &Started, process: &Process) -> Option<Task> {
+    let thread = || process.tasks.of_thread(started.origin.thread);
+    started.task.or_else(|| process.hands_on().then(thread))
 }
 
 /// A call whose request its task may still tell.
 pub fn ask(started: &Started, process: &mut Process, nodes: &mut Nodes) {
-    let Some(task) = started.task else {
+    let Some(task) = caller(started, process) else {
         return;
     };
-    process.is_event_loop();
+    if started.task.is_some() {
+        process.is_event_loop();
+    }
+    if answered(started, process, nodes).is_some() {
+        return;
+    }
     // One that says itself whose child it is waits only for a request that says the same.
     let may_be_its = |request| passes_on(nodes, started.id, request);
     if process.serving().any(may_be_its) {
@@ -171,14 +213,30 @@ pub fn answer(
         return;
     };
     let (started, is_unsure) = (request.started, request.unsure);
-    let before = process.tasks.answered.get(&answering.task.id).copied();
-    let mixed = before.and_then(|before| mixed(&before, started, answering));
-    process.tasks.answer(answering, mixed);
+    let (task, evidence) = match answering.by {
+        Answerer::Task(task) => (task, Evidence::Task),
+        Answerer::Thread(thread) => {
+            process.answered_by(thread, request.thread);
+            if !process.hands_on() {
+                return;
+            }
+            (process.tasks.of_thread(thread), Evidence::Thread)
+        }
+    };
+    let before = process.tasks.answered.get(&task.id).copied();
+    // A thread answers one after another, and reads of none.
+    let before_as_task = before.filter(|_| evidence == Evidence::Task);
+    let mixed = before_as_task.and_then(|before| mixed(&before, started, answering));
+    process.tasks.answer(answering, task, mixed);
     if let Some(before) = before.filter(|_| mixed == Some(answering.time)) {
         let is_of_both = |call: &Node| call.started >= started;
         counts.undone += nodes.undo_by_task(before.request, is_of_both);
     }
-    for call in calls_of(answering, started, process) {
+    let since = match before.filter(|_| evidence == Evidence::Thread) {
+        Some(before) => started.max(before.time),
+        None => started,
+    };
+    for call in calls_of(task, started, since, process) {
         let Some(node) = nodes.get(call) else {
             continue;
         };
@@ -188,11 +246,14 @@ pub fn answer(
         let linked = match () {
             () if is_unsure || process.in_shadow(node.started) => Err(Refusal::Loss),
             () if mixed.is_some() => Err(Refusal::Ambiguous),
+            () if evidence == Evidence::Thread && is_background(node, process) => {
+                Err(Refusal::Background)
+            }
             // The request says itself whose child it is.
             () if !passes_on(nodes, call, answering.id) => continue,
-            () => nodes.adopt(call, answering.id, Evidence::Task, limits, counts),
+            () => nodes.adopt(call, answering.id, evidence, limits, counts),
         };
-        counts.judged(linked.map(|()| Evidence::Task));
+        counts.judged(linked.map(|()| evidence));
         if linked.is_ok() {
             nodes.wait_for_task(call, false);
             process.tasks.forget(call);
@@ -200,8 +261,21 @@ pub fn answer(
     }
 }
 
-/// The calls that were made for a request which came at `started`, once each.
-fn calls_of(answering: &Answering, started: Monotonic, process: &Process) -> Vec<ExchangeId> {
+/// Whether the process makes such calls by itself.
+fn is_background(call: &Node, process: &Process) -> bool {
+    let thread = Some(call.thread);
+    process
+        .calls
+        .is_background(&call.remote, thread, call.started)
+}
+
+/// The calls that were made, `since` then, for a request which came at `started` and which a task answers; once each.
+fn calls_of(
+    task: Task,
+    started: Monotonic,
+    since: Monotonic,
+    process: &Process,
+) -> Vec<ExchangeId> {
     let next = process.served_after(started);
     // A task above the one that answers is this request's own if it was born for it: before another came.
     let is_its = |ancestor: &Ancestor| match (ancestor.branched, ancestor.born) {
@@ -209,10 +283,10 @@ fn calls_of(answering: &Answering, started: Monotonic, process: &Process) -> Vec
         (Some(_), Some(born)) => born >= started && next.is_none_or(|next| born < next),
         (Some(_), None) => false,
     };
-    let path = process.tasks.lineage.of(answering.task);
+    let path = process.tasks.lineage.of(task);
     let mut calls: Vec<_> = path
         .filter(is_its)
-        .flat_map(|ancestor| process.tasks.of(&ancestor, started))
+        .flat_map(|ancestor| process.tasks.of(&ancestor, since))
         .collect();
     calls.sort_unstable();
     calls.dedup();

@@ -2,7 +2,7 @@
 
 use crate::kernel::{run, Talk};
 use spanlet::capture::event::Task;
-use spanlet::decode::exchange::{Answering, ExchangeId};
+use spanlet::decode::exchange::{Answerer, Answering, ExchangeId};
 use spanlet::decode::Step;
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -16,7 +16,11 @@ fn task(id: u64) -> Option<Task> {
 fn answering(talk: &Talk) -> Vec<(ExchangeId, u64)> {
     let told = run(&talk.records);
     let steps = told.steps.iter().filter_map(|step| match step {
-        Step::Answering(Answering { id, task, .. }) => Some((*id, task.id)),
+        Step::Answering(Answering {
+            id,
+            by: Answerer::Task(task),
+            ..
+        }) => Some((*id, task.id)),
         _ => None,
     });
     steps.collect()

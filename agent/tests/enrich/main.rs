@@ -4,6 +4,7 @@ mod askers;
 mod contexts;
 mod growth;
 mod habits;
+mod hands;
 mod held;
 mod learned;
 mod lifecycle;

@@ -16,8 +16,8 @@ use spanlet::capture::event::{
 };
 use spanlet::clock::{Monotonic, WallOffset};
 use spanlet::decode::exchange::{
-    Answering, EndEvidence, Exchange, ExchangeId, Link, Outcome, Protocol, Request, Response, Side,
-    Started, Tls, Turned, Turning,
+    Answerer, Answering, EndEvidence, Exchange, ExchangeId, Link, Outcome, Protocol, Request,
+    Response, Side, Started, Tls, Turned, Turning,
 };
 use spanlet::decode::Step;
 use spanlet::enrich::{Config, Counts, Enricher, Evidence, Span};
@@ -258,29 +258,28 @@ impl World {
 
     /// A task begins to answer a request.
     pub fn answer(&mut self, id: u64, task: u64, at: u64) {
-        self.answer_of(
-            id,
-            Task {
-                id: task,
-                born: None,
-            },
-            at,
-        );
+        let born = None;
+        self.answer_by(id, Answerer::Task(Task { id: task, born }), at);
     }
 
     /// The same by one of which it is known when it was born.
     pub fn answer_born(&mut self, id: u64, (task, born): (u64, u64), at: u64) {
         let born = Some(ms(born));
-        self.answer_of(id, Task { id: task, born }, at);
+        self.answer_by(id, Answerer::Task(Task { id: task, born }), at);
     }
 
-    fn answer_of(&mut self, id: u64, task: Task, at: u64) {
+    /// A thread begins to answer a request.
+    pub fn answer_on_thread(&mut self, id: u64, thread: u32, at: u64) {
+        self.answer_by(id, Answerer::Thread(HostTid(thread)), at);
+    }
+
+    fn answer_by(&mut self, id: u64, by: Answerer, at: u64) {
         let request = &self.open.get(&id).expect("it is open").0;
         self.enricher.apply(Step::Answering(Answering {
             id: request.id,
             process: request.origin.process,
             connection: request.link.id,
-            task,
+            by,
             time: ms(at),
         }));
     }
@@ -342,6 +341,15 @@ impl World {
     pub fn thread_born(&mut self, process: u32, thread: u32, child: u32) {
         self.enricher
             .thread_born(origin(process, thread), HostTid(child));
+    }
+
+    /// The same, then.
+    pub fn thread_born_at(&mut self, process: u32, thread: u32, child: u32, at: u64) {
+        let parent = Origin {
+            time: ms(at),
+            ..origin(process, thread)
+        };
+        self.enricher.thread_born(parent, HostTid(child));
     }
 
     pub fn thread_ended(&mut self, process: u32, thread: u32) {

@@ -10,7 +10,7 @@ use super::{count_cut, turns, Conversation, Fate, Head, Scene};
 use crate::capture::event::Io;
 use crate::clock::Monotonic;
 use crate::decode::detect::{self, Verdict};
-use crate::decode::exchange::{Answering, EndEvidence, Outcome, Side, Step};
+use crate::decode::exchange::{Answerer, Answering, EndEvidence, Outcome, Side, Step};
 use crate::decode::open::{End, Mark, OpenExchange};
 use crate::decode::stream::{Bytes, Piece};
 
@@ -225,7 +225,7 @@ impl Conversation {
         }
         front.answered(&head, first_byte, scene.books);
         if let Some(mark) = mark.filter(|_| self.side == Side::Server) {
-            tell_task(front, mark, scene);
+            tell_answerer(front, mark, scene);
             if is_sure(front, mark, scene.io) {
                 front.exchange.route = mark.route;
             }
@@ -340,15 +340,19 @@ fn is_sure(asked: &OpenExchange, mark: Mark, io: &Io<'_>) -> bool {
     mark.turn_start && !asked.lost_before(io)
 }
 
-/// The task that answers, where it is known and this is surely the answer to that request.
-fn tell_task(asked: &OpenExchange, mark: Mark, scene: &mut Scene<'_>) {
-    let is_sure = is_sure(asked, mark, scene.io);
-    if let Some(task) = mark.task.filter(|_| is_sure) {
+/// Who answers, if this is surely the answer to that request.
+fn tell_answerer(asked: &OpenExchange, mark: Mark, scene: &mut Scene<'_>) {
+    let by = match (mark.task, mark.goroutine, mark.turn) {
+        (Some(task), _, _) => Answerer::Task(task),
+        (None, None, None) => Answerer::Thread(mark.origin.thread),
+        _ => return,
+    };
+    if is_sure(asked, mark, scene.io) {
         scene.out.push(Step::Answering(Answering {
             id: asked.exchange.id,
             process: mark.origin.process,
             connection: scene.io.connection,
-            task,
+            by,
             time: mark.origin.time,
         }));
     }

@@ -1,0 +1,112 @@
+//! One thread reads all requests and hands them to others, which answer (Puma's reactor): a call belongs to the request that its
+//! thread answers next, and to no other.
+
+use crate::steps::{client, server, World};
+use spanlet::attach::Language;
+
+const REACTOR: u32 = 10;
+
+/// A process of which it was seen that thread 21 answers what the reactor reads.
+fn seen(language: Language) -> World {
+    let mut world = World::new().language(1, language);
+    world.start(server(90, 0).thread(REACTOR));
+    world.answer_on_thread(90, 21, 1);
+    world.finish(90, 2);
+    world
+}
+
+#[test]
+fn a_call_is_of_the_request_that_its_thread_answers() {
+    let mut world = seen(Language::Ruby);
+    world.start(server(1, 3).thread(REACTOR));
+    world.start(server(2, 4).thread(REACTOR));
+    world.run(client(3, 5).thread(21), 7);
+    world.run(client(4, 6).thread(22), 7);
+    world.answer_on_thread(1, 22, 8);
+    world.answer_on_thread(2, 21, 8);
+    world.end(9);
+    world.assert_parent(3, 2, "thread");
+    world.assert_parent(4, 1, "thread");
+    assert_eq!(world.counts().by_thread, 2);
+}
+
+#[test]
+fn what_a_thread_calls_after_an_answer_is_of_the_next_request() {
+    let mut world = seen(Language::Ruby);
+    world.start(server(1, 3).thread(REACTOR));
+    // It lies in a queue until the thread is free.
+    world.start(server(2, 4).thread(REACTOR));
+    world.run(client(3, 5).thread(21), 6);
+    world.answer_on_thread(1, 21, 7);
+    world.run(client(5, 8).thread(21), 9);
+    world.finish(1, 10);
+    world.run(client(4, 11).thread(21), 12);
+    world.answer_on_thread(2, 21, 13);
+    world.end(14);
+    world.assert_parent(3, 1, "thread");
+    world.assert_parent(4, 2, "thread");
+    // The answer was on its way.
+    world.assert_parent(5, 1, "thread");
+}
+
+#[test]
+fn a_request_that_its_own_thread_reads_has_its_calls() {
+    let mut world = seen(Language::Ruby);
+    world.start(server(1, 3).thread(REACTOR));
+    world.start(server(2, 4).thread(21));
+    world.run(client(3, 5).thread(21), 6);
+    world.answer_on_thread(2, 21, 7);
+    world.answer_on_thread(1, 22, 8);
+    world.end(9);
+    world.assert_parent(3, 2, "thread");
+}
+
+#[test]
+fn threads_that_a_thread_starts_call_for_its_request() {
+    let mut world = seen(Language::Ruby);
+    world.start(server(1, 3).thread(REACTOR));
+    world.start(server(2, 3).thread(REACTOR));
+    world.thread_born_at(1, 21, 31, 4);
+    world.run(client(3, 5).thread(31), 6);
+    world.answer_on_thread(1, 21, 7);
+    world.finish(1, 8);
+    // It is of the next request's time, but was started for the one before.
+    world.start(server(5, 9).thread(REACTOR));
+    world.run(client(4, 10).thread(31), 11);
+    world.answer_on_thread(5, 21, 12);
+    world.answer_on_thread(2, 22, 12);
+    world.end(13);
+    world.assert_parent(3, 1, "thread");
+    world.assert_root(4);
+}
+
+#[test]
+fn a_thread_that_answers_nothing_calls_for_nobody() {
+    let mut world = seen(Language::Ruby);
+    world.start(server(1, 3).thread(REACTOR));
+    world.start(server(2, 4).thread(REACTOR));
+    world.run(client(3, 5).thread(40), 6);
+    world.answer_on_thread(1, 21, 7);
+    world.answer_on_thread(2, 22, 7);
+    world.end(9);
+    world.assert_root(3);
+}
+
+#[test]
+fn where_tasks_move_between_threads_they_tell_nothing() {
+    for language in [
+        Language::Rust,
+        Language::DotNet,
+        Language::Java,
+        Language::Native,
+    ] {
+        let mut world = seen(language);
+        world.start(server(1, 3).thread(REACTOR));
+        world.start(server(2, 4).thread(REACTOR));
+        world.run(client(3, 5).thread(21), 7);
+        world.answer_on_thread(1, 21, 8);
+        world.answer_on_thread(2, 22, 8);
+        world.end(9);
+        world.assert_root(3);
+    }
+}
