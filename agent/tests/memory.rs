@@ -148,7 +148,7 @@ fn pipelines_as_long_as_they_may_be() {
 fn exchanges_that_nobody_takes() {
     const EXCHANGES: u64 = 200_000;
     // A node, an exchange that waits and its names.
-    const EXCHANGE_BYTES: usize = 1792;
+    const EXCHANGE_BYTES: usize = 1824;
     let mut counts = enrich::Counts::default();
     let most = most(|| {
         let mut decoder = Decoder::new(Config::default());
@@ -184,7 +184,7 @@ fn exchanges_that_nobody_takes() {
 #[test]
 fn spans_that_wait() {
     const SPANS: usize = 16_000;
-    const SPAN_BYTES: usize = 657;
+    const SPAN_BYTES: usize = 706;
     let mut talks: Vec<Talk> = (0..64).map(talk_of).collect();
     let mut decoder = Decoder::new(Config::default());
     let mut enricher = Enricher::new(enrich::Config::default(), 1);
