@@ -53,15 +53,20 @@ fn record(language: Language, backend: Backend) -> Result<()> {
     let mut early = Connection::open(&main.address)?;
     early.exchange(&get(0, "hello"))?;
     let name = format!("{}-{backend}", language.name());
-    let files = recorded(&name, backend, &[main.pid(), next.pid()], |listed| {
-        early.exchange(&get(0, "hello"))?;
-        answered(&main.address)?;
-        called(&main.address)?;
-        broken(&main.address)?;
-        listed()?;
-        Connection::open(&main.address)?.exchange(&get(40, "die"))?;
-        Ok(())
-    })?;
+    let files = recorded(
+        &name,
+        backend,
+        &[main.pid(), next.pid()],
+        |agent, listing| {
+            early.exchange(&get(0, "hello"))?;
+            answered(&main.address)?;
+            called(&main.address)?;
+            broken(&main.address)?;
+            list(agent, listing)?;
+            Connection::open(&main.address)?.exchange(&get(40, "die"))?;
+            Ok(())
+        },
+    )?;
     keep_if_asked(&files)
 }
 
@@ -73,12 +78,13 @@ struct Files {
     listing: PathBuf,
 }
 
-/// Records what an agent sees meanwhile, and checks it. `scenario` says when all its processes are there.
+/// Records what an agent sees meanwhile, and checks it. `scenario` lists the processes, into the file that it is given, when all
+/// are there.
 fn recorded(
     name: &str,
     backend: Backend,
     pids: &[u32],
-    scenario: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<()>,
+    scenario: impl FnOnce(&Agent, &Path) -> Result<()>,
 ) -> Result<Files> {
     let scratch = Scratch::new()?;
     let recording = scratch.join(&format!("{name}.recording"));
@@ -91,7 +97,7 @@ fn recorded(
         environment: Vec::new(),
         arguments: vec!["--record".to_owned(), recording.display().to_string()],
     })?;
-    scenario(&mut || Ok(fs::write(&listing, processes(&agent)?)?))?;
+    scenario(&agent, &listing)?;
     agent.finish()?;
     check(&[&recording, &listing])?;
     Ok(Files {
@@ -195,6 +201,10 @@ fn broken(address: &Address) -> Result<()> {
 
 fn get(index: usize, route: &str) -> Request {
     Request::get(format!("/t/{index}/{route}"))
+}
+
+fn list(agent: &Agent, listing: &Path) -> Result<()> {
+    Ok(fs::write(listing, processes(agent)?)?)
 }
 
 /// What the replay has to know of the processes, a line each: pid, service, language, version of the runtime (`-`: not
