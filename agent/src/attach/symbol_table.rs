@@ -6,6 +6,7 @@
 //! all, and then the symbols that have them: once, a piece after another.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use memchr::memmem::Finder;
 
@@ -21,6 +22,9 @@ const UNDEFINED: u16 = 0;
 /// Symbols of one bucket of the hash table that are looked at; a table has about one in each.
 const CHAIN_MAX: u32 = 4096;
 const NAME_BYTES_MAX: usize = 64;
+/// Places at which the names of one search stand; linkers write each about once. A table with more is broken, or made to fill
+/// memory.
+const PLACES_MAX: usize = 1024;
 
 /// A symbol that is defined in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,8 +181,7 @@ fn search<B: Bytes + ?Sized>(
     if table.names.bytes > NAMES_BYTES_MAX || count > SYMBOLS_MAX {
         return Ok(());
     }
-    let first = places(file, table.names, &names[..1])?;
-    if first.is_empty() {
+    if !is_there(file, table.names, names[0])? {
         return Ok(());
     }
     let places = places(file, table.names, names)?;
@@ -194,19 +197,46 @@ fn search<B: Bytes + ?Sized>(
     Ok(())
 }
 
+/// Whether a name stands among all.
+fn is_there<B: Bytes + ?Sized>(file: &B, all: Extent, name: &str) -> Result<bool, Broken> {
+    let mut is_there = false;
+    walk(file, all, &[name], |_, _| {
+        is_there = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(is_there)
+}
+
 /// Where names stand among all: whole ones, and such that end others, which linkers keep once for both.
 fn places<B: Bytes + ?Sized>(
     file: &B,
     all: Extent,
     names: &[&str],
 ) -> Result<BTreeMap<u32, usize>, Broken> {
+    let mut places = BTreeMap::new();
+    walk(file, all, names, |place, name| {
+        places.insert(place, name);
+        match places.len() > PLACES_MAX {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })?;
+    (places.len() <= PLACES_MAX).then_some(places).ok_or(Broken)
+}
+
+/// Goes through all, until it is told to stop; some places come twice.
+fn walk<B: Bytes + ?Sized>(
+    file: &B,
+    all: Extent,
+    names: &[&str],
+    mut at_place: impl FnMut(u32, usize) -> ControlFlow<()>,
+) -> Result<(), Broken> {
     let ended: Vec<Vec<u8>> = names
         .iter()
         .map(|name| [name.as_bytes(), b"\0"].concat())
         .collect();
     let finders: Vec<Finder<'_>> = ended.iter().map(Finder::new).collect();
     let longest = ended.iter().map(Vec::len).max().unwrap_or(1);
-    let mut places = BTreeMap::new();
     let mut window = Window::new(file, all);
     let mut at = 0;
     while at < all.bytes {
@@ -214,7 +244,9 @@ fn places<B: Bytes + ?Sized>(
         for (name, finder) in finders.iter().enumerate() {
             for found in finder.find_iter(bytes) {
                 let place = u32::try_from(at + found as u64).map_err(|_| Broken)?;
-                places.insert(place, name);
+                if at_place(place, name).is_break() {
+                    return Ok(());
+                }
             }
         }
         // A name may begin here and end behind.
@@ -223,7 +255,7 @@ fn places<B: Bytes + ?Sized>(
             last => last,
         } as u64;
     }
-    Ok(places)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -54,15 +54,19 @@ impl File {
     /// Both ways find the same.
     fn both<const N: usize>(&self, names: [&str; N]) -> [Option<Symbol>; N] {
         let by_hash = find(self.bytes.as_slice(), &self.table, names).unwrap();
-        let without = Table {
-            hashes: None,
-            ..self.table
-        };
-        let by_search = find(self.bytes.as_slice(), &without, names).unwrap();
+        let by_search = self.searched(names).unwrap();
         if by_hash[0].is_some() {
             assert_eq!(by_hash, by_search);
         }
         by_hash
+    }
+
+    fn searched<const N: usize>(&self, names: [&str; N]) -> Result<[Option<Symbol>; N], Broken> {
+        let without = Table {
+            hashes: None,
+            ..self.table
+        };
+        find(self.bytes.as_slice(), &without, names)
     }
 }
 
@@ -123,6 +127,26 @@ fn a_name_within_another_is_found() {
     file.table.hashes = None;
     let found = find(file.bytes.as_slice(), &file.table, ["SSL_read"]);
     assert!(found.unwrap()[0].is_some());
+}
+
+/// Made to fill memory: every place of a name would be kept.
+#[test]
+fn a_name_that_is_there_without_end_is_refused() {
+    let few = File::new(&["SSL_read"; 300], 300).searched(["SSL_read"]);
+    assert!(few.unwrap()[0].is_some());
+    let many = File::new(&["SSL_read"; PLACES_MAX + 1], PLACES_MAX + 1);
+    assert_eq!(many.searched(["SSL_read"]), Err(Broken));
+    // Of another name than the first.
+    let mut names = vec!["SSL_free"; PLACES_MAX + 1];
+    assert_eq!(
+        File::new(&names, names.len()).searched(["SSL_read", "SSL_free"]),
+        Ok([None, None])
+    );
+    names.push("SSL_read");
+    assert_eq!(
+        File::new(&names, names.len()).searched(["SSL_read", "SSL_free"]),
+        Err(Broken)
+    );
 }
 
 #[test]

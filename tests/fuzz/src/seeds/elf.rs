@@ -40,6 +40,7 @@ pub fn all() -> Vec<Vec<u8>> {
         executable(GO_FUNCTIONS, &table),
         executable(FUNCTION, &function()),
         executable(SYMBOLS, &openssl::table()),
+        executable(SYMBOLS, &openssl::repeated()),
         executable(OPENSSL, &openssl::file()),
     ];
     for (name, _) in (0..).zip(NAMES) {

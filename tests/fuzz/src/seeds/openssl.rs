@@ -53,6 +53,14 @@ pub fn table() -> Vec<u8> {
     [names, symbols, hashes].concat()
 }
 
+/// The same parts; one name fills those of names.
+pub fn repeated() -> Vec<u8> {
+    let mut parts = [b"SSL_read\0".repeat(1200), tables().1, Vec::new()];
+    let length = parts[0].len();
+    parts.iter_mut().for_each(|part| part.resize(length, 0));
+    parts.concat()
+}
+
 fn hash(name: &str) -> u32 {
     name.bytes().fold(5381, |hash: u32, byte| {
         hash.wrapping_mul(33).wrapping_add(byte.into())
