@@ -5,6 +5,7 @@ pub mod census;
 pub mod decision;
 pub mod discover;
 mod error;
+mod fruitless;
 pub mod golang;
 pub mod image;
 pub mod inspected;

@@ -57,8 +57,8 @@ const PLACED_BYTES: u64 = 1024;
 /// Why there is no place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    #[error("its table of symbols is broken")]
-    Broken,
+    #[error(transparent)]
+    Symbols(#[from] symbol_table::Fault),
     #[error("it has no symbol {0} (OpenSSL before 1.1.1, or another library of that name)")]
     NoSymbol(&'static str),
     #[error("{0} is not in the file")]
@@ -125,7 +125,7 @@ impl<'a> OpenSsl<'a> {
         let all = image.all_symbols().filter(|_| is_executable);
         let tables = [image.dynamic_symbols(), all];
         for table in tables.into_iter().flatten() {
-            let symbols = symbol_table::find(file, &table, NAMES).map_err(|_| Fault::Broken)?;
+            let symbols = symbol_table::find(file, &table, NAMES)?;
             if symbols[0].is_some() {
                 return Ok(Self { image, symbols });
             }

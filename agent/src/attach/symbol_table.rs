@@ -12,9 +12,10 @@ use memchr::memmem::Finder;
 
 use super::window::{Broken, Bytes, Extent, Window, WINDOW_BYTES};
 
-/// Bytes of a table's names, and its symbols, that are looked through at most: where there are more, nothing is found.
-pub const NAMES_BYTES_MAX: u64 = 64 << 20;
-pub const SYMBOLS_MAX: u64 = 1 << 21;
+/// Bytes of a table's names, and its symbols, that are looked through at most, while events wait: a table that has more is
+/// refused.
+pub const NAMES_BYTES_MAX: u64 = 8 << 20;
+pub const SYMBOLS_MAX: u64 = 1 << 19;
 
 /// `Elf64_Sym` and its fields (gABI, "Symbol Table").
 const SYMBOL_BYTES: u64 = 24;
@@ -25,6 +26,24 @@ const NAME_BYTES_MAX: usize = 64;
 /// Places at which the names of one search stand; linkers write each about once. A table with more is broken, or made to fill
 /// memory.
 const PLACES_MAX: usize = 1024;
+
+/// Why it is not known whether a file has a symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("its table of symbols is broken")]
+    Broken,
+    #[error(
+        "its symbols are not looked through: without a hash table, {SYMBOLS_MAX} with {} MiB of names are the most",
+        NAMES_BYTES_MAX >> 20
+    )]
+    TooLarge,
+}
+
+impl From<Broken> for Fault {
+    fn from(_: Broken) -> Self {
+        Self::Broken
+    }
+}
 
 /// A symbol that is defined in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +62,12 @@ pub struct Table {
     pub hashes: Option<Extent>,
 }
 
-/// Finds symbols; the first one decides whether the others are searched for. Errors: the tables are broken.
+/// Finds symbols; the first one decides whether the others are searched for.
 pub fn find<const N: usize, B: Bytes + ?Sized>(
     file: &B,
     table: &Table,
     names: [&str; N],
-) -> Result<[Option<Symbol>; N], Broken> {
+) -> Result<[Option<Symbol>; N], Fault> {
     let mut found = [None; N];
     match table.hashes {
         Some(hashes) => {
@@ -176,10 +195,10 @@ fn search<B: Bytes + ?Sized>(
     table: &Table,
     names: &[&str],
     found: &mut [Option<Symbol>],
-) -> Result<(), Broken> {
+) -> Result<(), Fault> {
     let count = table.symbols.bytes / SYMBOL_BYTES;
     if table.names.bytes > NAMES_BYTES_MAX || count > SYMBOLS_MAX {
-        return Ok(());
+        return Err(Fault::TooLarge);
     }
     if !is_there(file, table.names, names[0])? {
         return Ok(());

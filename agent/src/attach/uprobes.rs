@@ -13,6 +13,7 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkI
 use aya::programs::{ProgramError, UProbe};
 use aya::Ebpf;
 
+use super::fruitless::Fruitless;
 use super::golang::client;
 use super::plan::{Probe, GO_CLIENT, LOOP, PYTHON_TASK};
 use super::probes::chain;
@@ -20,11 +21,11 @@ use super::process::ProcessFacts;
 use super::targets::{self, Site, Target};
 use crate::capture::event::HostPid;
 
-/// A file, by its device, inode and time of change.
-type Identity = (u64, u64, i64);
+/// A file, by its device, inode and time of change, in seconds and nanoseconds.
+type Identity = (u64, u64, i64, i64);
 
 /// A probe in a file, by the probe's name.
-type Spot = (&'static str, Identity);
+pub type Spot = (&'static str, Identity);
 
 /// A file that traced processes map.
 #[derive(Debug)]
@@ -69,6 +70,8 @@ pub struct Uprobes {
     loaded: BTreeSet<&'static str>,
     probed: BTreeMap<Spot, Probed>,
     by_process: BTreeMap<HostPid, BTreeSet<Spot>>,
+    /// Of files that no traced process maps any more.
+    fruitless: Fruitless,
 }
 
 impl Uprobes {
@@ -120,8 +123,12 @@ impl Uprobes {
             return;
         };
         let path = target.path.clone();
+        let (known, fresh): (Vec<Probe>, Vec<Probe>) = fresh
+            .into_iter()
+            .partition(|probe| self.fruitless.take((probe.name, file)));
+        let known = known.into_iter().map(|probe| (probe, State::Nothing));
         let states: Vec<(Probe, State)> = match fresh[..] {
-            [] => return,
+            [] => Vec::new(),
             _ if are_asked_for(&fresh) => {
                 let target = Rc::new(target);
                 let idle = |probe| (probe, State::Idle(target.clone()));
@@ -129,7 +136,7 @@ impl Uprobes {
             }
             _ => attached(ebpf, &target, &fresh),
         };
-        for (probe, attached) in states {
+        for (probe, attached) in known.chain(states) {
             let probed = Probed {
                 probe,
                 path: path.clone(),
@@ -188,13 +195,16 @@ impl Uprobes {
         if !probed.processes.is_empty() {
             return;
         }
-        if let Some(Probed {
-            probe,
-            attached: State::Attached(attached),
-            ..
+        let Some(Probed {
+            probe, attached, ..
         }) = self.probed.remove(&spot)
-        {
-            detach(ebpf, probe, attached.link);
+        else {
+            return;
+        };
+        match attached {
+            State::Attached(attached) => detach(ebpf, probe, attached.link),
+            State::Nothing => self.fruitless.keep(spot),
+            State::Idle(_) | State::Refused(_) => {}
         }
     }
 
@@ -232,7 +242,7 @@ impl Uprobes {
 
 fn identity(file: &File) -> Option<Identity> {
     let file = file.metadata().ok()?;
-    Some((file.dev(), file.ino(), file.ctime()))
+    Some((file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
 }
 
 /// Whether they cost too much for those who may not need them.

@@ -192,8 +192,8 @@ fn every_node_here_has_cheap_places() {
 
 #[test]
 fn an_executable_that_has_nothing_of_it_is_harmless() {
-    let own = File::open(std::env::current_exe().unwrap()).unwrap();
-    for (_, found) in sites(&own, true, &plan::TLS) {
+    let shell = File::open("/bin/sh").unwrap();
+    for (_, found) in sites(&shell, true, &plan::TLS) {
         assert!(found.unwrap_err().is_harmless());
     }
 }

@@ -61,7 +61,7 @@ impl File {
         by_hash
     }
 
-    fn searched<const N: usize>(&self, names: [&str; N]) -> Result<[Option<Symbol>; N], Broken> {
+    fn searched<const N: usize>(&self, names: [&str; N]) -> Result<[Option<Symbol>; N], Fault> {
         let without = Table {
             hashes: None,
             ..self.table
@@ -135,7 +135,7 @@ fn a_name_that_is_there_without_end_is_refused() {
     let few = File::new(&["SSL_read"; 300], 300).searched(["SSL_read"]);
     assert!(few.unwrap()[0].is_some());
     let many = File::new(&["SSL_read"; PLACES_MAX + 1], PLACES_MAX + 1);
-    assert_eq!(many.searched(["SSL_read"]), Err(Broken));
+    assert_eq!(many.searched(["SSL_read"]), Err(Fault::Broken));
     // Of another name than the first.
     let mut names = vec!["SSL_free"; PLACES_MAX + 1];
     assert_eq!(
@@ -145,8 +145,31 @@ fn a_name_that_is_there_without_end_is_refused() {
     names.push("SSL_read");
     assert_eq!(
         File::new(&names, names.len()).searched(["SSL_read", "SSL_free"]),
-        Err(Broken)
+        Err(Fault::Broken)
     );
+}
+
+/// A file of which nothing may be read.
+struct Untouched;
+
+impl Bytes for Untouched {
+    fn read(&self, _: u64, _: &mut [u8]) -> std::io::Result<()> {
+        panic!("read");
+    }
+}
+
+#[test]
+fn a_table_that_would_hold_events_up_is_refused_unread() {
+    let extent = |bytes| Extent { offset: 0, bytes };
+    for (symbols, names) in [(0, NAMES_BYTES_MAX + 1), (SYMBOLS_MAX + 1, 0)] {
+        let table = Table {
+            symbols: extent(symbols * SYMBOL_BYTES),
+            names: extent(names),
+            hashes: None,
+        };
+        let found = find(&Untouched, &table, ["SSL_read"]);
+        assert_eq!(found, Err(Fault::TooLarge));
+    }
 }
 
 #[test]
