@@ -11,6 +11,9 @@ use super::window::{Bytes, Extent};
 
 type Header = elf::FileHeader64<Endianness>;
 
+/// How a file begins that is for a machine of 32 bits (gABI, "ELF Identification").
+const ELF_32: [u8; 5] = *b"\x7fELF\x01";
+
 /// Why a file is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -30,6 +33,12 @@ pub struct Image<'a> {
 
 impl<'a> Image<'a> {
     pub fn read(file: &'a File, cache: &'a ReadCache<&'a File>) -> Result<Self, Fault> {
+        let mut start = [0; ELF_32.len()];
+        // Not an error: what is shorter is told as broken.
+        let _ = Bytes::read(file, 0, &mut start);
+        if start == ELF_32 {
+            return Err(Fault::Machine);
+        }
         let read = || {
             let header = Header::parse(cache)?;
             let endian = header.endian()?;

@@ -59,6 +59,8 @@ const PLACED_BYTES: u64 = 1024;
 pub enum Fault {
     #[error(transparent)]
     Symbols(#[from] symbol_table::Fault),
+    #[error("it is stripped of its symbols: it is not known whether it has OpenSSL")]
+    NoTable,
     #[error("it has no symbol {0} (OpenSSL before 1.1.1, or another library of that name)")]
     NoSymbol(&'static str),
     #[error("{0} is not in the file")]
@@ -72,9 +74,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// It has nothing of OpenSSL: nothing is missing.
+    /// It has nothing of OpenSSL, and nothing is missing; or it has nothing at all to look for that by, as most programs that
+    /// are linked statically: to tell that of each would hide what is told of others. That it was not looked into, or only in
+    /// part, is told.
     pub fn is_harmless(&self) -> bool {
-        matches!(self, Self::NoSymbol("SSL_read") | Self::Image(_))
+        matches!(
+            self,
+            Self::NoSymbol("SSL_read") | Self::NoTable | Self::Image(image::Fault::Machine)
+        )
     }
 }
 
@@ -124,6 +131,9 @@ impl<'a> OpenSsl<'a> {
     fn find(file: &File, image: Image<'a>, is_executable: bool) -> Result<Self, Fault> {
         let all = image.all_symbols().filter(|_| is_executable);
         let tables = [image.dynamic_symbols(), all];
+        if tables.iter().all(Option::is_none) {
+            return Err(Fault::NoTable);
+        }
         for table in tables.into_iter().flatten() {
             let symbols = symbol_table::find(file, &table, NAMES)?;
             if symbols[0].is_some() {

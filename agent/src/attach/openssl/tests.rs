@@ -198,6 +198,61 @@ fn an_executable_that_has_nothing_of_it_is_harmless() {
     }
 }
 
+/// An ELF file with nothing but its header, and so no symbols.
+const BARE: [u8; 64] = {
+    let mut bytes = [0; 64];
+    let start = *b"\x7fELF\x02\x01\x01";
+    let mut at = 0;
+    while at < start.len() {
+        bytes[at] = start[at];
+        at += 1;
+    }
+    // An executable, for amd64, of the only version there is; its header's size.
+    (bytes[16], bytes[18], bytes[20], bytes[52]) = (2, 62, 1, 64);
+    bytes
+};
+
+fn fault_of(bytes: &[u8]) -> Fault {
+    let name = format!("spanlet-bytes-{}-{:p}", std::process::id(), bytes);
+    let path = std::env::temp_dir().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    let file = File::open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    sites(&file, true, &[plan::TLS_READ])
+        .remove(0)
+        .1
+        .unwrap_err()
+}
+
+#[test]
+fn only_where_nothing_can_be_missing_nothing_is_told() {
+    let with = |at: usize, byte: u8| {
+        let mut bytes = BARE;
+        bytes[at] = byte;
+        fault_of(&bytes)
+    };
+    assert_eq!(fault_of(&BARE), Fault::NoTable);
+    // Of 32 bits; for AArch64.
+    assert_eq!(with(4, 1), Fault::Image(image::Fault::Machine));
+    assert_eq!(with(18, 183), Fault::Image(image::Fault::Machine));
+    assert!([fault_of(&BARE), with(4, 1), with(18, 183)]
+        .iter()
+        .all(Fault::is_harmless));
+    // Its sections would be behind its end; it is cut, or none.
+    let broken = [
+        with(47, 1),
+        fault_of(&BARE[..32]),
+        fault_of(b""),
+        with(0, 0),
+        Fault::Symbols(symbol_table::Fault::TooLarge),
+        Fault::Symbols(symbol_table::Fault::Broken),
+        Fault::NoSymbol("SSL_free"),
+    ];
+    for fault in broken {
+        assert!(!fault.is_harmless(), "{fault}");
+    }
+}
+
 #[test]
 fn a_file_that_is_cut_or_is_no_library_is_refused() {
     let own = std::env::current_exe().unwrap();
