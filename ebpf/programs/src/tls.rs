@@ -118,7 +118,7 @@ fn enter(context: &ProbeContext, traced: &Traced, kind: u32, layout: Layout) {
         None => session::find(traced, &name, layout, kind),
         // SAFETY: live entries of maps.
         Some((bound, state)) => unsafe {
-            begun(traced, &call, size, layout, &mut *bound, &mut *state);
+            begun(traced, &call, size, &mut *bound, &mut *state);
         },
     }
 }
@@ -126,26 +126,20 @@ fn enter(context: &ProbeContext, traced: &Traced, kind: u32, layout: Layout) {
 /// Where this side connected, what it writes is told before it is sent: who it is for may have answered when the call is over.
 /// Not what leaves after the call, which may have failed.
 #[inline(always)]
-fn begun(
-    traced: &Traced,
-    call: &Call,
-    size: u64,
-    layout: Layout,
-    bound: &mut Bound,
-    state: &mut Connection,
-) {
+fn begun(traced: &Traced, call: &Call, size: u64, bound: &mut Bound, state: &mut Connection) {
     let asks = call.kind == call::WRITE
         && state.initiator == initiator::CONNECTED
         && bound.flags & session_flag::CARRIED == 0;
     let ahead = bound.ahead as u64;
     if asks && size > ahead && size <= SIZE_MAX {
         bound.ahead = size as u32;
-        learn_version(call, layout, state);
         let bytes = bytes_of(call);
         plain::told(traced, &bytes, bound.carrier.socket, ahead..size, state);
     }
 }
 
+/// Of a session of which a call has succeeded: its handshake is over. Before the other side's hello, the version is what this
+/// side would speak at most.
 #[inline(always)]
 fn learn_version(call: &Call, layout: Layout, state: &mut Connection) {
     if layout.version != NOT_KNOWN {
@@ -172,7 +166,11 @@ fn done(context: &RetProbeContext, kind: u32) -> u32 {
         let layout = Layout::of_cookie(unsafe { bpf_get_attach_cookie(context.as_ptr()) });
         let given = registers.rax as i32;
         let call = take(&traced, kind, registers.rsp);
-        if kind != call::HANDSHAKE && given > 0 {
+        if kind == call::HANDSHAKE {
+            if let (Some(call), 1) = (call, given) {
+                shaken(&traced, &call, layout);
+            }
+        } else if given > 0 {
             let outcome = match call
                 .ok_or(outcome::NO_CALL)
                 .and_then(|call| tell(&traced, &call, given as u64, layout))
@@ -184,6 +182,15 @@ fn done(context: &RetProbeContext, kind: u32) -> u32 {
         }
     }
     0
+}
+
+/// A handshake has succeeded: what is written next is told with the version.
+#[inline(always)]
+fn shaken(traced: &Traced, call: &Call, layout: Layout) {
+    if let Some((_, state)) = session::connection(&session::name(traced, call.session)) {
+        // SAFETY: a live entry of a map.
+        learn_version(call, layout, unsafe { &mut *state });
+    }
 }
 
 /// The call that is over. `None`: another one began on this thread within it.
@@ -220,9 +227,9 @@ fn tell(traced: &Traced, call: &Call, given: u64, layout: Layout) -> Result<(), 
         _ => 0,
     };
     bound.ahead -= ahead.min(size) as u32;
+    let state = unsafe { &mut *state };
+    learn_version(call, layout, state);
     if size > ahead && size <= SIZE_MAX {
-        let state = unsafe { &mut *state };
-        learn_version(call, layout, state);
         let bytes = bytes_of(call);
         plain::told(traced, &bytes, bound.carrier.socket, ahead..size, state);
     }
