@@ -100,8 +100,7 @@ impl Connection {
         });
         if fate != Fate::Http {
             conversation.abandon(None, books, out);
-            let for_good =
-                fate == Fate::Upgraded || conversation.is_fresh() || detect::never_http1(io.data);
+            let for_good = fate == Fate::Upgraded || conversation.is_fresh() || never_http1(io);
             self.turn_opaque(io, for_good, books, out);
         }
     }
@@ -228,7 +227,7 @@ impl Connection {
             Some(conversation) => self.carries = Carries::Http(Box::new(conversation)),
             None => {
                 let seen = fresh && !io.data.is_empty();
-                self.turn_opaque(io, seen || detect::never_http1(io.data), books, out);
+                self.turn_opaque(io, seen || never_http1(io), books, out);
             }
         }
     }
@@ -277,7 +276,7 @@ impl Connection {
         if self.begins_request(io, side) {
             self.opaque_ended(io.origin.time, false, out);
             self.carries = Carries::Http(Box::new(Conversation::new(side, false)));
-        } else if detect::never_http1(io.data) {
+        } else if never_http1(io) {
             // The other side's first frame came before.
             self.carries = Carries::Opaque { for_good: true };
         }
@@ -306,4 +305,9 @@ impl Connection {
             });
         }
     }
+}
+
+/// Whether a turn begins as what will not turn to HTTP: within one, any bytes may be at the start of a call.
+fn never_http1(io: &Io<'_>) -> bool {
+    io.turn_start && detect::never_http1(io.data)
 }

@@ -99,6 +99,17 @@ fn other_protocols_within_tls_stay_opaque() {
     assert_eq!(told.steps.iter().filter(|step| told_tls(step)).count(), 1);
 }
 
+/// What is sent in pieces may have anything at the start of one.
+#[test]
+fn bytes_within_a_turn_do_not_make_it_something_else() {
+    for bytes in [HELLO, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut talk = Talk::already_open(Side::Server);
+        talk.request("rest of a request").request(bytes);
+        talk.answer(OK).request(GET).answer(OK).close();
+        check(&talk, &[LINE]);
+    }
+}
+
 #[test]
 fn a_tunnel_through_a_proxy_is_read_on_its_inside() {
     let mut talk = Talk::client();
