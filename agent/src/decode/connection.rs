@@ -81,7 +81,8 @@ impl Connection {
             (None, Some(version)) => self.begin_tls(io, version, books, out),
             // Encrypted, and late.
             (Some(_), None) => return,
-            _ => {}
+            (Some(tls), Some(version)) => self.learn_version(tls, version),
+            (None, None) => {}
         }
         match &self.carries {
             Carries::Opaque { for_good: true } => return,
@@ -268,6 +269,20 @@ impl Connection {
             }),
             ..Link::clone(&self.link)
         });
+    }
+
+    /// A session's first bytes may be seen before its handshake: its version comes with later ones.
+    fn learn_version(&mut self, tls: Tls, version: TlsVersion) {
+        if tls.version != TlsVersion::Unknown || version == TlsVersion::Unknown {
+            return;
+        }
+        self.link = Arc::new(Link {
+            tls: Some(Tls { version, ..tls }),
+            ..Link::clone(&self.link)
+        });
+        if let Carries::Http(conversation) = &mut self.carries {
+            conversation.relink(&self.link);
+        }
     }
 
     /// A turn that begins with a request line makes it HTTP.

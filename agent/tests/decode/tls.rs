@@ -110,6 +110,25 @@ fn bytes_within_a_turn_do_not_make_it_something_else() {
     }
 }
 
+/// What is written before the handshake that it makes has no version yet.
+#[test]
+fn a_version_that_is_known_later_is_taken() {
+    let mut talk = Talk::client();
+    talk.decrypted(true).request(GET);
+    talk.last().tls = Some(TlsVersion::Unknown);
+    talk.answer(OK).request(GET);
+    // Known once, it stays.
+    talk.last().tls = Some(TlsVersion::Unknown);
+    talk.answer(OK).close();
+    let told = check(&talk, &[LINE, LINE]);
+    let tls = Some(Tls {
+        from_start: true,
+        version: TlsVersion::V1_3,
+    });
+    assert!(told.finished().all(|exchange| exchange.link.tls == tls));
+    assert_eq!(told.opaque(), (0, 0));
+}
+
 #[test]
 fn a_tunnel_through_a_proxy_is_read_on_its_inside() {
     let mut talk = Talk::client();

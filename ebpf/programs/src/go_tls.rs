@@ -1,6 +1,9 @@
 //! Go: what `crypto/tls` is given to encrypt, and what it hands out decrypted, each told as its connection's bytes (see
 //! `plain.rs`). A session itself says which connection it is over.
 //!
+//! What is written is told as it is given, before the handshake that the call itself may make: what a handshake that is refused
+//! keeps from leaving is told all the same.
+//!
 //! Hooks: uprobes in `crypto/tls.(*Conn).Write` before its arguments leave their registers (AX the session, BX the bytes, CX
 //! how many), and in `crypto/tls.(*Conn).Read` on the call that copies what was decrypted to whoever asked for it (SI the
 //! session, BX the bytes, CX how many; the agent's `attach/golang/tls.rs`); R14 has the running `g`, as everywhere in compiled
@@ -145,13 +148,14 @@ fn find(over: u64, offsets: TlsOffsets) -> Result<(u64, *mut Connection), u32> {
 }
 
 /// Whether these are the session's first bytes: no record of its own has been written, or one has been read, and none of that
-/// was handed out. Before TLS 1.3, the last record of the handshake counts as one.
+/// was handed out. Before TLS 1.3, the last record of the handshake counts as one; where the call itself makes the handshake,
+/// there is no version yet.
 #[inline(always)]
 fn is_begun(kind: u32, session: u64, offsets: TlsOffsets) -> bool {
     let field = |offset: u16| user::<u64>(session.wrapping_add(offset as u64));
     let version: Option<u16> = user(session.wrapping_add(offsets.version as u64));
     let handshake = match version {
-        Some(TLS_1_3) => 0,
+        Some(0 | TLS_1_3) => 0,
         Some(_) => 1,
         None => return false,
     };

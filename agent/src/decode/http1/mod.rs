@@ -135,6 +135,13 @@ impl Conversation {
         self.fate
     }
 
+    /// More is known of the connection: that is told of what is open, too.
+    pub fn relink(&mut self, link: &Arc<Link>) {
+        for open in &mut self.open {
+            open.exchange.link = Arc::clone(link);
+        }
+    }
+
     /// Whether nothing was seen but the start of what should be the first request.
     pub fn is_fresh(&self) -> bool {
         self.fresh
