@@ -13,9 +13,9 @@ use memchr::memmem::Finder;
 use super::window::{Broken, Bytes, Extent, Window, WINDOW_BYTES};
 
 /// Bytes of a table's names, and its symbols, that are looked through at most, while events wait: a table that has more is
-/// refused.
-pub const NAMES_BYTES_MAX: u64 = 8 << 20;
-pub const SYMBOLS_MAX: u64 = 1 << 19;
+/// refused. Node 25 has 16 MiB of names.
+pub const NAMES_BYTES_MAX: u64 = 32 << 20;
+pub const SYMBOLS_MAX: u64 = 1 << 20;
 
 /// `Elf64_Sym` and its fields (gABI, "Symbol Table").
 const SYMBOL_BYTES: u64 = 24;
