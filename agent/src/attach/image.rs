@@ -14,6 +14,11 @@ type Header = elf::FileHeader64<Endianness>;
 /// How a file begins that is for a machine of 32 bits (gABI, "ELF Identification").
 const ELF_32: [u8; 5] = *b"\x7fELF\x01";
 
+/// Sections of a file whose headers are read; linkers leave some tens. The names of all may be asked for, each up to 4 KiB.
+const SECTIONS_MAX: u32 = 1024;
+/// Its parts that are loaded: as many as its header can count by itself.
+const SEGMENTS_MAX: u32 = elf::PN_XNUM as u32 - 1;
+
 /// Why a file is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -21,11 +26,16 @@ pub enum Fault {
     Unreadable(String),
     #[error("it is not for amd64")]
     Machine,
+    #[error(
+        "its headers are not read: {SECTIONS_MAX} sections, {SEGMENTS_MAX} segments are the most"
+    )]
+    TooLarge,
 }
 
 /// What it says of itself. Borrows what was read of the file.
 pub struct Image<'a> {
     file: &'a File,
+    header: &'a Header,
     endian: Endianness,
     sections: SectionTable<'a, Header, &'a ReadCache<&'a File>>,
     segments: &'a [elf::ProgramHeader64<Endianness>],
@@ -42,15 +52,21 @@ impl<'a> Image<'a> {
         let read = || {
             let header = Header::parse(cache)?;
             let endian = header.endian()?;
+            if header.shnum(endian, cache)? > SECTIONS_MAX
+                || header.phnum(endian, cache)? > SEGMENTS_MAX
+            {
+                return Ok(None);
+            }
             let sections = header.sections(endian, cache)?;
             let segments = header.program_headers(endian, cache)?;
-            Ok((header, endian, sections, segments))
+            Ok(Some((header, endian, sections, segments)))
         };
         let read = read().map_err(|error: object::Error| Fault::Unreadable(error.to_string()));
-        let (header, endian, sections, segments) = read?;
+        let (header, endian, sections, segments) = read?.ok_or(Fault::TooLarge)?;
         match header.e_machine(endian) {
             elf::EM_X86_64 => Ok(Self {
                 file,
+                header,
                 endian,
                 sections,
                 segments,
@@ -84,6 +100,21 @@ impl<'a> Image<'a> {
             names: self.extent(".strtab")?,
             hashes: None,
         })
+    }
+
+    /// The address at which it starts.
+    pub fn entry(&self) -> u64 {
+        self.header.e_entry(self.endian)
+    }
+
+    /// Where all of it may move: the address that the file's first byte would have if it did not.
+    pub fn moves_from(&self) -> Option<u64> {
+        let mut segments = self.segments.iter();
+        let first = segments.find(|segment| {
+            segment.p_type(self.endian) == elf::PT_LOAD && segment.p_offset(self.endian) == 0
+        });
+        let moves = self.header.e_type(self.endian) == elf::ET_DYN;
+        Some(first.filter(|_| moves)?.p_vaddr(self.endian))
     }
 
     /// Where the instruction is that will be at that address.

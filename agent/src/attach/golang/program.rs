@@ -1,16 +1,17 @@
 //! Go: a program as the linker left it, stripped or not: its release, and where its functions are. In: an executable file.
 //! Out: those, or why not. Touches that file.
 //!
-//! Little of it is read: headers, one piece of its table of functions after another, and the functions that are asked for.
+//! Little of it is read: headers, a bounded number (`image.rs`), one piece of its table of functions after another, and the functions that are asked for.
 
 use std::fs::File;
 
-use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
-use object::{elf, Endianness, Object, ObjectSection, ReadCache};
+use object::read::elf::{ElfFile64, ProgramHeader};
+use object::{elf, Endianness, ReadCache};
 
 use super::functions::{self, Bytes, Extent};
 use super::releases::{self, Release};
 use super::version;
+use crate::attach::image::{self, Image};
 use crate::attach::placement;
 
 /// The table has its own section; where all of the program may move, it is among what is relocated.
@@ -21,13 +22,13 @@ const BUILD_INFORMATION_BYTES: u64 = 256;
 const MODULE: &str = ".go.module";
 const MODULE_TEXT: u64 = 22 * 8;
 
-type Elf<'a> = ElfFile64<'a, Endianness, &'a ReadCache<&'a File>>;
-
 /// Why something is not known of a program.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     #[error("it cannot be read: {0}")]
     Unreadable(String),
+    #[error(transparent)]
+    Image(#[from] image::Fault),
     #[error("it is no Go program for amd64")]
     Other,
     #[error("Go {0} is not among the releases that are known")]
@@ -60,7 +61,7 @@ impl Fault {
 /// An executable file.
 pub struct Program<'a> {
     file: &'a File,
-    elf: Elf<'a>,
+    image: Image<'a>,
 }
 
 /// Where a function is.
@@ -74,16 +75,12 @@ pub struct Code {
 
 impl<'a> Program<'a> {
     pub fn parse(file: &'a File, cache: &'a ReadCache<&'a File>) -> Result<Self, Fault> {
-        let unreadable = |error: object::Error| Fault::Unreadable(error.to_string());
-        let elf = Elf::parse(cache).map_err(unreadable)?;
-        Ok(Self { file, elf })
+        let image = Image::read(file, cache)?;
+        Ok(Self { file, image })
     }
 
     /// What is known of the release that built it.
     pub fn release(&self) -> Result<Release, Fault> {
-        if self.elf.elf_header().e_machine(self.elf.endian()) != elf::EM_X86_64 {
-            return Err(Fault::Other);
-        }
         let section = self.extent(BUILD_INFORMATION).ok_or(Fault::Other)?;
         let mut bytes = vec![0; section.bytes.min(BUILD_INFORMATION_BYTES) as usize];
         self.fill(section.offset, &mut bytes)?;
@@ -101,7 +98,7 @@ impl<'a> Program<'a> {
         let address = address.ok_or(Fault::NoText)?;
         Ok(Code {
             address,
-            file_offset: file_offset(&self.elf, address).ok_or(Fault::NoText)?,
+            file_offset: self.image.file_offset(address).ok_or(Fault::NoText)?,
             bytes: function.bytes,
         })
     }
@@ -115,17 +112,12 @@ impl<'a> Program<'a> {
 
     /// Where in the file it starts.
     pub fn start(&self) -> Option<u64> {
-        file_offset(&self.elf, self.elf.entry())
+        self.image.file_offset(self.image.entry())
     }
 
     /// Where all of it may move: the address that the file's first byte would have if it did not.
     pub fn moves_from(&self) -> Option<u64> {
-        let endian = self.elf.endian();
-        let mut headers = self.elf.elf_program_headers().iter();
-        let moves = self.elf.elf_header().e_type(endian) == elf::ET_DYN;
-        let first = headers
-            .find(|header| header.p_type(endian) == elf::PT_LOAD && header.p_offset(endian) == 0);
-        Some(first.filter(|_| moves)?.p_vaddr(endian))
+        self.image.moves_from()
     }
 
     fn fill(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Fault> {
@@ -134,8 +126,7 @@ impl<'a> Program<'a> {
     }
 
     fn extent(&self, name: &str) -> Option<Extent> {
-        let (offset, bytes) = self.elf.section_by_name(name)?.file_range()?;
-        Some(Extent { offset, bytes })
+        self.image.extent(name)
     }
 
     /// Where the text starts that the table's offsets are from. With a C linker, C's own comes before it.

@@ -253,6 +253,23 @@ fn only_where_nothing_can_be_missing_nothing_is_told() {
     }
 }
 
+/// A sparse file may have tables as long as it likes.
+#[test]
+fn headers_without_end_are_refused_unread() {
+    let mut bytes = BARE;
+    // Sections at its end, of the size that they have.
+    (bytes[40], bytes[58]) = (64, 64);
+    bytes[60..62].copy_from_slice(&2000_u16.to_le_bytes());
+    assert_eq!(fault_of(&bytes), Fault::Image(image::Fault::TooLarge));
+    // More than the header can count: the first one says how many.
+    bytes[60..62].fill(0);
+    let mut first = [0; 64];
+    first[32..36].copy_from_slice(&(1_u32 << 28).to_le_bytes());
+    let fault = fault_of(&[bytes, first].concat());
+    assert_eq!(fault, Fault::Image(image::Fault::TooLarge));
+    assert!(!fault.is_harmless());
+}
+
 #[test]
 fn a_file_that_is_cut_or_is_no_library_is_refused() {
     let own = std::env::current_exe().unwrap();
