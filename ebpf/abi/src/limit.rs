@@ -67,8 +67,10 @@ pub const PATH_BYTES_MAX: usize = 128;
 /// what it moves is not told, counted as [`crate::tls::outcome::NO_CALL`].
 pub const TLS_CALLS_MAX: u32 = 8192;
 
-/// TLS sessions whose socket is known (about 80 bytes each). Full: the one not used for longest is forgotten, and what it
-/// carries is not told, counted as [`crate::tls::outcome::NO_SOCKET`], until its socket is found again.
+/// TLS sessions whose socket is known, of all processes (about 80 bytes each). Full: the one not used for longest is forgotten,
+/// and what it carries is not told, counted as [`crate::tls::outcome::NO_SOCKET`], until its socket is found again: Go's at its
+/// next call, that of one which uses its socket itself at its next system call. That of one whose bytes its program carries
+/// (Node, asyncio) is not found again: it is known by bytes that are kept only until then.
 pub const TLS_SESSIONS_MAX: u32 = 32768;
 
 /// Beginnings of TLS records that were received and wait for the session they are for (about 90 bytes each). Full: the oldest
