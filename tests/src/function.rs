@@ -125,7 +125,7 @@ impl Starting {
     fn new(name: &'static str, command: Command, options: &Options) -> Result<Self> {
         let scratch = Scratch::new()?;
         let mut command = on_cpu(command, options.cpu);
-        for name in ["PORT", "HOST", "UNIX", "CERTIFICATE", "NEXT", "TRUTH"] {
+        for name in ["PORT", "HOST", "UNIX", "NEXT", "TRUTH"] {
             command.env_remove(name);
         }
         if !options.without_truth {
