@@ -23,7 +23,7 @@ use crate::hash::WordMap;
 const READ_MAX: usize = 1024;
 const CALLED_MAX: usize = 4096;
 /// Goroutines of a process that has pools prove nothing for this time.
-const POOL_MEMORY: Duration = Duration::from_secs(600);
+const POOL_MEMORY: Duration = Duration::from_secs(24 * 3600);
 
 /// The births of one process.
 #[derive(Debug, Default)]

@@ -549,7 +549,8 @@ impl Enricher {
 
     fn name(&mut self, exchange: &Exchange, route: Option<&str>) -> SmolStr {
         let (method, path) = semantic::naming(exchange);
-        if let Some(route) = route {
+        // All that is below it has this one, as where another router goes on: the path tells more.
+        if let Some(route) = route.filter(|route| !route.ends_with('/') || path == Some(route)) {
             return format_smolstr!("{method} {route}");
         }
         match self.processes.get_mut(&exchange.process) {

@@ -153,26 +153,50 @@ pub fn is_older(task: Task, request: &Node) -> bool {
     task.born.is_some_and(|born| born < request.started)
 }
 
-/// The request that the task or thread of a call, or one it descends from, has begun to answer: what it calls meanwhile, it
-/// calls for it. Of tasks only where births are known: another may have the address of one that has ended.
+/// The request that the task or thread of a call, or a task it descends from, has begun to answer: what it calls meanwhile, it
+/// calls for it. Of tasks only where births are known: another may have the address of one that has ended. Of threads only
+/// while no other request waits: one may have given the rest of its answer to another thread, and serve that one.
 pub fn answered(started: &Started, process: &Process, nodes: &Nodes) -> Option<ExchangeId> {
     let time = started.origin.time;
+    let Some(task) = started.task else {
+        let is_certain = process.hands_on() && !waits_any(process, nodes);
+        return is_certain.then(|| answering(started, process, nodes))?;
+    };
     let tasks = &process.tasks;
     let answers = |ancestor: Ancestor| {
         let answered = tasks.answered.get(&ancestor.task)?;
         let node = nodes.get(answered.request)?;
-        let is_the_same = is_thread(ancestor.task) || ancestor.born.is_some();
-        let is_the_same = is_the_same && ancestor.born == answered.born;
+        let is_the_same = ancestor.born.is_some() && ancestor.born == answered.born;
         let is_its = ancestor.branched.unwrap_or(time) >= node.started;
         let is_open = node.open_at(time, Evidence::Task) && !node.unsure;
         (is_the_same && is_its && is_open && !answered.is_mixed(time)).then_some(answered.request)
     };
-    let mut path = tasks.lineage.of(caller(started, process)?);
-    path.find_map(answers)
+    tasks.lineage.of(task).find_map(answers)
 }
 
-fn is_thread(task: u64) -> bool {
-    task >= THREADS
+/// The open request that the thread of a call began to answer last.
+fn answering(started: &Started, process: &Process, nodes: &Nodes) -> Option<ExchangeId> {
+    let thread = process.tasks.of_thread(started.origin.thread);
+    let answered = process.tasks.answered.get(&thread.id)?;
+    let node = nodes.get(answered.request)?;
+    let is_open = node.open_at(started.origin.time, Evidence::Thread) && !node.unsure;
+    (is_open && answered.born == thread.born).then_some(answered.request)
+}
+
+/// Whether a request is open that nobody has begun to answer.
+fn waits_any(process: &Process, nodes: &Nodes) -> bool {
+    let mut open = process.serving().filter_map(|open| nodes.get(open));
+    open.any(|request| !request.is_answered)
+}
+
+/// Whether a thread calls of which it is not known for whom, whoever answers next: it has not ended its answer, or another
+/// thread started it while several requests were open, and it may have been lent to another meanwhile (Ruby keeps the kernel's
+/// threads).
+fn is_lent(started: &Started, process: &Process, nodes: &Nodes) -> bool {
+    let thread = process.tasks.of_thread(started.origin.thread);
+    let descends = process.tasks.lineage.of(thread).nth(1).is_some();
+    let serves_many = process.serving().nth(1).is_some();
+    descends && serves_many || answering(started, process, nodes).is_some()
 }
 
 /// Who makes a call.
@@ -189,7 +213,8 @@ pub fn ask(started: &Started, process: &mut Process, nodes: &mut Nodes) {
     if started.task.is_some() {
         process.is_event_loop();
     }
-    if answered(started, process, nodes).is_some() {
+    let is_unknown = started.task.is_none() && is_lent(started, process, nodes);
+    if is_unknown || answered(started, process, nodes).is_some() {
         return;
     }
     // One that says itself whose child it is waits only for a request that says the same.

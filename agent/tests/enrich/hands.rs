@@ -38,6 +38,7 @@ fn what_a_thread_calls_after_an_answer_is_of_the_next_request() {
     world.start(server(2, 4).thread(REACTOR));
     world.run(client(3, 5).thread(21), 6);
     world.answer_on_thread(1, 21, 7);
+    // The rest of the answer may be another thread's by now, and this call for the next request.
     world.run(client(5, 8).thread(21), 9);
     world.finish(1, 10);
     world.run(client(4, 11).thread(21), 12);
@@ -45,7 +46,18 @@ fn what_a_thread_calls_after_an_answer_is_of_the_next_request() {
     world.end(14);
     world.assert_parent(3, 1, "thread");
     world.assert_parent(4, 2, "thread");
-    // The answer was on its way.
+    world.assert_root(5);
+}
+
+#[test]
+fn what_a_thread_calls_while_it_answers_is_of_that_request_if_no_other_waits() {
+    let mut world = seen(Language::Ruby);
+    world.start(server(1, 3).thread(REACTOR));
+    world.start(server(2, 3).thread(REACTOR));
+    world.answer_on_thread(1, 21, 7);
+    world.answer_on_thread(2, 22, 7);
+    world.run(client(5, 8).thread(21), 9);
+    world.end(10);
     world.assert_parent(5, 1, "thread");
 }
 
@@ -65,9 +77,11 @@ fn a_request_that_its_own_thread_reads_has_its_calls() {
 fn threads_that_a_thread_starts_call_for_its_request() {
     let mut world = seen(Language::Ruby);
     world.start(server(1, 3).thread(REACTOR));
-    world.start(server(2, 3).thread(REACTOR));
     world.thread_born_at(1, 21, 31, 4);
     world.run(client(3, 5).thread(31), 6);
+    // Ruby may have lent it to another request's thread.
+    world.start(server(2, 6).thread(REACTOR));
+    world.run(client(6, 6).thread(31), 7);
     world.answer_on_thread(1, 21, 7);
     world.finish(1, 8);
     // It is of the next request's time, but was started for the one before.
@@ -77,6 +91,7 @@ fn threads_that_a_thread_starts_call_for_its_request() {
     world.answer_on_thread(2, 22, 12);
     world.end(13);
     world.assert_parent(3, 1, "thread");
+    world.assert_root(6);
     world.assert_root(4);
 }
 
