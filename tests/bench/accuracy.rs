@@ -92,7 +92,7 @@ fn durations(languages: &[Language]) -> Result<()> {
 
 fn chosen(names: &[String]) -> Result<Vec<&'static str>> {
     match names {
-        [] => Ok(subjects::ALL.to_vec()),
+        [] => Ok([&subjects::ALL[..], &subjects::OTHERS].concat()),
         names => names.iter().map(|name| subjects::named(name)).collect(),
     }
 }

@@ -164,9 +164,14 @@ fn who_started_those_that_ask_is_known_over_connections_that_go_on(backend: Back
     Ok(())
 }
 
+/// Where the client is probed: one for each file.
+fn clients(report: &Report) -> impl Iterator<Item = &Uprobe> {
+    report.uprobes.iter().filter(|uprobe| uprobe.name == PROBE)
+}
+
 fn uprobes<'a>(report: &'a Report, function: &Function) -> Vec<&'a Uprobe> {
-    let its = report.uprobes.iter();
-    its.filter(|uprobe| uprobe.processes.contains(&function.pid()))
+    clients(report)
+        .filter(|uprobe| uprobe.processes.contains(&function.pid()))
         .collect()
 }
 
@@ -260,7 +265,7 @@ fn the_probe_goes_with_the_last_process_of_its_file(backend: Backend) -> Result<
     let pids = [first.pid(), second.pid(), other.pid()];
     let agent = Agent::start(&Options::json(backend, &pids))?;
     let report = agent.report()?;
-    ensure!(report.uprobes.len() == 2, "{:?}", report.uprobes);
+    ensure!(clients(&report).count() == 2, "{:?}", report.uprobes);
     let shared = uprobes(&report, &first);
     ensure!(
         shared.len() == 1 && shared[0].processes.len() == 2,
@@ -277,7 +282,7 @@ fn the_probe_goes_with_the_last_process_of_its_file(backend: Backend) -> Result<
     let left = |number: usize| {
         wait_until(GONE, "probe less", || {
             let report = agent.report()?;
-            Ok((report.uprobes.len() == number).then_some(report))
+            Ok((clients(&report).count() == number).then_some(report))
         })
     };
     let report = left(2)?;
