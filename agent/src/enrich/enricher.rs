@@ -159,7 +159,7 @@ impl Enricher {
     /// A thread started another.
     pub fn thread_born(&mut self, parent: Origin, child: HostTid) {
         if let Some(process) = self.processes.get_mut(&parent.process) {
-            process.thread_born(parent.thread, child, parent.time);
+            process.thread_born(parent.thread, child);
         }
     }
 

@@ -44,11 +44,6 @@ impl Lineage {
         }
     }
 
-    /// The latest birth of one of that name.
-    pub fn birth(&self, task: u64) -> Option<&TaskBirth> {
-        self.births.get(&task)
-    }
-
     /// A task, and those that it descends from, from itself upwards.
     pub fn of(&self, task: Task) -> impl Iterator<Item = Ancestor> + '_ {
         let itself = Ancestor {

@@ -302,12 +302,9 @@ impl Process {
     }
 
     /// A thread started another: for the request that it serves, or was itself started for.
-    pub fn thread_born(&mut self, parent: HostTid, child: HostTid, time: Monotonic) {
-        if self.hands_on {
-            self.tasks.thread_born(parent, child, time);
-        }
+    pub fn thread_born(&mut self, parent: HostTid, child: HostTid) {
         let purpose = match self.on_thread(parent) {
-            _ if !self.threads_wait() || self.hands_on => None,
+            _ if !self.threads_wait() => None,
             Ok(None) => self.threads.purpose(parent),
             Ok(served) => served.map(Purpose::Request),
             Err(_) => None,

@@ -14,7 +14,7 @@ use super::nodes::{Node, Nodes};
 use super::parents::passes_on;
 use super::process::Process;
 use super::{Evidence, Limits, Refusal};
-use crate::capture::event::{ConnectionId, HostTid, Task, TaskBirth};
+use crate::capture::event::{ConnectionId, HostTid, Task};
 use crate::clock::Monotonic;
 use crate::decode::exchange::{Answerer, Answering, ExchangeId, Started};
 use crate::few::Few;
@@ -62,26 +62,11 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// A thread as the tasks are: what it does from one answer to the next is for the request that it answers.
-    fn of_thread(&self, thread: HostTid) -> Task {
-        let id = THREADS | u64::from(thread.0);
-        let born = self.lineage.birth(id).map(|birth| birth.born);
-        Task { id, born }
-    }
-
-    /// A thread started another.
-    pub fn thread_born(&mut self, parent: HostTid, child: HostTid, time: Monotonic) {
-        let child = self.of_thread(child);
-        let above = self.lineage.of(self.of_thread(parent));
-        let mut ancestors = [(0, None); _];
-        for (place, ancestor) in ancestors.iter_mut().zip(above) {
-            *place = (ancestor.task, ancestor.born);
-        }
-        self.lineage.born(TaskBirth {
-            task: child.id,
-            born: time,
-            ancestors,
-        });
+    /// A thread as the tasks are, if it has answered: what it does from one answer to the next is for the request that it
+    /// answers.
+    fn of_thread(&self, thread: HostTid) -> Option<Task> {
+        let task = of_thread(thread);
+        self.answered.contains_key(&task.id).then_some(task)
     }
 
     /// A call of which it is not known yet whose it is.
@@ -176,11 +161,18 @@ pub fn answered(started: &Started, process: &Process, nodes: &Nodes) -> Option<E
 
 /// The open request that the thread of a call began to answer last.
 fn answering(started: &Started, process: &Process, nodes: &Nodes) -> Option<ExchangeId> {
-    let thread = process.tasks.of_thread(started.origin.thread);
+    let thread = of_thread(started.origin.thread);
     let answered = process.tasks.answered.get(&thread.id)?;
     let node = nodes.get(answered.request)?;
     let is_open = node.open_at(started.origin.time, Evidence::Thread) && !node.unsure;
-    (is_open && answered.born == thread.born).then_some(answered.request)
+    is_open.then_some(answered.request)
+}
+
+fn of_thread(thread: HostTid) -> Task {
+    Task {
+        id: THREADS | u64::from(thread.0),
+        born: None,
+    }
 }
 
 /// Whether a request is open that nobody has begun to answer.
@@ -189,20 +181,12 @@ fn waits_any(process: &Process, nodes: &Nodes) -> bool {
     open.any(|request| !request.is_answered)
 }
 
-/// Whether a thread calls of which it is not known for whom, whoever answers next: it has not ended its answer, or another
-/// thread started it while several requests were open, and it may have been lent to another meanwhile (Ruby keeps the kernel's
-/// threads).
-fn is_lent(started: &Started, process: &Process, nodes: &Nodes) -> bool {
-    let thread = process.tasks.of_thread(started.origin.thread);
-    let descends = process.tasks.lineage.of(thread).nth(1).is_some();
-    let serves_many = process.serving().nth(1).is_some();
-    descends && serves_many || answering(started, process, nodes).is_some()
-}
-
 /// Who makes a call.
 fn caller(started: &Started, process: &Process) -> Option<Task> {
     let thread = || process.tasks.of_thread(started.origin.thread);
-    started.task.or_else(|| process.hands_on().then(thread))
+    started
+        .task
+        .or_else(|| process.hands_on().then(thread).flatten())
 }
 
 /// A call whose request its task may still tell.
@@ -213,7 +197,8 @@ pub fn ask(started: &Started, process: &mut Process, nodes: &mut Nodes) {
     if started.task.is_some() {
         process.is_event_loop();
     }
-    let is_unknown = started.task.is_none() && is_lent(started, process, nodes);
+    // One that has not ended its answer may serve another request by now.
+    let is_unknown = started.task.is_none() && answering(started, process, nodes).is_some();
     if is_unknown || answered(started, process, nodes).is_some() {
         return;
     }
@@ -245,7 +230,7 @@ pub fn answer(
             if !process.hands_on() {
                 return;
             }
-            (process.tasks.of_thread(thread), Evidence::Thread)
+            (of_thread(thread), Evidence::Thread)
         }
     };
     let before = process.tasks.answered.get(&task.id).copied();

@@ -6,12 +6,14 @@ use spanlet::attach::Language;
 
 const REACTOR: u32 = 10;
 
-/// A process of which it was seen that thread 21 answers what the reactor reads.
+/// A process of which it was seen that threads 21 and 22 answer what the reactor reads.
 fn seen(language: Language) -> World {
     let mut world = World::new().language(1, language);
-    world.start(server(90, 0).thread(REACTOR));
-    world.answer_on_thread(90, 21, 1);
-    world.finish(90, 2);
+    for (id, thread) in [(90, 21), (91, 22)] {
+        world.start(server(id, 0).thread(REACTOR));
+        world.answer_on_thread(id, thread, 1);
+        world.finish(id, 2);
+    }
     world
 }
 
@@ -74,24 +76,16 @@ fn a_request_that_its_own_thread_reads_has_its_calls() {
 }
 
 #[test]
-fn threads_that_a_thread_starts_call_for_its_request() {
+fn what_other_threads_call_is_known_by_the_process_alone() {
     let mut world = seen(Language::Ruby);
     world.start(server(1, 3).thread(REACTOR));
-    world.thread_born_at(1, 21, 31, 4);
-    world.run(client(3, 5).thread(31), 6);
-    // Ruby may have lent it to another request's thread.
+    world.run(client(3, 4).thread(31), 5);
+    assert_eq!(world.counts().by_process, 1);
     world.start(server(2, 6).thread(REACTOR));
-    world.run(client(6, 6).thread(31), 7);
-    world.answer_on_thread(1, 21, 7);
-    world.finish(1, 8);
-    // It is of the next request's time, but was started for the one before.
-    world.start(server(5, 9).thread(REACTOR));
-    world.run(client(4, 10).thread(31), 11);
-    world.answer_on_thread(5, 21, 12);
-    world.answer_on_thread(2, 22, 12);
-    world.end(13);
-    world.assert_parent(3, 1, "thread");
-    world.assert_root(6);
+    world.run(client(4, 7).thread(31), 8);
+    world.answer_on_thread(1, 21, 9);
+    world.answer_on_thread(2, 22, 9);
+    world.end(10);
     world.assert_root(4);
 }
 

@@ -343,15 +343,6 @@ impl World {
             .thread_born(origin(process, thread), HostTid(child));
     }
 
-    /// The same, then.
-    pub fn thread_born_at(&mut self, process: u32, thread: u32, child: u32, at: u64) {
-        let parent = Origin {
-            time: ms(at),
-            ..origin(process, thread)
-        };
-        self.enricher.thread_born(parent, HostTid(child));
-    }
-
     pub fn thread_ended(&mut self, process: u32, thread: u32) {
         self.enricher.thread_ended(origin(process, thread));
     }
