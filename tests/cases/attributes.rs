@@ -202,7 +202,7 @@ fn is_sensible(value: &Value) -> bool {
 fn evidence(language: Language) -> &'static [&'static str] {
     match language {
         Language::Go => &["goroutine", "thread", "process"],
-        Language::Node => &["thread", "process"],
+        Language::Node => &["turn", "thread", "process"],
         Language::Python | Language::Java | Language::C => &["thread"],
     }
 }

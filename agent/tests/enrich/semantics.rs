@@ -49,8 +49,11 @@ fn a_request_that_was_routed_is_named_by_its_route() {
     });
     world
         .enricher
-        .route(HostPid(1), name, b"GET shop.example/users/{name}/");
+        .route(HostPid(1), name, b"GET shop.example/users/{name}/{rest...}");
     world.enricher.apply(routed(1, name));
+    let below = RouteName { length: 7, ..name };
+    world.enricher.route(HostPid(1), below, b"/users/");
+    world.enricher.apply(routed(3, below));
     // Of which nothing was told, or which another process has.
     world
         .enricher
@@ -58,9 +61,13 @@ fn a_request_that_was_routed_is_named_by_its_route() {
     world.enricher.route(HostPid(2), name, b"/other");
     world.end(9);
     let span = world.span(1);
-    assert_eq!(span.name, "GET /users/{name}/");
+    assert_eq!(span.name, "GET /users/{name}/{rest...}");
     let said = span.text("http.route");
-    assert_eq!(said.as_deref(), Some("/users/{name}/"));
+    assert_eq!(said.as_deref(), Some("/users/{name}/{rest...}"));
+    // Another router may go on below it.
+    let span = world.span(3);
+    assert_eq!(span.name, "GET /users/ada/*");
+    assert_eq!(span.text("http.route").as_deref(), Some("/users/"));
     assert_eq!(world.span(2).name, "GET /users/ada/*");
     assert_eq!(world.span(2).value("http.route"), None);
 }
