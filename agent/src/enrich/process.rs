@@ -155,10 +155,15 @@ impl Process {
         }
     }
 
-    /// A thread answers a request that another, or itself, read. Only of Ruby it is known that a thread which answers waits for
-    /// what it calls: elsewhere tasks that move between threads look like this, too.
+    /// Whether a thread may read requests that others answer. Only of Ruby it is known that a thread which answers waits for what
+    /// it calls: elsewhere tasks that move between threads look like this, too.
+    pub fn may_hand_on(&self) -> bool {
+        self.facts.language == Language::Ruby
+    }
+
+    /// A thread answers a request that another, or itself, read.
     pub fn answered_by(&mut self, thread: HostTid, reader: HostTid) {
-        self.hands_on |= self.facts.language == Language::Ruby && thread != reader;
+        self.hands_on |= thread != reader;
     }
 
     /// Whether a thread's calls are of the request that it answers next.

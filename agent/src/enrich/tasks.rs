@@ -219,6 +219,10 @@ pub fn answer(
     limits: &Limits,
     counts: &mut Counts,
 ) {
+    // Most processes: by their threads nothing would be told.
+    if matches!(answering.by, Answerer::Thread(_)) && !process.may_hand_on() {
+        return;
+    }
     let Some(request) = nodes.answered(answering.id) else {
         return;
     };
