@@ -13,21 +13,13 @@ use spanlet_e2e::report::Report;
 use spanlet_e2e::runtime::{self, cpython};
 use spanlet_e2e::wait::wait_until;
 
+use crate::watched::places;
+
 const TASK_BORN: &str = "python_task_born";
 const UVLOOP_WRITE: &str = "uvloop_write";
 const SEEN: Duration = Duration::from_secs(10);
 /// After the end of a process; a report takes half a second itself.
 const GONE: Duration = Duration::from_secs(2);
-
-/// The instruction that each probe of a process is on.
-fn places(report: &Report, pid: u32) -> Vec<(&str, &str)> {
-    let uprobes = report.uprobes.iter();
-    let its = uprobes.filter(|uprobe| uprobe.processes.contains(&pid));
-    // What it maps for TLS is of no interest here.
-    its.filter(|uprobe| !uprobe.name.starts_with("tls_"))
-        .map(|uprobe| (uprobe.name.as_str(), uprobe.instruction.as_str()))
-        .collect()
-}
 
 /// Waits until a process has these probes and no others.
 fn seen(agent: &Agent, pid: u32, wanted: &[(&str, &str)]) -> Result<Report> {

@@ -11,9 +11,10 @@ use spanlet_e2e::agent::{Agent, Backend, Options};
 use spanlet_e2e::client::Connection;
 use spanlet_e2e::function::{self, Function};
 use spanlet_e2e::message::Request;
-use spanlet_e2e::report::Report;
 use spanlet_e2e::runtime::{self, node};
 use spanlet_e2e::wait::wait_until;
+
+use crate::watched::places;
 
 const SEED: u64 = 11;
 const RECALL_MIN: f64 = 0.99;
@@ -25,12 +26,18 @@ const SEEN: Duration = Duration::from_secs(10);
 /// After the end of a process; a report takes half a second itself.
 const GONE: Duration = Duration::from_secs(2);
 /// Each probe, and the instruction that it is on.
-const PROBES: [(&str, &str); 4] = [
-    ("uv_polled", "push"),
-    ("uv_tcp_connect", "jcc"),
-    ("uv_tcp_init", "push"),
-    ("uv_turn", "push"),
-];
+fn probes(name: &str) -> [(&'static str, &'static str); 4] {
+    let connect = match name {
+        "node-25" => "push",
+        _ => "jcc",
+    };
+    [
+        ("uv_polled", "push"),
+        ("uv_tcp_connect", connect),
+        ("uv_tcp_init", "push"),
+        ("uv_turn", "push"),
+    ]
+}
 
 /// Nothing but the loop's turns tells of most: many requests are open at once.
 fn run(name: &'static str) -> Result<Run> {
@@ -133,16 +140,6 @@ fn every_release() -> Result<()> {
     Ok(())
 }
 
-fn places(report: &Report, pid: u32) -> Vec<(&str, &str)> {
-    let uprobes = report.uprobes.iter();
-    let its = uprobes.filter(|uprobe| uprobe.processes.contains(&pid));
-    let mut places: Vec<_> = its
-        .map(|uprobe| (uprobe.name.as_str(), uprobe.instruction.as_str()))
-        .collect();
-    places.sort_unstable();
-    places
-}
-
 /// Calls itself.
 fn call(function: &Function) -> Result<()> {
     let port = function.address.port().context("a port")?;
@@ -163,16 +160,13 @@ fn come_and_go(name: &'static str) -> Result<()> {
     call(&function)?;
     wait_until(SEEN, "place of the probes", || {
         let report = agent.report()?;
-        Ok((places(&report, pid) == PROBES).then_some(()))
+        Ok((places(&report, pid) == probes(name)).then_some(()))
     })?;
     drop(function);
     std::thread::sleep(GONE);
-    let report = agent.report()?;
-    ensure!(
-        places(&report, pid).is_empty(),
-        "{:?}",
-        places(&report, pid)
-    );
+    let left = agent.report()?.uprobes;
+    let is_gone = left.iter().all(|uprobe| !uprobe.processes.contains(&pid));
+    ensure!(is_gone, "{left:?}");
     agent.finish()?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use spanlet_e2e::language::Language;
 use spanlet_e2e::load::Load;
 use spanlet_e2e::message::Request;
 use spanlet_e2e::otlp::{Kind, Span};
+use spanlet_e2e::report::Report;
 
 use crate::stage::{index, path};
 
@@ -115,6 +116,19 @@ pub fn resource_text<'a>(span: &'a Span, key: &str) -> Result<&'a str> {
         Some(spanlet_e2e::otlp::Value::Text(text)) => Ok(text),
         other => None.with_context(|| format!("{key}: {other:?}")),
     }
+}
+
+/// The instruction that each probe of a process is on, by name; but those for TLS, which every program with OpenSSL has.
+pub fn places(report: &Report, pid: u32) -> Vec<(&str, &str)> {
+    let its = report
+        .uprobes
+        .iter()
+        .filter(|uprobe| uprobe.processes.contains(&pid) && !uprobe.name.starts_with("tls_"));
+    let mut places: Vec<_> = its
+        .map(|uprobe| (uprobe.name.as_str(), uprobe.instruction.as_str()))
+        .collect();
+    places.sort_unstable();
+    places
 }
 
 #[cfg(test)]

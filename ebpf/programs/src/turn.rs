@@ -6,7 +6,7 @@
 //! so that no turn is known; uprobes in `uv_tcp_init` and `uv_tcp_connect`, which have the handle in SI. Where in them: the agent's
 //! `attach/placement.rs`. First kernel: 5.15, as the other uprobes. Cost: a trap on an emulated instruction (0.5 µs here, less on bare metal) for
 //! each callback, one more and the return's for each round of the loop, two for a connection that is made; two look-ups each. Reads: nothing of the
-//! process's memory. Only a process's first thread: others have loops of their own. Versions checked: Node.js 18, 20, 22 and 24
+//! process's memory. Only a process's first thread: others have loops of their own. Versions checked: Node.js 18, 20, 22, 24 and 25
 //! (libuv 1.44 to 1.52).
 
 use aya_ebpf::macros::{uprobe, uretprobe};
