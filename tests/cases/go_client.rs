@@ -52,7 +52,14 @@ fn pair(name: &'static str, command: Command) -> Result<(Function, Function)> {
     Ok((Function::start_as(name, command, &options)?, next))
 }
 
-fn call(function: &Function, mark: &str, in_flight: usize, requests: usize) -> Result<()> {
+/// Requests with a mark, each of which makes calls with the same: how, says the route.
+fn ask(
+    function: &Function,
+    mark: &str,
+    in_flight: usize,
+    requests: usize,
+    route: &str,
+) -> Result<()> {
     let load = Load {
         in_flight,
         requests,
@@ -60,11 +67,15 @@ fn call(function: &Function, mark: &str, in_flight: usize, requests: usize) -> R
     };
     let answers = load.run(&function.address, |index| {
         Request::get(format!(
-            "/t/{mark}:{index}/chain?path=/t/{mark}:{index}/delay%3Fms=2"
+            "/t/{mark}:{index}/{route}path=/t/{mark}:{index}/delay%3Fms=2"
         ))
     })?;
     ensure!(answers.iter().all(|answer| answer.status == 200));
     Ok(())
+}
+
+fn call(function: &Function, mark: &str, in_flight: usize, requests: usize) -> Result<()> {
+    ask(function, mark, in_flight, requests, "chain?")
 }
 
 /// Each call's parent is the request with its index, which only the paths tell; or, for few, it has none.
@@ -128,18 +139,13 @@ fn who_asked_is_known_however_many_requests_are_in_flight(backend: Backend) -> R
 
 /// As [`call`], but each request calls four times at once, by goroutines of its own.
 fn fan(function: &Function, mark: &str, in_flight: usize, requests: usize) -> Result<()> {
-    let load = Load {
+    ask(
+        function,
+        mark,
         in_flight,
         requests,
-        keep_alive: true,
-    };
-    let answers = load.run(&function.address, |index| {
-        Request::get(format!(
-            "/t/{mark}:{index}/fan?n={FAN}&path=/t/{mark}:{index}/delay%3Fms=2"
-        ))
-    })?;
-    ensure!(answers.iter().all(|answer| answer.status == 200));
-    Ok(())
+        &format!("fan?n={FAN}&"),
+    )
 }
 
 fn who_started_those_that_ask_is_known_over_connections_that_go_on(backend: Backend) -> Result<()> {

@@ -6,12 +6,12 @@ use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
 use spanlet_e2e::agent::{Agent, Backend, Options};
+use spanlet_e2e::certificate::Certificate;
 use spanlet_e2e::function::{self, Function};
 use spanlet_e2e::language;
 use spanlet_e2e::otlp::{Kind, Span};
 use spanlet_e2e::report::Report;
 use spanlet_e2e::runtime;
-use spanlet_e2e::scratch::Scratch;
 use spanlet_e2e::system::workspace;
 
 use crate::calls::EVIDENCE;
@@ -23,35 +23,17 @@ pub const IN_FLIGHT: usize = 8;
 
 /// Functions that serve HTTPS with a certificate of their own.
 pub struct Site {
-    scratch: Scratch,
+    certificate: Certificate,
 }
 
 impl Site {
     pub fn new() -> Result<Self> {
-        let scratch = Scratch::new()?;
-        let site = Self { scratch };
-        let pem = site.certificate();
-        let mut openssl = Command::new("openssl");
-        openssl.args([
-            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-        ]);
-        openssl.args(["-subj", "/CN=localhost"]);
-        openssl.args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
-        let key = site.scratch.join("key.pem");
-        openssl.arg("-keyout").arg(&key).arg("-out").arg(&pem);
-        let made = openssl.output().context("openssl")?;
-        ensure!(
-            made.status.success(),
-            "{}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        let both = [std::fs::read(&pem)?, std::fs::read(key)?].concat();
-        std::fs::write(pem, both)?;
-        Ok(site)
+        let certificate = Certificate::new()?;
+        Ok(Self { certificate })
     }
 
     pub fn certificate(&self) -> PathBuf {
-        self.scratch.join("both.pem")
+        self.certificate.path()
     }
 
     /// A fixture; it calls `next`.
@@ -153,6 +135,35 @@ pub fn served<'a>(spans: &'a [Span], mark: &str, kind: Kind, pid: u32) -> Result
         ensure!(facts == expected, "{span:?}");
     }
     Ok(found)
+}
+
+/// Requests to the first of two functions, for each of which it calls the second: each has its spans, and they are one trace. `by`
+/// judges by which evidence calls have their parents, with so many at once. Gives what the agent reported.
+pub fn ensure_chain(
+    site: &Site,
+    backend: Backend,
+    [first, next]: [&Function; 2],
+    by: impl Fn(usize, &BTreeMap<String, usize>) -> bool,
+) -> Result<Report> {
+    let agent = Agent::start(&Options::json(backend, &[first.pid(), next.pid()]))?;
+    let marks = [("one", 1), ("many", IN_FLIGHT)];
+    for (mark, at_once) in marks {
+        site.send(first, mark, at_once)?;
+    }
+    let report = agent.report()?;
+    let spans = agent.finish()?.spans;
+    ensure_all_found(&report)?;
+    for (mark, at_once) in marks {
+        let above = served(&spans, mark, Kind::Server, first.pid())?;
+        let calls = served(&spans, mark, Kind::Client, first.pid())?;
+        let below = served(&spans, mark, Kind::Server, next.pid())?;
+        let called_by = parents(&calls, &above)?;
+        ensure!(by(at_once, &called_by), "{mark}: {called_by:?}");
+        let served_by = parents(&below, &calls)?;
+        ensure!(served_by == all_by("connection"), "{mark}: {served_by:?}");
+    }
+    ensure!(spans.len() == marks.len() * 3 * REQUESTS, "{}", spans.len());
+    Ok(report)
 }
 
 /// A client that wants no newer version than TLS 1.2 gets it, and it is told.

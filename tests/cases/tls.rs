@@ -14,8 +14,8 @@ use spanlet_e2e::wait::wait_until;
 
 use crate::calls::EVIDENCE;
 use crate::site::{
-    all_by, ensure_all_found, ensure_older_is_told, interpreter, parents, said, served, Site,
-    IN_FLIGHT, REQUESTS,
+    all_by, ensure_all_found, ensure_chain, ensure_older_is_told, interpreter, parents, said,
+    served, Site, IN_FLIGHT,
 };
 use crate::stage::path;
 
@@ -47,26 +47,10 @@ fn chain(backend: Backend, script: &'static str, libraries: Option<&Path>, by: &
     let site = Site::new()?;
     let next = site.serve(script, None)?;
     let first = site.serve_by(program, script, Some(&next))?;
-    let agent = Agent::start(&Options::json(backend, &[first.pid(), next.pid()]))?;
-    let marks = [("one", 1), ("many", IN_FLIGHT)];
-    for (mark, at_once) in marks {
-        site.send(&first, mark, at_once)?;
-    }
-    let report = agent.report()?;
-    let spans = agent.finish()?.spans;
-    ensure_all_found(&report)?;
-    for (mark, _) in marks {
-        let above = served(&spans, mark, Kind::Server, first.pid())?;
-        let calls = served(&spans, mark, Kind::Client, first.pid())?;
-        let below = served(&spans, mark, Kind::Server, next.pid())?;
-        let found = (parents(&calls, &above)?, parents(&below, &calls)?);
-        ensure!(
-            found == (all_by(by), all_by("connection")),
-            "{mark}: {found:?}"
-        );
-    }
-    ensure!(spans.len() == marks.len() * 3 * REQUESTS, "{}", spans.len());
-    Ok(())
+    ensure_chain(&site, backend, [&first, &next], |_, found| {
+        *found == all_by(by)
+    })
+    .map(drop)
 }
 
 fn a_chain_of_threads_is_one_trace(backend: Backend) -> Result<()> {
@@ -93,25 +77,10 @@ fn chain_of_node(backend: Backend, program: Command) -> Result<()> {
     let site = Site::new()?;
     let next = site.serve("node.js", None)?;
     let first = site.serve_by(program, "node.js", Some(&next))?;
-    let agent = Agent::start(&Options::json(backend, &[first.pid(), next.pid()]))?;
-    let marks = [("one", 1), ("many", IN_FLIGHT)];
-    for (mark, at_once) in marks {
-        site.send(&first, mark, at_once)?;
-    }
-    let report = agent.report()?;
-    let spans = agent.finish()?.spans;
-    ensure_all_found(&report)?;
-    for (mark, at_once) in marks {
-        let above = served(&spans, mark, Kind::Server, first.pid())?;
-        let calls = served(&spans, mark, Kind::Client, first.pid())?;
-        let below = served(&spans, mark, Kind::Server, next.pid())?;
-        let by = parents(&calls, &above)?;
-        ensure!(at_once > 1 || !by.contains_key(""), "{mark}: {by:?}");
-        let found = parents(&below, &calls)?;
-        ensure!(found == all_by("connection"), "{mark}: {found:?}");
-    }
-    ensure!(spans.len() == marks.len() * 3 * REQUESTS, "{}", spans.len());
-    Ok(())
+    ensure_chain(&site, backend, [&first, &next], |at_once, found| {
+        at_once > 1 || !found.contains_key("")
+    })
+    .map(drop)
 }
 
 fn a_chain_of_node_is_one_trace(backend: Backend) -> Result<()> {

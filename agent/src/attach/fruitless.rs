@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::uprobes::Spot;
 
-/// Spots that are remembered; a file has up to five (OpenSSL's). Full: the one that was left longest ago is forgotten, and its
+/// Spots that are remembered; a file has up to seven (OpenSSL's). Full: the one that was left longest ago is forgotten, and its
 /// file looked into again when it is run.
 pub const SPOTS_MAX: usize = 8192;
 
