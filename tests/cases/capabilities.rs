@@ -23,10 +23,8 @@ on_each_back_end!(the_charts_list_is_enough, each_of_the_charts_list_is_needed,)
 /// `nobody`
 const NOBODY: u32 = 65534;
 const REQUESTS: usize = 5;
-/// Probes for which the kernel asks for CAP_SYS_ADMIN, which is not in the list.
-const NEEDS_ADMIN: [&str; 1] = ["go_client_request"];
 
-/// By port, because that asks most of procfs.
+/// By port, because that asks most of procfs. For uprobes the kernel asks for CAP_SYS_ADMIN, which is not in the list.
 fn the_charts_list_is_enough(backend: Backend) -> Result<()> {
     let function = Foreign::start()?;
     let options = Options::json(backend, &[]).with(&["--port", &function.port()?]);
@@ -42,7 +40,9 @@ fn the_charts_list_is_enough(backend: Backend) -> Result<()> {
     ensure!(process.service == SERVICE, "{process:?}");
     ensure!(process.language == "go", "{process:?}");
     let mut attached = all.process.context("not traced")?.attached;
-    attached.retain(|name| !NEEDS_ADMIN.contains(&name.as_str()));
+    ensure!(!all.uprobes.is_empty(), "no uprobe with all capabilities");
+    ensure!(few.uprobes.is_empty(), "{:?}", few.uprobes);
+    attached.retain(|name| !all.uprobes.contains(name));
     ensure!(
         process.attached == attached,
         "{process:?} instead of {attached:?}"
@@ -138,6 +138,8 @@ impl Foreign {
 /// What an agent tells of a function.
 struct Seen {
     process: Option<Process>,
+    /// Names of the uprobes in its files.
+    uprobes: BTreeSet<String>,
     /// What its spans and their resource have attributes for.
     told: BTreeSet<String>,
 }
@@ -145,7 +147,10 @@ struct Seen {
 fn look(agent: Agent, function: &Foreign) -> Result<Seen> {
     let pid = function.function.pid();
     send(&function.function.address, "limited", REQUESTS)?;
-    let process = agent.report()?.process(pid).cloned();
+    let report = agent.report()?;
+    let process = report.process(pid).cloned();
+    let uprobes = report.uprobes.into_iter();
+    let uprobes = uprobes.filter(|uprobe| uprobe.processes.contains(&pid));
     let spans = agent.finish()?.spans;
     if process.is_some() {
         each_seen(&spans, "limited", Kind::Server, pid, REQUESTS)?;
@@ -153,6 +158,7 @@ fn look(agent: Agent, function: &Foreign) -> Result<Seen> {
     let spans = marked(&spans, "limited", Kind::Server, pid);
     Ok(Seen {
         process,
+        uprobes: uprobes.map(|uprobe| uprobe.name).collect(),
         told: spans.into_iter().flat_map(told).collect(),
     })
 }
