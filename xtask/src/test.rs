@@ -3,14 +3,16 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::k8s::beside::Beside;
 use crate::libtest::Tally;
 use crate::machine::ThisMachine;
 use crate::run::{command_line, Run};
 use crate::setup::Purpose;
-use crate::times::Times;
+use crate::times::{Slowest, Times};
 use crate::{build, doctor, e2e, fuzz, k8s, machine, profile, setup};
 
 /// Sets up, builds, checks and tests. A fault does not stop what comes after it, as far as that can still be done.
@@ -18,21 +20,27 @@ pub fn test() -> Result<ExitCode> {
     let blocked = doctor::end_to_end_blocked();
     let mut times = Times::default();
     let ready = match blocked {
-        None => prepare(&mut times),
-        Some(_) => Ok(()),
+        None => prepare(&mut times).map(Some),
+        Some(_) => Ok(None),
     };
-    let mut faults: Vec<String> = ready
-        .as_ref()
-        .err()
-        .map(|fault| format!("{fault:#}"))
-        .into_iter()
-        .collect();
+    let mut faults = Vec::new();
+    let (is_ready, beside) = match ready {
+        Ok(beside) => (true, beside.flatten()),
+        Err(fault) => {
+            faults.push(format!("{fault:#}"));
+            (false, None)
+        }
+    };
     faults.extend(check(&mut times));
     let mut tally = Tally::default();
     let mut succeeded = times.of("unit tests", || stream(unit(), &mut tally))?;
     faults.extend(times.of("fuzz targets", || fuzz(&mut tally)));
+    // What failed of it is tried again, and said, by the Kubernetes ring.
+    if let Some(beside) = beside {
+        times.of("cluster's rest", || beside.wait())?;
+    }
     match blocked {
-        None if ready.is_ok() => {
+        None if is_ready => {
             succeeded &= times.of("end-to-end ring", || stream(e2e::all(), &mut tally))?;
             let grown = times.of("profile", profile::compare);
             faults.extend(grown.unwrap_or_else(|fault| vec![format!("{fault:#}")]));
@@ -60,12 +68,15 @@ pub fn stream(mut command: Command, tally: &mut Tally) -> Result<bool> {
         .spawn()
         .context(label)?;
     let output = child.stdout.take().context("no output to read")?;
+    let mut slowest = Slowest::new(Instant::now());
     for line in BufReader::new(output).split(b'\n') {
         let line = line.context("cannot read the tests' output")?;
         let line = String::from_utf8_lossy(&line);
         println!("{line}");
         tally.line(&line);
+        slowest.line(&line, Instant::now());
     }
+    print!("{slowest}");
     Ok(child.wait().context("cannot wait for the tests")?.success())
 }
 
@@ -103,9 +114,13 @@ fn unjust_skips(tally: &Tally, bears_out: impl Fn(&str) -> bool) -> Vec<String> 
     ignored.chain(unproven).collect()
 }
 
-fn prepare(times: &mut Times) -> Result<()> {
+/// Brings and builds what the end-to-end ring needs, and begins with what the cluster needs, where one can be.
+fn prepare(times: &mut Times) -> Result<Option<Beside>> {
     times.of("setup", || setup::setup(Purpose::Test))?;
-    times.of("build", || build::compile(build::Options::release()))
+    let can = doctor::kubernetes_blocked().is_none();
+    let beside = can.then(Beside::start).transpose()?;
+    times.of("build", || build::compile(build::Options::release()))?;
+    Ok(beside)
 }
 
 /// Format and lints.

@@ -1,6 +1,7 @@
 //! `cargo xtask k8s`: a real Kubernetes of one node on this machine, for the tests. In: a verb. Out: the cluster built, up, asked,
 //! tested, down.
 
+pub mod beside;
 mod certificates;
 mod cgroup;
 mod daemons;
