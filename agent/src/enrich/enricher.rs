@@ -22,7 +22,7 @@ use super::trust::Verdict;
 use super::wire::{Name, Wire};
 use super::{parents, resource, tasks, turns, Config, Evidence};
 use crate::attach::{Language, ProcessFacts};
-use crate::capture::event::{Endpoint, HostPid, HostTid, Origin, RouteName, TaskBirth, Unborn};
+use crate::capture::event::{HostPid, HostTid, Origin, RouteName, TaskBirth, Unborn};
 use crate::clock::{Monotonic, WallOffset};
 use crate::decode::exchange::{Answering, Exchange, ExchangeId, Side, Started, Turning};
 use crate::decode::Step;
@@ -363,8 +363,8 @@ impl Enricher {
             return;
         }
         let in_shadow = self.in_process(started);
-        // Requests on a Unix socket have no numbers: if one was missed, the ends of another would be taken for it.
-        if started.link.local != Endpoint::Unix || !in_shadow {
+        let name = self.nodes.get(started.id).and_then(|node| node.name);
+        if name.is_some_and(|name| name.has_place() || !in_shadow) {
             parents::meet(
                 started,
                 &mut self.wire,

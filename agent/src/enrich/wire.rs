@@ -3,6 +3,8 @@
 //! In: exchanges as they start (either end first) and leave. Out: the exchange at the other end that may be the
 //! same request. TCP: the client's address and port and the sequence number of the request's first byte are the
 //! same at both ends, through destination NAT and network namespaces; of what TLS carries, the count of bytes before it. Unix sockets: one's peer is the other's own.
+//! Where an end does not know how much went before, as on Unix sockets and in TLS sessions from before the agent, the requests of a
+//! connection have one name, and time tells them apart: there is one at once.
 
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
@@ -15,8 +17,8 @@ use crate::hash::WordMap;
 /// Exchanges of one side that are kept for one name. Full: the first is forgotten, and has no other end.
 const SAME_NAME_MAX: usize = 8;
 
-/// What a request is called at both ends. TCP: the client's address, its port and where the request starts. Unix: both
-/// sockets, the client's first; requests that follow each other have the same name.
+/// What a request is called at both ends. TCP: the client's address, its port and where the request starts, if that is known.
+/// Unix: both sockets, the client's first. Requests that follow each other have the same name where it has no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Name(u64, u64, u64);
 
@@ -24,6 +26,8 @@ pub struct Name(u64, u64, u64);
 const UNIX: u64 = u64::MAX;
 /// The position is one of what TLS carries.
 const TLS: u64 = 1 << 48;
+/// There is no position: what TLS carried before was not seen.
+const TLS_FROM_BEFORE: u64 = 1 << 49;
 
 /// The exchanges of one name.
 #[derive(Debug, Default)]
@@ -91,16 +95,23 @@ impl Name {
                     IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
                     IpAddr::V6(address) => address.to_bits(),
                 };
-                let kind = match link.tls {
-                    None => 0,
-                    Some(tls) if tls.from_start => TLS,
-                    Some(_) => return None,
+                let place = match link.tls {
+                    None => u64::from(position),
+                    Some(tls) if tls.from_start => TLS | u64::from(position),
+                    Some(_) => TLS_FROM_BEFORE,
                 };
-                let place = kind | u64::from(*port) << 32 | u64::from(position);
+                let place = place | u64::from(*port) << 32;
                 Some(Self((address >> 64) as u64, address as u64, place))
             }
             Endpoint::Unix => Some(Self(own?, peer?, UNIX)),
             Endpoint::Unknown => None,
         }
+    }
+
+    /// Whether the requests of a connection have names of their own. Where not, and one was missed, the ends of another would be
+    /// taken for it.
+    pub fn has_place(&self) -> bool {
+        // Unix sockets' has all bits.
+        self.2 & TLS_FROM_BEFORE == 0
     }
 }

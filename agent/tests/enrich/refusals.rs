@@ -127,24 +127,27 @@ fn what_starts_in_the_shadow_of_a_loss_may_not_be_alone() {
     world.assert_root(2);
 }
 
+/// Unix sockets, and TLS from before the agent.
 #[test]
-fn unix_sockets_prove_nothing_in_the_shadow_of_a_loss() {
+fn requests_without_a_place_prove_nothing_in_the_shadow_of_a_loss() {
+    let ends = || {
+        let tls = |start: Start| start.on_connection(5, 77).over_tls(Some(false));
+        [
+            (
+                client(1, 0).on_unix(0xc, 0x5),
+                server(2, 1).on_unix(0x5, 0xc),
+            ),
+            (tls(client(1, 0)), tls(server(2, 1))),
+        ]
+    };
     for (client_losses, server_losses) in [(1, 0), (0, 1)] {
-        let mut world = World::new();
-        world.start(
-            client(1, 0)
-                .process(1)
-                .on_unix(0xc, 0x5)
-                .losses(client_losses),
-        );
-        world.start(
-            server(2, 1)
-                .process(2)
-                .on_unix(0x5, 0xc)
-                .losses(server_losses),
-        );
-        world.end(10);
-        world.assert_root(2);
+        for (near, far) in ends() {
+            let mut world = World::new();
+            world.start(near.process(1).losses(client_losses));
+            world.start(far.process(2).losses(server_losses));
+            world.end(10);
+            world.assert_root(2);
+        }
     }
 }
 

@@ -162,11 +162,11 @@ fn a_trace_that_was_told_does_not_change() {
 }
 
 #[test]
-fn tls_is_matched_by_what_it_carries_if_both_saw_its_start() {
+fn tls_is_matched_if_both_saw_its_start_or_neither() {
     for (near, far, is_found) in [
         (Some(true), Some(true), true),
         (Some(true), Some(false), false),
-        (Some(false), Some(false), false),
+        (Some(false), Some(false), true),
         (Some(true), None, false),
         (None, Some(true), false),
     ] {
@@ -178,5 +178,34 @@ fn tls_is_matched_by_what_it_carries_if_both_saw_its_start() {
             true => world.assert_parent(2, 1, "connection"),
             false => world.assert_root(2),
         }
+    }
+}
+
+#[test]
+fn sessions_from_before_are_told_apart_by_time() {
+    let mut world = World::new();
+    let tls = Some(false);
+    // How much each end has counted differs.
+    for turn in 0..20 {
+        let (at, id) = (turn * 10, turn * 2);
+        let [near, far] = [7 * id as u32, 900 + id as u32];
+        world.start(
+            client(id, at)
+                .process(1)
+                .on_connection(5, near)
+                .over_tls(tls),
+        );
+        world.start(
+            server(id + 1, at + 1)
+                .process(2)
+                .on_connection(5, far)
+                .over_tls(tls),
+        );
+        world.finish(id + 1, at + 2);
+        world.finish(id, at + 3);
+    }
+    world.end(1000);
+    for turn in 0..20 {
+        world.assert_parent(turn * 2 + 1, turn * 2, "connection");
     }
 }

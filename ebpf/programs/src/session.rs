@@ -5,7 +5,7 @@
 //! some socket received, random or encrypted bytes that no other has. Nothing is guessed from time or order.
 
 use spanlet_abi::limit::TLS_STACK_BYTES_MAX;
-use spanlet_abi::state::{carries, process_flag, turn, Connection};
+use spanlet_abi::state::{carries, initiator, process_flag, turn, Connection};
 use spanlet_abi::tls::{
     call, memory, session_flag, Beginning, Bound, Call, Carrier, Layout, Session, BEGINNING_OFFSET,
     HELLO_BYTES, VERSIONS,
@@ -90,8 +90,18 @@ fn moved_within(traced: &Traced, call: &Call, moved: &Moved, state: &mut Connect
         if !is_record(moved.source.first()) {
             return;
         }
-        let flags = begun_by(call.kind);
+        let flags = begun_by(call.kind) | begun_since(moved.source.first(), state);
         bind(&name, &carrier, state, flags, 0);
+    }
+}
+
+/// A session may begin within the first read or write: its first record is of a handshake then, on a connection that was seen
+/// from its own beginning.
+#[inline(always)]
+fn begun_since(first: u64, state: &Connection) -> u32 {
+    match state.initiator != initiator::UNKNOWN && user(first) == Some(HANDSHAKE) {
+        true => session_flag::BEGUN,
+        false => 0,
     }
 }
 
