@@ -129,6 +129,11 @@ fn runtime(name: &'static str, extent: &Extent, seed: u64, runs: &mut Vec<Run>) 
     if name == "go" {
         settings.insert(1, (with(plain, |to| to.pool = true), &some));
     }
+    if subjects::OVER_TLS.contains(&name) {
+        let pool = name == "go";
+        let tls = |to: &mut Setting| (to.tls, to.pool) = (true, pool);
+        settings.insert(1, (with(plain, tls), &some));
+    }
     let first = runs.len();
     for (setting, rows) in settings {
         let run = setting.run(rows, extent.budget, seed)?;

@@ -61,9 +61,7 @@ impl Subject {
             Route::Https => Some(Certificate::new()?),
             Route::Plain | Route::Call => None,
         };
-        let of = |certificate: &Certificate| certificate.path().display().to_string();
-        let path = certificate.as_ref().map(of);
-        let variable = path.map(|path| ("CERTIFICATE".to_owned(), path));
+        let variable = certificate.as_ref().map(Certificate::variable);
         options.environment.extend(variable);
         let mut functions = Vec::new();
         if route == Route::Call {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use spanlet_e2e::accuracy::drive::Budget;
 use spanlet_e2e::accuracy::subjects::{self, ASYNCIO};
-use spanlet_e2e::accuracy::{durations, Habit, Row, Run, Service, Setting, Shape};
+use spanlet_e2e::accuracy::{durations, table, Habit, Row, Run, Service, Setting, Shape};
 use spanlet_e2e::agent::Backend;
 use spanlet_e2e::language::Language;
 use spanlet_e2e::runtime::{self, cpython};
@@ -143,6 +143,51 @@ fn who_asks_over_a_pool_of_connections_is_known() -> Result<()> {
         recall >= RECALL_MIN,
         "{recall:.4} of the parents were found"
     );
+    Ok(())
+}
+
+/// Whether the program itself carries what a session encrypts. On which connection one from before is, is known once it has read:
+/// its first call is not seen.
+fn carries_bytes(name: &str) -> bool {
+    name == "node" || name.starts_with("python-uvicorn")
+}
+
+/// Of ten trees and more, the first is missing.
+const RECALL_MIN_OF_CARRIED: f64 = 0.9;
+
+/// What OpenSSL and Go encrypt tells as much as what is sent in the open.
+#[test]
+fn over_tls_as_much_is_known() -> Result<()> {
+    for name in subjects::OVER_TLS {
+        let setting = Setting {
+            tls: true,
+            ..Setting::plain(name)
+        };
+        let is_node = name == "node";
+        let rows = match is_node {
+            true => Row::without_timers(&[1, 8]),
+            false => Row::all(&[1, 8], &[Service::Exponential]),
+        };
+        let run = setting.run(&rows, BUDGET, SEED)?;
+        print!("{}", table::rows(&run));
+        none_wrong(&run)?;
+        for (row, score) in &run.scores {
+            let least = match row.in_flight {
+                1 if carries_bytes(name) => RECALL_MIN_OF_CARRIED,
+                _ => RECALL_MIN,
+            };
+            let recall = score.network.recall();
+            ensure!(
+                recall >= least,
+                "{name}, {row:?}: over the network {recall:.4} of the parents were found"
+            );
+            let recall = score.process.recall();
+            ensure!(
+                !is_node && !is_certain(name, row.shape) || recall >= least,
+                "{name}, {row:?}: within processes {recall:.4} of the parents were found"
+            );
+        }
+    }
     Ok(())
 }
 

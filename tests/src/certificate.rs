@@ -34,6 +34,11 @@ impl Certificate {
         self.scratch.join("certificate.pem")
     }
 
+    /// Has a function serve with it, see `tests/functions/CONTRACT.md`.
+    pub fn variable(&self) -> (String, String) {
+        ("CERTIFICATE".to_owned(), self.path().display().to_string())
+    }
+
     /// For a client that trusts nobody else. It offers no protocol besides HTTP/1.1.
     pub fn trusted(&self) -> Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();

@@ -2,15 +2,18 @@
 //! with the client's own times.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustls::ClientConfig;
 
+use crate::channel::Channel;
 use crate::message::{Answer, Framing, Request};
 use crate::reader::{read_answer, Pace, Reader};
 use crate::system::{monotonic_ns, reset_on_close};
@@ -28,13 +31,7 @@ pub struct Connection {
     host: String,
     /// Requests without their answer: whether it is HEAD, and when it was sent.
     pending: VecDeque<(bool, u64)>,
-    reader: Reader<Socket>,
-}
-
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    reader: Reader<Channel>,
 }
 
 const PIECE_BYTES: usize = 64 << 10;
@@ -76,21 +73,26 @@ impl Address {
 
 impl Connection {
     pub fn open(address: &Address) -> Result<Self> {
-        let socket = match address {
+        Self::open_over(address, None)
+    }
+
+    /// Over TLS, if it says whom to trust (not over Unix sockets).
+    pub fn open_over(address: &Address, trust: Option<&Arc<ClientConfig>>) -> Result<Self> {
+        let channel = match address {
             Address::Tcp(address) => {
-                let socket = TcpStream::connect(address)?;
-                socket.set_nodelay(true)?;
+                let channel = Channel::connect(*address, trust)?;
+                let socket = channel.tcp().context("a TCP socket")?;
                 socket.set_read_timeout(Some(PATIENCE))?;
-                Socket::Tcp(socket)
+                channel
             }
             Address::Unix(path) => {
                 let socket = UnixStream::connect(path)?;
                 socket.set_read_timeout(Some(PATIENCE))?;
-                Socket::Unix(socket)
+                Channel::Unix(socket)
             }
         };
         Ok(Self {
-            reader: Reader::new(socket),
+            reader: Reader::new(channel),
             host: address.authority(),
             pending: VecDeque::new(),
         })
@@ -98,10 +100,9 @@ impl Connection {
 
     /// The port at this end; Unix sockets have none.
     pub fn local_port(&self) -> Result<Option<u16>> {
-        Ok(match self.reader.inner() {
-            Socket::Tcp(socket) => Some(socket.local_addr()?.port()),
-            Socket::Unix(_) => None,
-        })
+        let socket = self.reader.inner().tcp();
+        let address = socket.map(|socket| socket.local_addr()).transpose()?;
+        Ok(address.map(|address| address.port()))
     }
 
     /// Reads slowly from now on.
@@ -167,7 +168,7 @@ impl Connection {
 
     /// Closes with a reset (a Unix socket: as ever).
     pub fn abort(self) -> Result<()> {
-        if let Socket::Tcp(socket) = self.reader.inner() {
+        if let Some(socket) = self.reader.inner().tcp() {
             reset_on_close(socket)?;
         }
         Ok(())
@@ -176,8 +177,11 @@ impl Connection {
     /// Says that nothing more will be sent; answers can still be read.
     pub fn half_close(&mut self) -> Result<()> {
         match self.reader.inner() {
-            Socket::Tcp(socket) => socket.shutdown(Shutdown::Write)?,
-            Socket::Unix(socket) => socket.shutdown(Shutdown::Write)?,
+            Channel::Unix(socket) => socket.shutdown(Shutdown::Write)?,
+            channel => {
+                let socket = channel.tcp().context("a TCP socket")?;
+                socket.shutdown(Shutdown::Write)?;
+            }
         }
         Ok(())
     }
@@ -206,20 +210,9 @@ impl Connection {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = match self.reader.inner() {
-            Socket::Tcp(socket) => (&*socket).write_all(bytes),
-            Socket::Unix(socket) => (&*socket).write_all(bytes),
-        };
+        let channel = self.reader.inner_mut();
+        let written = channel.write_all(bytes).and_then(|()| channel.flush());
         written.context("write to the function")
-    }
-}
-
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.read(buffer),
-            Self::Unix(socket) => socket.read(buffer),
-        }
     }
 }
 

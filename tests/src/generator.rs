@@ -6,15 +6,15 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::ClientConfig;
 
+use crate::channel::Channel;
 use crate::poll::{wake_on_time, Poll};
 use crate::usage::thread_cpu_ns;
 
@@ -101,8 +101,10 @@ impl<'a> Run<'a> {
         let poll = Poll::new()?;
         let now = Instant::now();
         let connect = |number| -> Result<Connection> {
-            let channel = Channel::open(plan)?;
-            poll.watch(channel.socket(), number)?;
+            let channel = Channel::connect(plan.address, plan.trust.as_ref())?;
+            let socket = channel.tcp().context("a TCP socket")?;
+            socket.set_nonblocking(true)?;
+            poll.watch(socket, number)?;
             Ok(Connection {
                 channel,
                 due: now,
@@ -201,65 +203,6 @@ impl<'a> Run<'a> {
                 self.free.push_back(number);
                 return Ok(());
             }
-        }
-    }
-}
-
-/// What a connection's bytes go over.
-enum Channel {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
-}
-
-impl Channel {
-    /// Connects; over TLS, the handshake is over.
-    fn open(plan: &Plan) -> Result<Self> {
-        let mut socket = TcpStream::connect(plan.address)?;
-        socket.set_nodelay(true)?;
-        let channel = match &plan.trust {
-            None => Self::Plain(socket),
-            Some(trust) => {
-                let name = ServerName::IpAddress(plan.address.ip().into());
-                let mut session = ClientConnection::new(trust.clone(), name)?;
-                while session.is_handshaking() {
-                    session.complete_io(&mut socket).context("TLS handshake")?;
-                }
-                Self::Tls(Box::new(StreamOwned::new(session, socket)))
-            }
-        };
-        channel.socket().set_nonblocking(true)?;
-        Ok(channel)
-    }
-
-    fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => stream.get_ref(),
-        }
-    }
-}
-
-impl Read for Channel {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Channel {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.write(bytes),
-            Self::Tls(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        match self {
-            Self::Plain(socket) => socket.flush(),
-            Self::Tls(stream) => stream.flush(),
         }
     }
 }

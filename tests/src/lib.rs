@@ -8,6 +8,7 @@ pub mod agent;
 pub mod bench_options;
 pub mod bpf;
 pub mod certificate;
+pub mod channel;
 pub mod client;
 pub mod collector;
 pub mod empty;

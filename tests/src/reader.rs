@@ -43,6 +43,10 @@ impl<R: Read> Reader<R> {
         &self.inner
     }
 
+    pub fn inner_mut(&mut self) -> &mut R {
+        &mut self.inner
+    }
+
     /// Whether the stream is over: waits for a byte or the end.
     pub fn is_at_end(&mut self) -> Result<bool> {
         Ok(self.unread().is_empty() && !self.fill()?)

@@ -39,8 +39,7 @@ fn record(name: &str, row: &str, probe: Option<&str>) -> Result<()> {
     let next = Function::start(Language::C, &named("next", Options::default()))?;
     let mut options = named("main", Options::default());
     options.next = Some(next.address.clone());
-    let path = certificate.path().display().to_string();
-    options.environment.push(("CERTIFICATE".to_owned(), path));
+    options.environment.push(certificate.variable());
     let main = runtime::named(row)?.start(&options)?;
     let port = main.address.port().context("a port")?;
     let pids = [main.pid(), next.pid()];

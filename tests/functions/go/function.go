@@ -3,6 +3,7 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -27,6 +28,7 @@ const (
 
 var (
 	next   = os.Getenv("NEXT")
+	scheme = "http"
 	truth  *os.File
 	buffer = []byte(strings.Repeat("x", int(bufferBytes)))
 )
@@ -41,6 +43,10 @@ func main() {
 	if pem := os.Getenv("CERTIFICATE"); pem != "" {
 		certificates := []tls.Certificate{must(tls.LoadX509KeyPair(pem, pem))}
 		listener = tls.NewListener(listener, &tls.Config{Certificates: certificates})
+		trusted := x509.NewCertPool()
+		trusted.AppendCertsFromPEM(must(os.ReadFile(pem)))
+		http.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: trusted}
+		scheme = "https"
 	}
 	panic(http.Serve(listener, handler()))
 }
@@ -296,7 +302,7 @@ func hop(plan, index string) (int, string) {
 
 func hopTo(plan, index string) bool {
 	node := nodeOf(plan, index)
-	request := must(http.NewRequest("GET", "http://127.0.0.1:"+node[0]+node[1], nil))
+	request := must(http.NewRequest("GET", scheme+"://127.0.0.1:"+node[0]+node[1], nil))
 	request.Header.Set("X-Plan", plan)
 	request.Header.Set("X-Node", index)
 	status, _ := exchange(request)

@@ -10,11 +10,8 @@ const path = require('path');
 const { PORT, HOST, UNIX, CERTIFICATE, NEXT, TRUTH, CLIENT } = process.env;
 const truth = TRUTH ? fs.openSync(TRUTH, 'a') : null;
 const buffer = Buffer.alloc(65536, 'x');
-const client = {
-  direct: { agent: false },
-  named: { agent: false, family: 4 },
-  pooled: { agent: new http.Agent({ keepAlive: true, maxSockets: 4 }) },
-}[CLIENT] ?? { agent: new http.Agent({ keepAlive: true }) };
+const pem = CERTIFICATE && fs.readFileSync(CERTIFICATE);
+const [plain, secure] = [client(http, {}), client(https, { ca: pem })];
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const routes = {
@@ -74,10 +71,17 @@ server.listen(UNIX ? { path: UNIX } : { port: Number(PORT ?? 0), host: HOST ?? '
   console.log('listening', UNIX ?? server.address().port);
 });
 
+function client({ get, Agent }, trust) {
+  const how = {
+    direct: { agent: false },
+    named: { agent: false, family: 4 },
+    pooled: { agent: new Agent({ keepAlive: true, maxSockets: 4 }) },
+  }[CLIENT] ?? { agent: new Agent({ keepAlive: true }) };
+  return (url, headers, then) => get(url, { ...how, ...trust, headers }, then);
+}
+
 function createServer(listener) {
-  if (!CERTIFICATE) return http.createServer(listener);
-  const pem = fs.readFileSync(CERTIFICATE);
-  return https.createServer({ cert: pem, key: pem }, listener);
+  return pem ? https.createServer({ cert: pem, key: pem }, listener) : http.createServer(listener);
 }
 
 function once(action) {
@@ -180,7 +184,7 @@ async function hop(request, response) {
 function hopTo(plan, index) {
   const [port, target] = nodeOf(plan, index);
   const host = CLIENT === 'named' ? 'localhost' : '127.0.0.1';
-  return exchange(`http://${host}:${port}${target}`, { 'X-Plan': plan, 'X-Node': index });
+  return exchange(`${pem ? 'https' : 'http'}://${host}:${port}${target}`, { 'X-Plan': plan, 'X-Node': index });
 }
 
 function nodeOf(plan, index) {
@@ -204,7 +208,7 @@ function exchange(url, headers) {
   if (CLIENT === 'fetch') return fetched(url, headers);
   return new Promise((done) => {
     const failed = (error) => done({ status: 502, body: `${error}\n` });
-    const request = http.get(url, { ...client, headers }, (answer) => {
+    const request = (url.startsWith('https:') ? secure : plain)(url, headers, (answer) => {
       const pieces = [];
       answer.on('data', (piece) => pieces.push(piece));
       answer.on('end', () => done({ status: answer.statusCode, body: Buffer.concat(pieces) }));

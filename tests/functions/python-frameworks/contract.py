@@ -5,6 +5,8 @@ import os
 import time
 
 NEXT = os.environ.get("NEXT", "")
+CERTIFICATE = os.environ.get("CERTIFICATE")
+SCHEME = "https" if CERTIFICATE else "http"
 TRUTH = open(os.environ["TRUTH"], "ab", buffering=0) if os.environ.get("TRUTH") else None
 BUFFER = b"x" * 65536
 
@@ -40,7 +42,7 @@ class Hop:
         self.before, self.after = int(before) / 1000, int(after) / 1000
         self.parallel = mode == "p"
         self.calls = [
-            (f"http://127.0.0.1:{nodes[int(child)][0]}{nodes[int(child)][1]}", {"X-Plan": plan, "X-Node": child})
+            (f"{SCHEME}://127.0.0.1:{nodes[int(child)][0]}{nodes[int(child)][1]}", {"X-Plan": plan, "X-Node": child})
             for child in children.split(",")
             if child
         ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
-from contract import BUFFER, NEXT, Hop, kind, piece, pieces, record, route
+from contract import BUFFER, CERTIFICATE, NEXT, Hop, kind, piece, pieces, record, route
 
 
 class Contract:
@@ -34,7 +35,9 @@ class Contract:
 
 @asynccontextmanager
 async def lifespan(app):
-    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as app.state.client:
+    trust = ssl.create_default_context(cafile=CERTIFICATE)
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(timeout=60, limits=limits, verify=trust) as app.state.client:
         yield
 
 
@@ -153,5 +156,5 @@ class Server(uvicorn.Server):
 # Its loop and its parser: asyncio and h11, or uvloop and httptools.
 _, loop, parser = sys.argv
 host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "0"))
-tls = {"ssl_certfile": os.environ.get("CERTIFICATE")}
+tls = {"ssl_certfile": CERTIFICATE}
 Server(uvicorn.Config(app, host, port, loop=loop, http=parser, log_level="critical", access_log=False, **tls)).run()

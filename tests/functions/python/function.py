@@ -5,6 +5,7 @@ import json
 import os
 import select
 import socket
+import ssl
 import struct
 import tempfile
 import threading
@@ -14,6 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 
 NEXT = urlsplit(os.environ.get("NEXT", ""))
 TRUTH = open(os.environ["TRUTH"], "ab", buffering=0) if os.environ.get("TRUTH") else None
+CERTIFICATE = os.environ.get("CERTIFICATE")
+TRUST = ssl.create_default_context(cafile=CERTIFICATE) if CERTIFICATE else None
 BUFFER = b"x" * 65536
 local = threading.local()
 
@@ -38,6 +41,15 @@ class Server(ThreadingHTTPServer):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
+
+    def get_request(self):
+        """The handshake is the handler's, not the loop's that accepts."""
+        connection, address = super().get_request()
+        if CERTIFICATE:
+            served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            served.load_cert_chain(CERTIFICATE)
+            connection = served.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def handle_error(self, request, client_address):
         """A client that goes away is no news."""
@@ -255,7 +267,9 @@ def request(host, port, path, headers):
 def exchange(host, port, path, headers):
     local.connections = getattr(local, "connections", {})
     if (host, port) not in local.connections:
-        local.connections[host, port] = http.client.HTTPConnection(host, port)
+        local.connections[host, port] = (
+            http.client.HTTPSConnection(host, port, context=TRUST) if TRUST else http.client.HTTPConnection(host, port)
+        )
     connection = local.connections[host, port]
     connection.request("GET", path, headers=headers)
     answer = connection.getresponse()

@@ -1,9 +1,11 @@
 //! Sends the roots of random trees, so many at once. In: a function, a row, a budget. Out: the trees that were answered.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure, Result};
+use rustls::ClientConfig;
 
 use super::plan::{Names, Row, Tree, FUNCTIONS};
 use super::random::Random;
@@ -23,6 +25,8 @@ pub struct Budget {
 pub struct Target<'a> {
     /// The root's function.
     pub address: &'a Address,
+    /// Over TLS, if it says whom to trust.
+    pub trust: Option<Arc<ClientConfig>>,
     pub ports: [u16; FUNCTIONS],
     pub names: &'a Names,
 }
@@ -52,7 +56,7 @@ fn share(
     began: Instant,
     mut random: Random,
 ) -> Result<Vec<Tree>> {
-    let mut connection = Connection::open(target.address)?;
+    let mut connection = Connection::open_over(target.address, target.trust.as_ref())?;
     let mut trees = Vec::new();
     while began.elapsed() < budget.time || trees.len() < budget.roots {
         let tree = row.tree(target.ports, target.names, &mut random);

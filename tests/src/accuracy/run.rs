@@ -14,6 +14,7 @@ use super::score::{Index, Score};
 use super::spans;
 use super::subjects;
 use crate::agent::{Agent, Backend, Options as AgentOptions, Protocol};
+use crate::certificate::Certificate;
 use crate::collector::Collector;
 use crate::function::{Function, Options as FunctionOptions};
 use crate::language::Language;
@@ -34,6 +35,8 @@ pub struct Setting {
     pub secret: bool,
     /// Go: the client keeps as many connections as there are requests, not two.
     pub pool: bool,
+    /// Everything goes over TLS: to the functions, and between them.
+    pub tls: bool,
     /// The first function has this habit; the others are in C.
     pub habit: Option<Habit>,
 }
@@ -60,6 +63,7 @@ impl Setting {
             lost_per_mille: 0,
             secret: false,
             pool: false,
+            tls: false,
             habit: None,
         }
     }
@@ -70,13 +74,15 @@ impl Setting {
             true => Names::secret(),
             false => Names::Plain,
         };
-        let functions = self.functions()?;
+        let certificate = self.tls.then(Certificate::new).transpose()?;
+        let functions = self.functions(certificate.as_ref())?;
         let ports = functions.iter().map(|function| function.address.port());
         let ports: Vec<_> = ports
             .collect::<Option<_>>()
             .context("functions without ports")?;
         let target = Target {
             address: &functions[0].address,
+            trust: certificate.as_ref().map(Certificate::trusted).transpose()?,
             ports: [ports[0], ports[1], ports[2]],
             names: &names,
         };
@@ -96,10 +102,13 @@ impl Setting {
         self.score(&sent, &collector.finish_text()?, &names, seed)
     }
 
-    fn functions(self) -> Result<Vec<Function>> {
-        let pool = ("POOL".to_owned(), POOL.to_string());
+    fn functions(self, certificate: Option<&Certificate>) -> Result<Vec<Function>> {
+        let pool = self.pool.then(|| ("POOL".to_owned(), POOL.to_string()));
         let options = FunctionOptions {
-            environment: self.pool.then_some(pool).into_iter().collect(),
+            environment: pool
+                .into_iter()
+                .chain(certificate.map(Certificate::variable))
+                .collect(),
             ..FunctionOptions::default()
         };
         let Some(habit) = self.habit else {

@@ -46,6 +46,6 @@ fn of(span: Span, names: &Names) -> Seen {
 }
 
 fn path_of(url: &str) -> Option<&str> {
-    let rest = url.strip_prefix("http://")?;
+    let (_, rest) = url.split_once("://")?;
     rest.find('/').map(|at| &rest[at..])
 }

@@ -32,6 +32,15 @@ pub const OTHERS: [&str; 5] = [
     "dotnet",
 ];
 
+/// Those that also serve, and call, over TLS.
+pub const OVER_TLS: [&str; 5] = [
+    "go",
+    "python",
+    "node",
+    "python-uvicorn",
+    "python-uvicorn-uvloop",
+];
+
 /// Plain asyncio, without packages: a task for each connection.
 pub const ASYNCIO: &str = "python-asyncio";
 

@@ -132,17 +132,20 @@ fn name(setting: &Setting) -> String {
     } else {
         ""
     };
+    let tls = if setting.tls { " (over TLS)" } else { "" };
     match setting.habit {
-        None => format!("{}{secret}{pool}", setting.runtime),
+        None => format!("{}{secret}{pool}{tls}", setting.runtime),
         Some(habit) => format!("{} {habit}", setting.runtime),
     }
 }
 
 fn what(setting: &Setting) -> String {
     let lost = f64::from(setting.lost_per_mille) / 10.0;
-    let backend = match (setting.secret, setting.pool) {
-        (true, _) => "ids encrypted".to_owned(),
-        (_, true) => "keep-alive pool".to_owned(),
+    let backend = match (setting.secret, setting.pool, setting.tls) {
+        (true, _, _) => "ids encrypted".to_owned(),
+        (_, true, false) => "keep-alive pool".to_owned(),
+        (_, true, true) => "TLS, a pool".to_owned(),
+        (_, _, true) => "over TLS".to_owned(),
         _ => setting.backend.to_string(),
     };
     let backend = setting.habit.map_or(backend, |habit| habit.to_string());
