@@ -76,6 +76,7 @@ fn is_plugin() -> bool {
 
 /// Whether anything can be traced here.
 fn show_doctor(asked: &Doctor) -> anyhow::Result<bool> {
+    memory::set_up();
     let checks = doctor::examine();
     match asked.output {
         ReportForm::Text | ReportForm::Wide => print!("{}", doctor::text(&checks)),

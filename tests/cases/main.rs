@@ -23,6 +23,7 @@ mod calls;
 mod capabilities;
 mod chart;
 mod collectors;
+mod confined;
 mod contention;
 mod costs;
 mod durations;

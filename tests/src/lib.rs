@@ -19,6 +19,7 @@ pub mod json;
 pub mod kernel;
 pub mod language;
 pub mod load;
+pub mod memory_group;
 pub mod message;
 pub mod metrics;
 pub mod otlp;

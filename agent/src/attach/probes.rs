@@ -20,6 +20,7 @@ use super::targets;
 use super::uprobes::{self, Uprobes};
 use super::{Error, ProcessFacts};
 use crate::capture::event::HostPid;
+use crate::memory;
 
 /// include/uapi/linux/bpf.h: add, change nothing; change what is there, add nothing.
 const BPF_NOEXIST: u64 = 1;
@@ -47,6 +48,29 @@ pub struct Request {
     pub settings: Settings,
     /// Maps that are to have other sizes than their limits say, by name: what tests use to see them full.
     pub map_sizes: Vec<(String, u32)>,
+}
+
+/// Entries of a map that need not be made smaller, and those that are enough for who keeps nothing in it.
+const ENTRIES_FEW: u32 = 64;
+const ENTRIES_LEAST: u32 = 16;
+/// Bytes of the smallest ring.
+const RING_BYTES_LEAST: u32 = 4096;
+
+/// All large maps as small as they can be, as [`Request::map_sizes`] has them: for who traces nobody, beside a running agent,
+/// where there is little memory.
+pub fn small_maps() -> Vec<(String, u32)> {
+    // Programs that cannot be read are told of when they are loaded.
+    let object = aya_obj::Object::parse(PROGRAMS);
+    let maps = object.map(|object| object.maps).unwrap_or_default();
+    let large = maps
+        .into_iter()
+        .filter(|(_, map)| map.max_entries() > ENTRIES_FEW);
+    let small = large.map(|(name, map)| match map.key_size() {
+        // A ring: its size is in bytes.
+        0 => (name, RING_BYTES_LEAST),
+        _ => (name, ENTRIES_LEAST),
+    });
+    small.collect()
 }
 
 /// One attached probe and what it has cost so far (while costs are measured).
@@ -397,6 +421,10 @@ fn load(offsets: &Offsets, request: &Request) -> Result<Ebpf, Error> {
     let settings = Plain(request.settings);
     let offsets = Plain(*offsets);
     let mut loader = EbpfLoader::new();
+    // It has read all of the kernel's types, which these programs do not ask for: they would lie beside the maps and what the
+    // verifier takes, and all of that is charged to the agent.
+    loader.btf(None);
+    memory::give_back();
     loader
         .override_global("OFFSETS", &offsets, true)
         .override_global("SETTINGS", &settings, true);
