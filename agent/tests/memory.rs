@@ -1,5 +1,5 @@
 //! What is held is bounded by what the limits say, counted by the allocator itself and not by what the rooms believe.
-//! In: more connections, heads and exchanges than fit. Out: the most bytes that were allocated at once.
+//! In: more connections, heads and exchanges than fit; a large executable. Out: the most bytes that were allocated at once.
 
 #[allow(dead_code)]
 #[path = "decode/kernel.rs"]
@@ -7,7 +7,14 @@ mod kernel;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::fs::File;
+use std::path::Path;
 
+use spanlet::attach::golang::programs;
+use spanlet::attach::golang::releases::Releases;
+use spanlet::attach::openssl;
+use spanlet::attach::plan::TLS;
+use spanlet::attach::runtime::inspect;
 use spanlet::capture::convert::convert;
 use spanlet::capture::event::{ConnectionId, HostPid, HostTid};
 use spanlet::clock::{Monotonic, WallOffset};
@@ -72,6 +79,25 @@ fn most(work: impl FnOnce()) -> usize {
     MOST.set(before);
     work();
     (MOST.get() - before) as usize
+}
+
+/// What is read of an executable at once, whatever it has: this one has more than 1 MiB of symbols.
+const LOOK_BYTES: usize = 512 << 10;
+
+#[test]
+fn a_look_into_an_executable_takes_little_however_large_it_is() {
+    let path = Path::new("/proc/self/exe");
+    let file = File::open(path).unwrap();
+    let releases = Releases::default();
+    let what_it_is = most(|| drop(inspect(path, "memory", &[], &releases)));
+    let places = most(|| {
+        programs::look(&file, &releases);
+        openssl::sites(&file, true, &TLS);
+    });
+    assert!(
+        what_it_is < LOOK_BYTES && places < LOOK_BYTES,
+        "{what_it_is}, {places}"
+    );
 }
 
 /// A decoder that is told of so many connections, each of which says the same.

@@ -13,12 +13,13 @@ mod reselect;
 mod scan;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use spanlet_abi::state::{self, process_flag};
 
 use super::discover::{self, Seen};
-use super::golang::releases;
+use super::golang::releases::Releases;
 use super::inspected::Executables;
 use super::listening::Listening;
 use super::places::Places;
@@ -71,6 +72,20 @@ impl Census {
             unidentified: 0,
             full: 0,
         }
+    }
+
+    /// What is known of Go's releases from now on: Go's processes are looked at again when there is time.
+    pub fn know(&mut self, releases: Arc<Releases>) {
+        self.executables = Executables::new(releases);
+        let tracked = self.tracked.iter();
+        let go = tracked.filter(|(_, tracked)| tracked.facts.language == Language::Go);
+        let wanted = go.map(|(pid, _)| (*pid, Look::Runtime));
+        self.looks.wanted.extend(wanted);
+    }
+
+    /// What is known of Go's releases.
+    pub fn releases(&self) -> &Releases {
+        self.executables.releases()
     }
 
     /// Traces the processes that are there and chosen, and their children. Gives their facts.
@@ -395,14 +410,11 @@ pub fn check_named(pid: HostPid) -> Result<(), Error> {
 /// What the kernel side is told of a process; its counts go on if it is there already.
 fn kernel_state(probes: &Probes, facts: &ProcessFacts, runtime: &Runtime) -> state::Process {
     let mut state = probes.state(facts.pid).unwrap_or_default();
-    let release = match (
-        facts.language,
-        &runtime.goroutines_unknown,
-        &facts.runtime_version,
-    ) {
-        (Language::Go, None, Some(version)) => releases::of(version),
-        _ => None,
-    };
+    let known = runtime
+        .release
+        .as_ref()
+        .and_then(|known| known.as_ref().ok());
+    let release = known.map(|known| known.release);
     let python = match &runtime.tasks {
         Some(Ok(tasks)) => {
             let mapped = discover::mapped_at(facts.pid, tasks.library.as_deref());

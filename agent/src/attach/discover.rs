@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use procfs::process::{MMapPath, MemoryMap, Process};
 use procfs::ProcError;
 
+use super::golang::releases::Releases;
 use super::process::{ProcessFacts, Standing};
 use super::runtime::{inspect, Runtime};
 use super::Error;
@@ -82,11 +83,15 @@ pub fn start_ticks(pid: HostPid) -> Result<u64, Error> {
 
 /// The facts of a process and of its runtime, of which is `known` what its executable was the last time. Errors: it is
 /// gone.
-pub fn facts(pid: HostPid, known: Option<&Inspected>) -> Result<(ProcessFacts, Inspected), Error> {
+pub fn facts(
+    pid: HostPid,
+    known: Option<&Inspected>,
+    releases: &Releases,
+) -> Result<(ProcessFacts, Inspected), Error> {
     let process = open(pid)?;
     let stat = process.stat().map_err(|source| gone(pid, &source))?;
     let executable_path = seen(&process).executable_path;
-    let inspected = inspected(&process, &executable_path, known);
+    let inspected = inspected(&process, &executable_path, known, releases);
     let runtime = &inspected.runtime;
     let environment = environment(&process);
     let variable = |name: &str| {
@@ -117,7 +122,12 @@ pub fn facts(pid: HostPid, known: Option<&Inspected>) -> Result<(ProcessFacts, I
 }
 
 /// Looks into an executable again only if its libraries could tell more.
-fn inspected(process: &Process, executable_path: &str, known: Option<&Inspected>) -> Inspected {
+fn inspected(
+    process: &Process,
+    executable_path: &str,
+    known: Option<&Inspected>,
+    releases: &Releases,
+) -> Inspected {
     if let Some(known) = known.filter(|known| known.runtime.is_complete()) {
         return known.clone();
     }
@@ -128,7 +138,7 @@ fn inspected(process: &Process, executable_path: &str, known: Option<&Inspected>
     let name = executable_path.rsplit('/').next().unwrap_or_default();
     let link = PathBuf::from(format!("/proc/{}/exe", process.pid));
     Inspected {
-        runtime: inspect(&link, name, &libraries),
+        runtime: inspect(&link, name, &libraries, releases),
         libraries,
     }
 }
@@ -257,7 +267,7 @@ mod tests {
     #[test]
     fn this_process_is_found_with_its_facts() {
         let pid = HostPid(std::process::id());
-        let (facts, _) = facts(pid, None).unwrap();
+        let (facts, _) = facts(pid, None, &Releases::default()).unwrap();
         assert_eq!(facts.pid, pid);
         assert!(facts.start_ticks > 0);
         assert!(!facts.executable_name().is_empty());

@@ -1,12 +1,14 @@
 //! Go: the version a program was built with, and where that version keeps the goroutine's number.
 //!
 //! Source of the version: the build information that the linker leaves in every program, stripped or not
-//! (debug/buildinfo). Source of the offsets: the DWARF of a program built with each version, amd64 ([`releases`]).
+//! (debug/buildinfo). Source of the offsets: the DWARF of a program built with each version, amd64 ([`releases`]), or a file of
+//! the user's.
 
 pub mod births;
 pub mod client;
 pub mod functions;
 pub mod program;
+pub mod programs;
 pub mod releases;
 pub mod tls;
 
@@ -30,10 +32,9 @@ impl GoroutineOffsets {
     }
 }
 
-/// The goroutine's offsets in a release, from its version (`1.26.8`). `None`: see [`releases::of`].
-pub fn goroutine_offsets(version: &str) -> Option<GoroutineOffsets> {
-    releases::of(version).map(|release| release.goroutine)
-}
+/// The section of it, and bytes from its start among which the version is.
+pub const BUILD_INFORMATION: &str = ".go.buildinfo";
+pub const BUILD_INFORMATION_BYTES: usize = 256;
 
 const MAGIC: &[u8] = b"\xff Go buildinf:";
 const FLAGS: usize = 15;
@@ -75,24 +76,9 @@ mod tests {
     }
 
     #[test]
-    fn knows_releases_that_were_looked_at_and_no_others() {
-        let of = |version| goroutine_offsets(version).map(|offsets| (offsets.id, offsets.parent));
-        assert_eq!(of("1.26.8"), Some((152, Some(280))));
-        assert_eq!(of("1.24"), Some((160, Some(280))));
-        assert_eq!(of("1.25rc1"), Some((152, Some(272))));
-        assert_eq!(of("1.19.8"), Some((152, None)));
-        assert_eq!(of("1.27.0"), None);
-        assert_eq!(of("1.20.14"), None);
-        assert_eq!(of("1.2"), None);
-        assert_eq!(of("devel go1.28-abc"), None);
-    }
-
-    #[test]
     fn parents_are_found_from_the_goroutine_on() {
-        let of = |version| goroutine_offsets(version).map(|offsets| offsets.parent_words());
-        assert_eq!(of("1.21"), Some(15));
-        assert_eq!(of("1.26.8"), Some(16));
         let far = |parent| GoroutineOffsets { id: 152, parent }.parent_words();
+        assert_eq!(far(Some(272)), 15);
         assert_eq!(far(Some(152 + 8 * 31)), 31);
         assert_eq!(far(Some(152 + 8 * 32)), 0);
         assert_eq!(far(None), 0);

@@ -131,15 +131,50 @@ impl<'a> Image<'a> {
         Some(bytes)
     }
 
+    /// Eight of the bytes that are data at an address.
+    pub fn word(&self, address: u64) -> Option<u64> {
+        let (start, left) = self.among(elf::PF_R, address)?;
+        let mut word = [0; 8];
+        (left >= 8).then_some(())?;
+        Bytes::read(self.file, start, &mut word).ok()?;
+        Some(u64::from_le_bytes(word))
+    }
+
+    /// Bytes of the thread-local variables that it has.
+    pub fn thread_local_bytes(&self) -> u64 {
+        let segments = self.segments.iter();
+        let its = segments.filter(|segment| segment.p_type(self.endian) == elf::PT_TLS);
+        its.map(|segment| segment.p_memsz(self.endian))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The first bytes of a section, so many at most; none where there is none.
+    pub fn start(&self, name: &str, most: usize) -> Vec<u8> {
+        let Some(section) = self.extent(name) else {
+            return Vec::new();
+        };
+        let mut bytes = vec![0; most.min(usize::try_from(section.bytes).unwrap_or(most))];
+        match Bytes::read(self.file, section.offset, &mut bytes) {
+            Ok(()) => bytes,
+            Err(_) => Vec::new(),
+        }
+    }
+
     /// Where an address is in the file, and how many bytes are loaded from there on: of what can be run.
     fn loaded(&self, address: u64) -> Option<(u64, u64)> {
+        self.among(elf::PF_X, address)
+    }
+
+    /// The same, of what can be used in that way.
+    fn among(&self, flag: elf::ProgramFlags, address: u64) -> Option<(u64, u64)> {
         self.segments.iter().find_map(|segment| {
-            let is_run = segment.p_type(self.endian) == elf::PT_LOAD
-                && segment.p_flags(self.endian).contains(elf::PF_X);
+            let is_it = segment.p_type(self.endian) == elf::PT_LOAD
+                && segment.p_flags(self.endian).contains(flag);
             let within = address.checked_sub(segment.p_vaddr(self.endian))?;
             let left = segment.p_filesz(self.endian).checked_sub(within)?;
             let start = segment.p_offset(self.endian).checked_add(within)?;
-            (is_run && left > 0).then_some((start, left))
+            (is_it && left > 0).then_some((start, left))
         })
     }
 

@@ -3,9 +3,11 @@
 //! In: a process. Out: its facts and its runtime. Touches procfs and executables through [`discover`].
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use super::discover::{self, Inspected};
+use super::golang::releases::Releases;
+use super::identity::{identity, Identity};
 use super::process::ProcessFacts;
 use super::runtime::Runtime;
 use super::Error;
@@ -15,24 +17,37 @@ use crate::capture::event::HostPid;
 /// at again.
 const EXECUTABLES_MAX: usize = 1024;
 
-/// What executables were seen to be, by device, inode and time of change.
+/// What executables were seen to be.
 #[derive(Debug, Default)]
-pub struct Executables(HashMap<(u64, u64, i64), Inspected>);
+pub struct Executables {
+    releases: Arc<Releases>,
+    seen: HashMap<Identity, Inspected>,
+}
 
 impl Executables {
+    /// With what is known of Go's releases.
+    pub fn new(releases: Arc<Releases>) -> Self {
+        let seen = HashMap::new();
+        Self { releases, seen }
+    }
+
+    /// What is known of Go's releases.
+    pub fn releases(&self) -> &Releases {
+        &self.releases
+    }
+
     /// Errors: the process is gone.
     pub fn facts(&mut self, pid: HostPid) -> Result<(ProcessFacts, Runtime), Error> {
-        let key = std::fs::metadata(format!("/proc/{}/exe", pid.0))
-            .ok()
-            .map(|file| (file.dev(), file.ino(), file.ctime()));
-        let known = key.and_then(|key| self.0.get(&key));
-        let (facts, inspected) = discover::facts(pid, known)?;
+        let file = std::fs::metadata(format!("/proc/{}/exe", pid.0));
+        let key = file.ok().map(|file| identity(&file));
+        let known = key.and_then(|key| self.seen.get(&key));
+        let (facts, inspected) = discover::facts(pid, known, &self.releases)?;
         let runtime = inspected.runtime.clone();
         if let (Some(key), true) = (key, known != Some(&inspected)) {
-            if self.0.len() >= EXECUTABLES_MAX {
-                self.0.clear();
+            if self.seen.len() >= EXECUTABLES_MAX {
+                self.seen.clear();
             }
-            self.0.insert(key, inspected);
+            self.seen.insert(key, inspected);
         }
         Ok((facts, runtime))
     }

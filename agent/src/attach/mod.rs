@@ -7,6 +7,7 @@ pub mod discover;
 mod error;
 mod fruitless;
 pub mod golang;
+pub mod identity;
 pub mod image;
 pub mod inspected;
 pub mod libuv;

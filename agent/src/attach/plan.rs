@@ -260,6 +260,9 @@ const fn of_go(name: &'static str, hook: Hook) -> Probe {
     }
 }
 
+/// Those in Go programs.
+pub const GO: [Probe; 3] = [GO_CLIENT, GO_TLS[0], GO_TLS[1]];
+
 /// Those in executables and libraries.
 pub const UPROBES: [Probe; 16] = [
     GO_CLIENT,

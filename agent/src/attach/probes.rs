@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::{RawTracePoint, UProbe};
@@ -13,10 +14,10 @@ use spanlet_abi::state::process_flag;
 use spanlet_abi::{loss, state, tls};
 
 use super::btf::Btf;
+use super::golang::releases::Releases;
 use super::listening::Place;
 use super::offsets::{missing, missing_for_descriptors, offsets};
 use super::plan::{self, BackEnd, Left, Plan, Probe, Wish, GO_CLIENT, UPROBES};
-use super::targets;
 use super::uprobes::{self, Uprobes};
 use super::{Error, ProcessFacts};
 use crate::capture::event::HostPid;
@@ -267,6 +268,26 @@ impl Probes {
             .map_err(|source| map_error("PORTS", source))
     }
 
+    /// What is known of Go's releases from now on. Its processes have to be followed again.
+    pub fn know(&mut self, releases: Arc<Releases>) {
+        self.uprobes.know(&mut self.ebpf, releases);
+        for pid in self.traced() {
+            self.forget_births(pid);
+        }
+    }
+
+    /// They may be elsewhere than it was told.
+    fn forget_births(&mut self, pid: HostPid) {
+        let asked = process_flag::BIRTHS | process_flag::BIRTHS_UNFIT;
+        let Some(mut state) = self.state(pid).filter(|state| state.flags & asked != 0) else {
+            return;
+        };
+        state.flags &= !asked;
+        self.retrace(pid, state);
+        // Not an error: there was no place for them.
+        let _ = self.births.remove(&pid.0);
+    }
+
     /// A process is traced, or runs another program: what is attached to executables follows.
     pub fn follow(&mut self, facts: &ProcessFacts) {
         self.uprobes.follow(&mut self.ebpf, facts);
@@ -285,7 +306,7 @@ impl Probes {
         if state.flags & (process_flag::BIRTHS | process_flag::BIRTHS_UNFIT) != 0 {
             return;
         }
-        let entered = targets::births(pid).is_some_and(|births| {
+        let entered = self.uprobes.births(pid).is_some_and(|births| {
             let entered = self.births.insert(pid.0, Plain(births), 0);
             entered.is_ok()
         });

@@ -7,19 +7,18 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use object::read::elf::{ElfFile64, ProgramHeader};
-use object::{Object, ObjectSection, ObjectSymbol, ReadCache, SectionIndex};
 use spanlet_abi::state;
+
+use super::image::Image;
+use super::symbol_table;
 
 /// A task is given a copy of the Context of whoever starts it.
 pub const COPY_CONTEXT: &str = "PyContext_CopyCurrent";
 /// `UVStream._initiate_write`, as Cython names it.
 pub const INITIATE_WRITE: &str = "__pyx_f_6uvloop_4loop_8UVStream__initiate_write";
 
-/// Dynamic symbols that are looked through at most; libpython has about 2,000.
-const SYMBOLS_MAX: usize = 1 << 16;
-
-type Elf<'a> = ElfFile64<'a, object::Endianness, &'a ReadCache<File>>;
+/// What is looked for among the symbols that it is linked by.
+const SYMBOLS: [&str; 3] = ["_PyRuntime", "PyContext_Type", "Py_Version"];
 
 /// Byte offsets, amd64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,44 +71,21 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Reads them; nothing where there are none.
-    pub fn read(elf: &Elf<'_>) -> Self {
-        let mut symbols = Self::default();
-        for symbol in elf.dynamic_symbols().take(SYMBOLS_MAX) {
-            let address = (symbol.address() != 0).then_some(symbol.address());
-            match symbol.name() {
-                Ok("_PyRuntime") => symbols.runtime = address,
-                Ok("PyContext_Type") => symbols.context_type = address,
-                Ok("Py_Version") => {
-                    symbols.release = release(elf, symbol.address(), symbol.section_index());
-                }
-                _ => {}
-            }
+    /// Finds them; nothing where there are none.
+    pub fn read(file: &File, image: &Image<'_>) -> Self {
+        let found = image
+            .dynamic_symbols()
+            .and_then(|table| symbol_table::find(file, &table, SYMBOLS).ok());
+        let [runtime, context_type, release] = found
+            .unwrap_or_default()
+            .map(|symbol| Some(symbol?.address));
+        Self {
+            release: release.and_then(|address| image.word(address)),
+            runtime,
+            context_type,
+            first: image.moves_from(),
         }
-        if elf.kind() != object::ObjectKind::Executable {
-            symbols.first = first(elf);
-            // Without it nothing can be found.
-            symbols.runtime = symbols.runtime.filter(|_| symbols.first.is_some());
-        }
-        symbols
     }
-}
-
-/// The address of the first byte of a file that may be loaded anywhere.
-fn first(elf: &Elf<'_>) -> Option<u64> {
-    let endian = elf.endian();
-    let mut headers = elf.elf_program_headers().iter();
-    let loaded = headers.find(|header| {
-        header.p_type(endian) == object::elf::PT_LOAD && header.p_offset(endian) == 0
-    });
-    loaded.map(|header| header.p_vaddr(endian))
-}
-
-/// The bytes of `Py_Version`.
-fn release(elf: &Elf<'_>, address: u64, section: Option<SectionIndex>) -> Option<u64> {
-    let section = elf.section_by_index(section?).ok()?;
-    let bytes = section.data_range(address, 8).ok()??;
-    Some(u64::from_le_bytes(bytes.try_into().ok()?))
 }
 
 /// Where a CPython keeps its Contexts, as its file has it.

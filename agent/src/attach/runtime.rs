@@ -6,10 +6,11 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use object::read::elf::ElfFile64;
-use object::{Object, ObjectSection, ReadCache};
+use object::ReadCache;
 
 use super::golang;
+use super::golang::releases::{Known, Releases};
+use super::image::Image;
 use super::process::Language;
 use super::python::{Symbols, Tasks};
 
@@ -19,8 +20,8 @@ pub struct Runtime {
     pub language: Language,
     pub name: Option<String>,
     pub version: Option<String>,
-    /// Go: why goroutines cannot be told apart; `None` where they can, or it is not Go.
-    pub goroutines_unknown: Option<String>,
+    /// Go: what is known of its release, or why goroutines cannot be told apart.
+    pub release: Option<Result<Known, String>>,
     /// CPython: where the task that runs is found, or why it is not.
     pub tasks: Option<Result<Tasks, String>>,
 }
@@ -33,8 +34,6 @@ impl Runtime {
     }
 }
 
-type Elf<'a> = ElfFile64<'a, object::Endianness, &'a ReadCache<File>>;
-
 /// Bytes of a section, or of a JDK's `release`, that are read at most: both are some hundred bytes long.
 const TEXT_BYTES_MAX: u64 = 64 << 10;
 /// Bytes of a Node.js executable that are searched at once for its version.
@@ -42,16 +41,21 @@ const SEARCH_BYTES: usize = 1 << 20;
 
 /// Inspects the executable at `path` (as this agent sees it) of a process that maps `libraries`.
 /// An executable that cannot be read or is no ELF file is of unknown language.
-pub fn inspect(path: &Path, executable_name: &str, libraries: &[PathBuf]) -> Runtime {
+pub fn inspect(
+    path: &Path,
+    executable_name: &str,
+    libraries: &[PathBuf],
+    releases: &Releases,
+) -> Runtime {
     let Some(file) = open(path) else {
         return Runtime::default();
     };
-    let cache = ReadCache::new(file);
-    let Ok(elf) = Elf::parse(&cache) else {
+    let cache = ReadCache::new(&file);
+    let Ok(image) = Image::read(&file, &cache) else {
         return Runtime::default();
     };
-    if let Some(section) = elf.section_by_name(".go.buildinfo") {
-        return go(&elf, start_of(&section));
+    if image.extent(golang::BUILD_INFORMATION).is_some() {
+        return go(&image, releases);
     }
     let library = |prefix: &str| {
         libraries
@@ -80,7 +84,7 @@ pub fn inspect(path: &Path, executable_name: &str, libraries: &[PathBuf]) -> Run
     if is("dotnet") || library("libcoreclr.so").is_some() {
         return runtime(Language::DotNet, ".NET", None);
     }
-    let language = if elf.section_by_name(".rustc").is_some() || is_rust(&elf) {
+    let language = if is_rust(&image) {
         Language::Rust
     } else {
         Language::Native
@@ -99,13 +103,6 @@ fn open(path: &Path) -> Option<File> {
         .open(path)
         .ok()?;
     file.metadata().ok()?.is_file().then_some(file)
-}
-
-/// The first bytes of a section, whatever length it claims to have.
-fn start_of<'a>(section: &impl ObjectSection<'a>) -> &'a [u8] {
-    let length = section.size().min(TEXT_BYTES_MAX);
-    let bytes = section.data_range(section.address(), length);
-    bytes.ok().flatten().unwrap_or_default()
 }
 
 fn runtime(language: Language, name: &str, version: Option<String>) -> Runtime {
@@ -133,32 +130,24 @@ fn rebased(executable: &Path, library: &Path) -> PathBuf {
     }
 }
 
-fn go(elf: &Elf<'_>, build_information: &[u8]) -> Runtime {
-    let version = golang::version(build_information);
-    let unknown = match version.as_deref() {
-        None => Some("its build information names no version".to_owned()),
-        Some(version) if golang::goroutine_offsets(version).is_none() => Some(format!(
-            "Go {version} is not among the releases that are known"
-        )),
-        Some(_) if !is_only_thread_local(elf) => {
-            Some("it has thread-local variables besides the goroutine".to_owned())
+fn go(image: &Image<'_>, releases: &Releases) -> Runtime {
+    let start = image.start(golang::BUILD_INFORMATION, golang::BUILD_INFORMATION_BYTES);
+    let version = golang::version(&start);
+    let release = match version.as_deref() {
+        None => Err("its build information names no version".to_owned()),
+        // The goroutine is at `fsbase - 8` when it is the program's only thread-local variable.
+        Some(_) if image.thread_local_bytes() > 8 => {
+            Err("it has thread-local variables besides the goroutine".to_owned())
         }
-        Some(_) => None,
+        Some(version) => releases
+            .of(version)
+            .copied()
+            .ok_or_else(|| format!("Go {version} is not among the releases that are known")),
     };
     Runtime {
-        goroutines_unknown: unknown,
+        release: Some(release),
         ..runtime(Language::Go, "go", version)
     }
-}
-
-/// The goroutine is at `fsbase - 8` when it is the program's only thread-local variable.
-fn is_only_thread_local(elf: &Elf<'_>) -> bool {
-    use object::read::elf::ProgramHeader;
-    let endian = elf.endian();
-    elf.elf_program_headers()
-        .iter()
-        .filter(|header| header.p_type(endian) == object::elf::PT_TLS)
-        .all(|header| header.p_memsz(endian) <= 8)
 }
 
 /// By the symbols at `path`, those of the executable or of a library.
@@ -178,9 +167,10 @@ fn python(path: &Path, library: Option<&PathBuf>) -> Runtime {
 }
 
 fn python_symbols(path: &Path) -> Option<Symbols> {
-    let cache = ReadCache::new(open(path)?);
-    let elf = Elf::parse(&cache).ok()?;
-    Some(Symbols::read(&elf))
+    let file = open(path)?;
+    let cache = ReadCache::new(&file);
+    let image = Image::read(&file, &cache).ok()?;
+    Some(Symbols::read(&file, &image))
 }
 
 /// Before 3.11 only the path says the release, and not all of it.
@@ -254,9 +244,10 @@ fn after_mark(bytes: &[u8], mark: &[u8]) -> Option<String> {
     })
 }
 
-fn is_rust(elf: &Elf<'_>) -> bool {
-    elf.section_by_name(".comment")
-        .is_some_and(|section| memchr::memmem::find(start_of(&section), b"rustc version").is_some())
+fn is_rust(image: &Image<'_>) -> bool {
+    let comment = image.start(".comment", TEXT_BYTES_MAX as usize);
+    let is_named = memchr::memmem::find(&comment, b"rustc version").is_some();
+    is_named || image.extent(".rustc").is_some()
 }
 
 #[cfg(test)]
@@ -273,7 +264,7 @@ mod tests {
     #[test]
     fn this_test_is_a_rust_program() {
         let path = Path::new("/proc/self/exe");
-        let found = inspect(path, "decode", &[]).language;
+        let found = inspect(path, "decode", &[], &Releases::default()).language;
         assert_eq!(found, Language::Rust);
     }
 
@@ -283,18 +274,19 @@ mod tests {
         let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
         // SAFETY: a string that ends with a zero byte.
         assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
-        let found = (inspect(&path, "node", &[]), text_of(&path));
+        let found = (
+            inspect(&path, "node", &[], &Releases::default()),
+            text_of(&path),
+        );
         std::fs::remove_file(&path).unwrap();
         assert_eq!(found, (Runtime::default(), None));
     }
 
     #[test]
     fn what_is_no_elf_file_is_unknown() {
-        let path = Path::new("/proc/self/cmdline");
-        assert_eq!(inspect(path, "python3", &[]), Runtime::default());
-        assert_eq!(
-            inspect(Path::new("/nonexistent"), "node", &[]),
-            Runtime::default()
-        );
+        for path in ["/proc/self/cmdline", "/nonexistent"] {
+            let found = inspect(Path::new(path), "node", &[], &Releases::default());
+            assert_eq!(found, Runtime::default());
+        }
     }
 }

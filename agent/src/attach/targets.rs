@@ -7,18 +7,15 @@ use std::path::{Path, PathBuf};
 
 use spanlet_abi::golang::Births;
 
-use super::golang::{births, client, tls};
+use super::golang::programs::Programs;
 use super::placement::Place;
-use super::plan::{Probe, GO_CLIENT, GO_TLS, LOOP, PYTHON_TASK, TLS, UVLOOP_WRITE};
+use super::plan::{Probe, GO, LOOP, PYTHON_TASK, TLS, UVLOOP_WRITE};
 use super::process::{Language, ProcessFacts};
 use super::{discover, libuv, openssl, python, symbols};
 use crate::capture::event::HostPid;
 
 /// OpenSSL libraries of one process that are probed: packages bring their own.
 const OPENSSL_MAX: usize = 8;
-
-/// Of a Go program.
-const GO: [Probe; 3] = [GO_CLIENT, GO_TLS[0], GO_TLS[1]];
 
 /// Files by their paths as a process has them; each with where it is opened.
 type Mapped = BTreeMap<String, PathBuf>;
@@ -80,9 +77,10 @@ fn executable(facts: &ProcessFacts, probes: &'static [Probe]) -> Option<Target> 
 }
 
 /// Where a Go process keeps which numbers of goroutines are not used yet. `None`: it is gone, or that is not known.
-pub fn births(pid: HostPid) -> Option<Births> {
+pub fn births(programs: &mut Programs, pid: HostPid) -> Option<Births> {
     let file = File::open(format!("/proc/{}/exe", pid.0)).ok()?;
-    births::of(&file, || discover::mapped_at(pid, None)).ok()
+    let numbers = programs.seen(&file)?.numbers?;
+    Some(numbers.of_process(|| discover::mapped_at(pid, None)))
 }
 
 /// Whether a process of CPython has loaded uvloop.
@@ -113,7 +111,16 @@ fn name(path: &str) -> &str {
 pub type Found = Option<Result<Site, String>>;
 
 /// The places of some of a target's probes, by one look.
-pub fn sites(target: &Target, probes: &[Probe]) -> Vec<(Probe, Found)> {
+pub fn sites(programs: &mut Programs, target: &Target, probes: &[Probe]) -> Vec<(Probe, Found)> {
+    let found = |probe: &Probe, site: Result<Site, String>| (*probe, Some(site));
+    if target.probes == GO {
+        let seen = programs.seen(&target.file);
+        let site = |probe: &Probe| match &seen {
+            Some(seen) => (*probe, seen.site(*probe)),
+            None => found(probe, Err("it cannot be looked at".to_owned())),
+        };
+        return probes.iter().map(site).collect();
+    }
     if target.probes == TLS {
         let found = openssl::sites(&target.file, target.is_executable, probes).into_iter();
         return found
@@ -123,19 +130,6 @@ pub fn sites(target: &Target, probes: &[Probe]) -> Vec<(Probe, Found)> {
             })
             .collect();
     }
-    let site = |probe: &Probe| (*probe, site(target, *probe));
+    let site = |probe| found(probe, symbols::site(&target.file, *probe));
     probes.iter().map(site).collect()
-}
-
-fn site(target: &Target, probe: Probe) -> Found {
-    let site = match probe {
-        GO_CLIENT => client::site(&target.file),
-        _ if GO_TLS.contains(&probe) => tls::site(&target.file, probe.function()),
-        _ => return Some(symbols::site(&target.file, probe)),
-    };
-    match site {
-        Ok(site) => Some(Ok(site)),
-        Err(fault) if fault.is_harmless() => None,
-        Err(fault) => Some(Err(fault.to_string())),
-    }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::golang;
 use super::process::{Language, ProcessFacts};
 use super::runtime::Runtime;
 use crate::capture::event::HostPid;
@@ -96,7 +95,11 @@ impl Tracked {
 
 /// What is known from the start not to be seen of a process with this runtime.
 pub fn limits(runtime: &Runtime) -> Vec<Limit> {
-    let goroutines = runtime.goroutines_unknown.iter().map(|reason| Limit {
+    let goroutines = runtime
+        .release
+        .iter()
+        .filter_map(|release| release.as_ref().err());
+    let goroutines = goroutines.map(|reason| Limit {
         what: "goroutines",
         reason: reason.clone(),
         remedy: "parents come from headers, connections and lone requests only",
@@ -116,12 +119,11 @@ pub fn limits(runtime: &Runtime) -> Vec<Limit> {
 
 /// A Go whose goroutines are known, but not who started them.
 fn has_no_parents(runtime: &Runtime) -> bool {
-    let version = match runtime.language {
-        Language::Go => runtime.version.as_deref(),
-        _ => None,
-    };
-    let offsets = version.and_then(golang::goroutine_offsets);
-    offsets.is_some_and(|offsets| offsets.parent.is_none())
+    let release = runtime
+        .release
+        .as_ref()
+        .and_then(|known| known.as_ref().ok());
+    release.is_some_and(|known| known.release.goroutine.parent.is_none())
 }
 
 /// Which goroutines a request started cannot be told.

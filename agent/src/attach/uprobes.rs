@@ -6,23 +6,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 use aya::Ebpf;
+use spanlet_abi::golang::Births;
 
 use super::fruitless::Fruitless;
 use super::golang::client;
-use super::plan::{Probe, GO_CLIENT, LOOP, PYTHON_TASK};
+use super::golang::programs::Programs;
+use super::golang::releases::Releases;
+use super::identity::{identity, Identity};
+use super::plan::{Probe, GO, GO_CLIENT, LOOP, PYTHON_TASK};
 use super::probes::chain;
 use super::process::ProcessFacts;
 use super::targets::{self, Site, Target};
 use crate::capture::event::HostPid;
-
-/// A file, by its device, inode and time of change, in seconds and nanoseconds.
-type Identity = (u64, u64, i64, i64);
 
 /// A probe in a file, by the probe's name.
 pub type Spot = (&'static str, Identity);
@@ -72,6 +73,7 @@ pub struct Uprobes {
     by_process: BTreeMap<HostPid, BTreeSet<Spot>>,
     /// Of files that no traced process maps any more.
     fruitless: Fruitless,
+    programs: Programs,
 }
 
 impl Uprobes {
@@ -83,13 +85,31 @@ impl Uprobes {
         }
     }
 
+    /// What is known of Go's releases from now on. What was attached by what was known before is detached: its processes have
+    /// to be followed again.
+    pub fn know(&mut self, ebpf: &mut Ebpf, releases: Arc<Releases>) {
+        self.programs = Programs::new(releases);
+        let is_go = |name: &str| GO.iter().any(|probe| probe.name == name);
+        let all = self.by_process.iter();
+        let its = all.flat_map(|(pid, spots)| spots.iter().map(|spot| (*pid, *spot)));
+        let its: Vec<_> = its.filter(|(_, (name, _))| is_go(name)).collect();
+        for (pid, spot) in its {
+            self.leave_spot(ebpf, pid, spot);
+        }
+    }
+
+    /// Where a Go process keeps which numbers of goroutines are not used yet.
+    pub fn births(&mut self, pid: HostPid) -> Option<Births> {
+        targets::births(&mut self.programs, pid)
+    }
+
     /// A process is traced, runs another program than before, or has mapped more. What goes wrong is told of its file; a
     /// process that is gone meanwhile needs nothing.
     pub fn follow(&mut self, ebpf: &mut Ebpf, facts: &ProcessFacts) {
         let before = self.by_process.remove(&facts.pid).unwrap_or_default();
         let mut spots = BTreeSet::new();
         for target in targets::of(facts) {
-            let Some(file) = identity(&target.file) else {
+            let Ok(file) = target.file.metadata().map(|file| identity(&file)) else {
                 continue;
             };
             let probes = target.probes.iter();
@@ -134,7 +154,7 @@ impl Uprobes {
                 let idle = |probe| (probe, State::Idle(target.clone()));
                 fresh.into_iter().map(idle).collect()
             }
-            _ => attached(ebpf, &target, &fresh),
+            _ => attached(ebpf, &mut self.programs, &target, &fresh),
         };
         for (probe, attached) in known.chain(states) {
             let probed = Probed {
@@ -155,7 +175,8 @@ impl Uprobes {
             };
             if let State::Idle(target) = &probed.attached {
                 let target = target.clone();
-                let states = attached(ebpf, &target, &[probed.probe]).into_iter();
+                let programs = &mut self.programs;
+                let states = attached(ebpf, programs, &target, &[probed.probe]).into_iter();
                 let state = states.map(|(_, state)| state).next();
                 probed.attached = state.unwrap_or(State::Nothing);
             }
@@ -240,11 +261,6 @@ impl Uprobes {
     }
 }
 
-fn identity(file: &File) -> Option<Identity> {
-    let file = file.metadata().ok()?;
-    Some((file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
-}
-
 /// Whether they cost too much for those who may not need them.
 fn are_asked_for(probes: &[Probe]) -> bool {
     let is_asked_for = |probe: &Probe| *probe == PYTHON_TASK || LOOP.contains(probe);
@@ -260,13 +276,18 @@ pub fn try_own(ebpf: &mut Ebpf) -> Result<(), String> {
     Ok(())
 }
 
-fn attached(ebpf: &mut Ebpf, target: &Target, probes: &[Probe]) -> Vec<(Probe, State)> {
+fn attached(
+    ebpf: &mut Ebpf,
+    programs: &mut Programs,
+    target: &Target,
+    probes: &[Probe],
+) -> Vec<(Probe, State)> {
     let mut attach = |probe: Probe, site: Site| {
         let (offset, cookie) = (site.file_offset, site.cookie);
         let link = link(ebpf, probe, &target.file, offset, cookie)?;
         Ok(Attached { link, site })
     };
-    let found = targets::sites(target, probes).into_iter();
+    let found = targets::sites(programs, target, probes).into_iter();
     let states = found.map(|(probe, found)| {
         let attached = found.map(|site| site.and_then(|site| attach(probe, site)));
         let state = match attached {

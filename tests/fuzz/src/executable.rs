@@ -4,13 +4,15 @@
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use spanlet::attach::btf::Btf;
-use spanlet::attach::golang::client;
 pub use spanlet::attach::golang::client::FUNCTION as FUNCTION_NAME;
 use spanlet::attach::golang::functions;
-use spanlet::attach::golang::{goroutine_offsets, version};
+use spanlet::attach::golang::programs;
+use spanlet::attach::golang::releases::Releases;
+use spanlet::attach::golang::version;
 use spanlet::attach::offsets::offsets;
 use spanlet::attach::openssl;
 use spanlet::attach::placement::{place, Register};
@@ -37,14 +39,18 @@ pub const FUNCTION: u8 = 10;
 pub const SYMBOLS: u8 = 11;
 /// The bytes are a file that OpenSSL is looked for in.
 pub const OPENSSL: u8 = 12;
+/// The bytes are a user's table of offsets of Go's releases.
+pub const GO_OFFSETS: u8 = 13;
 /// One of what the bytes can be each.
-const KINDS: u8 = 13;
+const KINDS: u8 = 14;
+
+static RELEASES: LazyLock<Releases> = LazyLock::new(Releases::default);
 
 pub fn run(input: &[u8]) {
     let mut bytes = Bytes(input);
     match bytes.byte() % KINDS {
         GO_BUILD_INFORMATION => {
-            version(bytes.0).as_deref().and_then(goroutine_offsets);
+            version(bytes.0).map(|version| RELEASES.of(&version).is_some());
         }
         BTF => {
             let btf = Btf::parse(bytes.0.to_vec());
@@ -63,6 +69,10 @@ pub fn run(input: &[u8]) {
                 openssl::sites(&file, is_executable, &TLS);
             }
         }
+        GO_OFFSETS => {
+            let table = String::from_utf8_lossy(bytes.0);
+            let _ = Releases::with(Path::new("/own"), &table);
+        }
         name => inspected(NAMES[usize::from(name)], bytes.0),
     }
 }
@@ -71,13 +81,11 @@ pub fn run(input: &[u8]) {
 fn inspected(name: &str, bytes: &[u8]) {
     let file = in_memory(bytes);
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    inspect(&path, name, &[]);
-    let _ = client::site(&file);
-    inspect(
-        &path,
-        name,
-        &[PathBuf::from("/usr/lib/libpython3.11.so.1.0")],
-    );
+    let library = PathBuf::from("/usr/lib/libpython3.11.so.1.0");
+    for libraries in [&[][..], &[library]] {
+        inspect(&path, name, libraries, &RELEASES);
+    }
+    programs::look(&file, &RELEASES);
 }
 
 fn table_of_functions(bytes: &[u8]) {
@@ -85,7 +93,7 @@ fn table_of_functions(bytes: &[u8]) {
         offset: 0,
         bytes: bytes.len() as u64,
     };
-    let _ = functions::find(bytes, table, FUNCTION_NAME);
+    let _ = functions::find(bytes, table, [FUNCTION_NAME, "main.main"]);
 }
 
 /// By hashes, and without them.

@@ -1,22 +1,20 @@
-//! Go: where a process keeps which numbers of goroutines are not used yet. In: its executable file; where that is loaded. Out:
-//! what the kernel programs have to know of it. Touches that file.
+//! Go: where a process keeps which numbers of goroutines are not used yet. In: its program; where that is loaded. Out: what
+//! the kernel programs have to know of it. Touches the program's file.
 //!
 //! The last number that was given out (`runtime.sched.goidgen`) is at an address that no table tells of in a stripped program.
 //! `runtime.newproc1` takes 16 numbers at once, by an atomic addition: the only one of 16 in it. Where it is not found, as in
 //! programs that are not optimised, what each `runtime.p` has left still tells.
 
-use std::fs::File;
-
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, Register};
-use object::ReadCache;
+use iced_x86::{Code as Form, Decoder, DecoderOptions, Instruction, Mnemonic, Register};
 use spanlet_abi::golang::{Births, NUMBERS_AT_ONCE};
 use spanlet_abi::limit::PROCESSORS_MAX;
 
-use super::program::{Fault, Program};
-use crate::attach::placement::{full, FUNCTION_BYTES_MAX};
+use super::program::{Code, Program};
+use super::releases::Release;
+use crate::attach::placement::full;
 
 /// It starts a goroutine.
-const FUNCTION: &str = "runtime.newproc1";
+pub const FUNCTION: &str = "runtime.newproc1";
 /// Instructions before the addition that load what it takes.
 const LOADS: usize = 4;
 
@@ -33,36 +31,47 @@ pub struct BirthOffsets {
     pub numbers: u32,
 }
 
-/// What there is to know of a process. `base`: where the first byte of its executable is loaded, which is asked for only where
-/// that may be anywhere.
-pub fn of(file: &File, base: impl FnOnce() -> Option<u64>) -> Result<Births, Fault> {
-    let cache = ReadCache::new(file);
-    let program = Program::parse(file, &cache)?;
-    let offsets = program.release()?.births.ok_or(Fault::NoNumbers)?;
-    let moved = match program.moves_from() {
-        Some(from) => base().map(|base| base.wrapping_sub(from)),
-        None => Some(0),
-    };
-    let given = moved.zip(given(&program));
-    Ok(Births {
-        given: given.map_or(0, |(moved, address)| moved.wrapping_add(address)),
-        thread: offsets.thread,
-        processor: offsets.processor,
-        processor_before: offsets.processor_before,
-        number: offsets.number,
-        numbers: offsets.numbers,
-        count: 0,
-        processors: [0; PROCESSORS_MAX],
+/// What there is to know of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    offsets: BirthOffsets,
+    /// Address of the last number that was given out, as the file has it.
+    given: Option<u64>,
+    /// See [`Program::moves_from`].
+    moves_from: Option<u64>,
+}
+
+/// Looks for it. `birth`: the function that starts a goroutine. `None`: its release keeps them in another way.
+pub fn numbers(program: &Program<'_>, release: &Release, birth: Option<Code>) -> Option<Numbers> {
+    let given = birth.and_then(|birth| added_to(&program.read(birth).ok()?, birth.address));
+    Some(Numbers {
+        offsets: release.births?,
+        given,
+        moves_from: program.moves_from(),
     })
 }
 
-/// Address of the last number that was given out.
-fn given(program: &Program<'_>) -> Option<u64> {
-    let function = program.function(FUNCTION).ok()?;
-    if function.bytes as usize > FUNCTION_BYTES_MAX {
-        return None;
+impl Numbers {
+    /// Those of a process. `base`: where the first byte of its executable is loaded, which is asked for only where that may be
+    /// anywhere.
+    pub fn of_process(&self, base: impl FnOnce() -> Option<u64>) -> Births {
+        let moved = match self.moves_from {
+            Some(from) => base().map(|base| base.wrapping_sub(from)),
+            None => Some(0),
+        };
+        let given = moved.zip(self.given);
+        let offsets = &self.offsets;
+        Births {
+            given: given.map_or(0, |(moved, address)| moved.wrapping_add(address)),
+            thread: offsets.thread,
+            processor: offsets.processor,
+            processor_before: offsets.processor_before,
+            number: offsets.number,
+            numbers: offsets.numbers,
+            count: 0,
+            processors: [0; PROCESSORS_MAX],
+        }
     }
-    added_to(&program.read(function).ok()?, function.address)
 }
 
 /// What the function adds 16 to, atomically, if that is one place.
@@ -80,7 +89,7 @@ fn added_to(bytes: &[u8], address: u64) -> Option<u64> {
 /// `mov $16, number; lea place(%rip), pointer; lock xadd number, (pointer)`
 fn place(addition: &Instruction, before: &[Instruction]) -> Option<u64> {
     let is_addition = addition.mnemonic() == Mnemonic::Xadd
-        && addition.code() == Code::Xadd_rm64_r64
+        && addition.code() == Form::Xadd_rm64_r64
         && addition.has_lock_prefix()
         && addition.memory_index() == Register::None
         && addition.memory_displacement64() == 0;
@@ -93,9 +102,9 @@ fn place(addition: &Instruction, before: &[Instruction]) -> Option<u64> {
     };
     let number = last_write(addition.op1_register())?;
     let is_batch =
-        number.code() == Code::Mov_r32_imm32 && u64::from(number.immediate32()) == NUMBERS_AT_ONCE;
+        number.code() == Form::Mov_r32_imm32 && u64::from(number.immediate32()) == NUMBERS_AT_ONCE;
     let pointer = last_write(addition.memory_base())?;
-    let is_place = pointer.code() == Code::Lea_r64_m && pointer.is_ip_rel_memory_operand();
+    let is_place = pointer.code() == Form::Lea_r64_m && pointer.is_ip_rel_memory_operand();
     (is_batch && is_place).then(|| pointer.ip_rel_memory_address())
 }
 

@@ -1,8 +1,10 @@
 //! Go: where a function is, by the table that the runtime itself walks (`runtime.pclntab`). It stays in stripped programs.
 //!
-//! In: an executable's bytes, where they are asked for, and the table's place among them. Out: a function's place. The
+//! In: an executable's bytes, where they are asked for, and the table's place among them. Out: places of functions. The
 //! bytes are foreign: what is read at once is bounded by [`WINDOW_BYTES`], whatever they say. Layout: Go 1.18 to 1.26
 //! (runtime/symtab.go, `pcHeader` and `_func`; debug/gosym).
+
+use memchr::memmem::Finder;
 
 use crate::attach::window::{self, Window, WINDOW_BYTES};
 pub use crate::attach::window::{Bytes, Extent};
@@ -32,15 +34,13 @@ pub struct Function {
     pub text: Option<u64>,
 }
 
-/// Why a function was not found.
+/// Why the table is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     #[error("its table of functions is of a form that is not known")]
     Form,
     #[error("its table of functions is broken")]
     Broken,
-    #[error("it has no such function")]
-    NoSuchFunction,
 }
 
 impl From<window::Broken> for Fault {
@@ -49,11 +49,15 @@ impl From<window::Broken> for Fault {
     }
 }
 
-/// Finds the function of that name.
-pub fn find<B: Bytes + ?Sized>(file: &B, table: Extent, name: &str) -> Result<Function, Fault> {
+/// Finds the functions of these names, by one walk over all. `None`: there is none of that name.
+pub fn find<const N: usize, B: Bytes + ?Sized>(
+    file: &B,
+    table: Extent,
+    names: [&str; N],
+) -> Result<[Option<Function>; N], Fault> {
     let header = Header::read(file, table)?;
-    let name = header.name(file, name)?;
-    header.function(file, name)
+    let places = header.names(file, names)?;
+    header.functions(file, places)
 }
 
 /// What the table says of itself.
@@ -103,33 +107,49 @@ impl Header {
         is_bounded.then_some(header).ok_or(Fault::Broken)
     }
 
-    /// Where a name stands among the names, each of which ends with a zero.
-    fn name<B: Bytes + ?Sized>(&self, file: &B, name: &str) -> Result<u32, Fault> {
-        let wanted = [b"\0", name.as_bytes(), b"\0"].concat();
-        let finder = memchr::memmem::Finder::new(&wanted);
-        let mut names = Window::new(file, self.names);
+    /// Where names stand among all, each of which ends with a zero.
+    fn names<const N: usize, B: Bytes + ?Sized>(
+        &self,
+        file: &B,
+        names: [&str; N],
+    ) -> Result<[Option<u32>; N], Fault> {
+        let wanted = names.map(|name| [b"\0", name.as_bytes(), b"\0"].concat());
+        let finders: [Finder<'_>; N] = std::array::from_fn(|index| Finder::new(&wanted[index]));
+        let longest = wanted.iter().map(Vec::len).max().unwrap_or_default();
+        let mut places = [None; N];
+        let mut all = Window::new(file, self.names);
         let mut at = 0;
-        while at < self.names.bytes {
-            let bytes = names.from(at, WINDOW_BYTES)?;
-            if let Some(found) = finder.find(bytes) {
-                let place = at + found as u64 + 1;
-                return u32::try_from(place).map_err(|_| Fault::Broken);
+        while at < self.names.bytes && places.contains(&None) {
+            let bytes = all.from(at, WINDOW_BYTES)?;
+            for (place, finder) in places.iter_mut().zip(&finders) {
+                if let (None, Some(found)) = (&place, finder.find(bytes)) {
+                    *place = Some(u32::try_from(at + found as u64 + 1).map_err(|_| Fault::Broken)?);
+                }
             }
             // A name may begin here and end behind.
-            at += (bytes.len().saturating_sub(wanted.len()) as u64).max(1);
-            if at + (wanted.len() as u64) > self.names.bytes {
-                break;
-            }
+            at += match bytes.len() {
+                WINDOW_BYTES => WINDOW_BYTES.saturating_sub(longest).max(1),
+                last => last,
+            } as u64;
         }
-        Err(Fault::NoSuchFunction)
+        Ok(places)
     }
 
-    /// The function whose name stands there.
-    fn function<B: Bytes + ?Sized>(&self, file: &B, name: u32) -> Result<Function, Fault> {
+    /// The functions whose names stand there.
+    fn functions<const N: usize, B: Bytes + ?Sized>(
+        &self,
+        file: &B,
+        names: [Option<u32>; N],
+    ) -> Result<[Option<Function>; N], Fault> {
+        let mut found = [None; N];
+        let mut left = names.iter().flatten().count();
         let mut entries = Window::new(file, self.entries);
         let mut told = Window::new(file, self.entries);
         let mut before = 0;
         for index in 0..self.functions {
+            if left == 0 {
+                break;
+            }
             let entry = index * ENTRY_BYTES;
             let (start, more) = (entries.word(entry)?, entries.word(entry + 4)?);
             // In order, so that all is read once.
@@ -137,22 +157,29 @@ impl Header {
                 return Err(Fault::Broken);
             }
             before = more;
-            if told.word(u64::from(more) + 4)? != name {
+            let name = told.word(u64::from(more) + 4)?;
+            let Some(its) = names.iter().position(|wanted| *wanted == Some(name)) else {
                 continue;
+            };
+            // A table that has a name twice is broken; the first counts.
+            if found[its].is_none() {
+                left -= 1;
+                let next = entries.word(entry + ENTRY_BYTES)?;
+                found[its] = Some(Function {
+                    offset: start,
+                    bytes: next.checked_sub(start).ok_or(Fault::Broken)?,
+                    text: (self.text != 0).then_some(self.text),
+                });
             }
-            let next = entries.word(entry + ENTRY_BYTES)?;
-            return Ok(Function {
-                offset: start,
-                bytes: next.checked_sub(start).ok_or(Fault::Broken)?,
-                text: (self.text != 0).then_some(self.text),
-            });
         }
-        Err(Fault::NoSuchFunction)
+        Ok(found)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     /// A table as the linker lays it out.
@@ -216,17 +243,14 @@ mod tests {
     fn a_function_is_found_by_its_whole_name() {
         for magic in MAGICS {
             let bytes = table(magic, 0x401000, &FUNCTIONS, 5000);
-            let find = |name| find(bytes.as_slice(), whole(&bytes), name);
+            let find = |name| find(bytes.as_slice(), whole(&bytes), [name]).unwrap()[0];
             let found = find("net/http.(*persistConn).roundTrip").unwrap();
             assert_eq!((found.offset, found.bytes), (64, 4096));
             assert_eq!(found.text, Some(0x401000));
             assert_eq!(find("main.last").unwrap().bytes, 840);
             assert_eq!(find("main.main").unwrap().bytes, 32);
-            assert_eq!(find("main.mai"), Err(Fault::NoSuchFunction));
-            assert_eq!(
-                find("http.(*persistConn).roundTrip"),
-                Err(Fault::NoSuchFunction)
-            );
+            assert_eq!(find("main.mai"), None);
+            assert_eq!(find("http.(*persistConn).roundTrip"), None);
         }
     }
 
@@ -240,9 +264,41 @@ mod tests {
         let bytes = table(MAGICS[1], 0, &functions, 9000 * 16);
         for number in (0..9000).step_by(61).chain([8999]) {
             let name = format!("package.function{number}");
-            let found = find(bytes.as_slice(), whole(&bytes), &name).unwrap();
-            assert_eq!((found.offset, found.text), (number * 16, None));
+            let found = find(bytes.as_slice(), whole(&bytes), [&name]).unwrap();
+            let place = found[0].map(|found| (found.offset, found.text));
+            assert_eq!(place, Some((number * 16, None)));
         }
+    }
+
+    /// Counts what is read.
+    struct Counted<'a>(&'a [u8], Cell<usize>);
+
+    impl Bytes for Counted<'_> {
+        fn read(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+            self.1.set(self.1.get() + buffer.len());
+            self.0.read(offset, buffer)
+        }
+    }
+
+    #[test]
+    fn many_cost_one_walk() {
+        let names: Vec<String> = (0..30_000)
+            .map(|number| format!("package.function{number}"))
+            .collect();
+        let functions: Vec<(&str, u32)> = names.iter().map(String::as_str).zip(0..).collect();
+        let bytes = table(MAGICS[1], 0, &functions, 30_000);
+        let counted = Counted(&bytes, Cell::new(0));
+        let wanted = [
+            "package.function9",
+            "package.function",
+            "package.function29999",
+            "main.main",
+        ];
+        let found = find(&counted, whole(&bytes), wanted).unwrap();
+        let found = found.map(|found| found.map(|found| found.offset));
+        assert_eq!(found, [Some(9), None, Some(29_999), None]);
+        let read = counted.1.get();
+        assert!(read < bytes.len() * 11 / 10, "{read} of {}", bytes.len());
     }
 
     #[test]
@@ -251,21 +307,24 @@ mod tests {
         for magic in [0xffff_fffa, 0xffff_fff2] {
             let bytes = table(magic, 0, &FUNCTIONS, 5000);
             assert_eq!(
-                find(bytes.as_slice(), whole(&bytes), "main.main"),
+                find(bytes.as_slice(), whole(&bytes), ["main.main"]),
                 Err(Fault::Form)
             );
         }
         let mut bytes = table(MAGICS[0], 0, &FUNCTIONS, 5000);
         bytes[6] = 4;
         assert_eq!(
-            find(bytes.as_slice(), whole(&bytes), "main.main"),
+            find(bytes.as_slice(), whole(&bytes), ["main.main"]),
             Err(Fault::Form)
         );
         let large = Extent {
             offset: 0,
             bytes: TABLE_BYTES_MAX + 1,
         };
-        assert_eq!(find(bytes.as_slice(), large, "main.main"), Err(Fault::Form));
+        assert_eq!(
+            find(bytes.as_slice(), large, ["main.main"]),
+            Err(Fault::Form)
+        );
     }
 
     #[test]
@@ -273,15 +332,15 @@ mod tests {
         let bytes = table(MAGICS[1], 7, &FUNCTIONS, 5000);
         for cut in 0..bytes.len() {
             let cut = &bytes[..cut];
-            let _ = find(cut, whole(cut), FUNCTIONS[2].0);
+            let _ = find(cut, whole(cut), [FUNCTIONS[2].0]);
             // The section says more than the file has.
-            let _ = find(cut, whole(&bytes), FUNCTIONS[2].0);
+            let _ = find(cut, whole(&bytes), [FUNCTIONS[2].0]);
         }
         for at in 0..bytes.len() {
             for value in [0, 1, 0x7f, 0x80, 0xff] {
                 let mut broken = bytes.clone();
                 broken[at] = value;
-                let _ = find(broken.as_slice(), whole(&broken), FUNCTIONS[2].0);
+                let _ = find(broken.as_slice(), whole(&broken), [FUNCTIONS[2].0]);
             }
         }
         let nowhere = Extent {
@@ -289,7 +348,7 @@ mod tests {
             bytes: 4096,
         };
         assert_eq!(
-            find(bytes.as_slice(), nowhere, "main.main"),
+            find(bytes.as_slice(), nowhere, ["main.main"]),
             Err(Fault::Broken)
         );
     }

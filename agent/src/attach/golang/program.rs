@@ -5,19 +5,17 @@
 
 use std::fs::File;
 
-use object::read::elf::{ElfFile64, ProgramHeader};
-use object::{elf, Endianness, ReadCache};
+use object::ReadCache;
 
-use super::functions::{self, Bytes, Extent};
-use super::releases::{self, Release};
-use super::version;
+use super::functions::{self, Bytes, Extent, Function};
+use super::releases::{Release, Releases};
+use super::{version, BUILD_INFORMATION, BUILD_INFORMATION_BYTES};
 use crate::attach::image::{self, Image};
-use crate::attach::placement;
+use crate::attach::placement::{self, Place, FUNCTION_BYTES_MAX};
+use crate::attach::targets::Site;
 
 /// The table has its own section; where all of the program may move, it is among what is relocated.
 const TABLES: [&str; 2] = [".gopclntab", ".data.rel.ro.gopclntab"];
-const BUILD_INFORMATION: &str = ".go.buildinfo";
-const BUILD_INFORMATION_BYTES: u64 = 256;
 /// Go 1.26: what the runtime knows of the program, its text's address among it (runtime/symtab.go, `moduledata`).
 const MODULE: &str = ".go.module";
 const MODULE_TEXT: u64 = 22 * 8;
@@ -39,12 +37,12 @@ pub enum Fault {
     NoTable,
     #[error(transparent)]
     Functions(#[from] functions::Fault),
+    #[error("it has no such function")]
+    NoSuchFunction,
     #[error("its release does not keep TLS sessions as those that are known")]
     NoSessions,
     #[error("the copy of what was decrypted is not found (it is not optimised)")]
     NoCopy,
-    #[error("its release does not keep numbers of goroutines as those that are known")]
-    NoNumbers,
     #[error("it does not say where its text starts")]
     NoText,
     #[error(transparent)]
@@ -54,7 +52,7 @@ pub enum Fault {
 impl Fault {
     /// The program makes no requests: nothing is missing.
     pub fn is_harmless(&self) -> bool {
-        matches!(self, Self::Functions(functions::Fault::NoSuchFunction))
+        matches!(self, Self::NoSuchFunction)
     }
 }
 
@@ -73,6 +71,18 @@ pub struct Code {
     pub bytes: u32,
 }
 
+impl Code {
+    /// Where to attach in it.
+    pub fn site(&self, place: Place, cookie: u64) -> Result<Site, Fault> {
+        let file_offset = self.file_offset.checked_add(place.offset);
+        Ok(Site {
+            file_offset: file_offset.ok_or(Fault::NoText)?,
+            place,
+            cookie,
+        })
+    }
+}
+
 impl<'a> Program<'a> {
     pub fn parse(file: &'a File, cache: &'a ReadCache<&'a File>) -> Result<Self, Fault> {
         let image = Image::read(file, cache)?;
@@ -80,19 +90,26 @@ impl<'a> Program<'a> {
     }
 
     /// What is known of the release that built it.
-    pub fn release(&self) -> Result<Release, Fault> {
-        let section = self.extent(BUILD_INFORMATION).ok_or(Fault::Other)?;
-        let mut bytes = vec![0; section.bytes.min(BUILD_INFORMATION_BYTES) as usize];
-        self.fill(section.offset, &mut bytes)?;
-        let version = version(&bytes).ok_or_else(|| Fault::Release("of no version".to_owned()))?;
-        releases::of(&version).ok_or(Fault::Release(version))
+    pub fn release(&self, releases: &Releases) -> Result<Release, Fault> {
+        self.extent(BUILD_INFORMATION).ok_or(Fault::Other)?;
+        let start = self.image.start(BUILD_INFORMATION, BUILD_INFORMATION_BYTES);
+        let version = version(&start).ok_or_else(|| Fault::Release("of no version".to_owned()))?;
+        let known = releases.of(&version).map(|known| known.release);
+        known.ok_or(Fault::Release(version))
     }
 
-    /// Finds the function of that name.
-    pub fn function(&self, name: &str) -> Result<Code, Fault> {
+    /// Finds the functions of these names, by one walk over the table of them.
+    pub fn functions<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[Result<Code, Fault>; N], Fault> {
         let mut tables = TABLES.into_iter().filter_map(|name| self.extent(name));
         let table = tables.next().ok_or(Fault::NoTable)?;
-        let function = functions::find(self.file, table, name)?;
+        let functions = functions::find(self.file, table, names)?;
+        Ok(functions.map(|function| self.code(function.ok_or(Fault::NoSuchFunction)?)))
+    }
+
+    fn code(&self, function: Function) -> Result<Code, Fault> {
         let text = function.text.or_else(|| self.text());
         let address = text.and_then(|text| text.checked_add(function.offset.into()));
         let address = address.ok_or(Fault::NoText)?;
@@ -103,8 +120,11 @@ impl<'a> Program<'a> {
         })
     }
 
-    /// The bytes of a function.
+    /// The bytes of a function, if it is not too long to be looked at.
     pub fn read(&self, function: Code) -> Result<Vec<u8>, Fault> {
+        if function.bytes as usize > FUNCTION_BYTES_MAX {
+            return Err(placement::Fault::TooLong.into());
+        }
         let mut bytes = vec![0; function.bytes as usize];
         self.fill(function.file_offset, &mut bytes)?;
         Ok(bytes)
@@ -137,19 +157,4 @@ impl<'a> Program<'a> {
             .ok()?;
         Some(u64::from_le_bytes(word)).filter(|text| *text != 0)
     }
-}
-
-/// Where in the file the instruction is that will be at that address.
-pub fn file_offset<'a, R: object::ReadRef<'a>>(
-    program: &ElfFile64<'a, Endianness, R>,
-    address: u64,
-) -> Option<u64> {
-    let endian = program.endian();
-    let mut loaded = program.elf_program_headers().iter().filter(|header| {
-        header.p_type(endian) == elf::PT_LOAD && header.p_flags(endian).contains(elf::PF_X)
-    });
-    loaded.find_map(|header| {
-        let within = address.checked_sub(header.p_vaddr(endian))?;
-        (within < header.p_filesz(endian)).then(|| header.p_offset(endian).checked_add(within))?
-    })
 }

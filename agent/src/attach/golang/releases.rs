@@ -1,5 +1,8 @@
-//! Go: what differs from release to release. In: a version. Out: offsets of fields, from the table beside this file.
+//! Go: what differs from release to release. In: the table beside this file, and another one that a user may have. Out: offsets
+//! of fields, by version. Pure.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use spanlet_abi::golang::{ClientOffsets, RouteOffsets, TlsOffsets, TLS_CONNECTION};
@@ -11,6 +14,12 @@ use super::GoroutineOffsets;
 
 /// The releases that were looked at.
 static TABLE: &str = include_str!("offsets.txt");
+
+/// How the line begins that names the columns, and what stands where a release has no such field.
+const HEAD: &str = "release";
+const NO_FIELD: &str = "-";
+/// Without it nothing is known of a release.
+const GOROUTINE: &str = "runtime.g.goid";
 
 /// What is known of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,56 +34,181 @@ pub struct Release {
     pub routes: Option<RouteOffsets>,
 }
 
-/// The release of a version (`1.26.8`). `None` for one that was not looked at: a wrong goroutine would make a wrong parent.
-pub fn of(version: &str) -> Option<Release> {
-    let minor = version
-        .strip_prefix("1.")?
-        .split(['.', 'r', 'b', '-', ' '])
-        .next()?;
-    releases().find_map(|(name, release)| (name.strip_prefix("1.")? == minor).then_some(release))
+/// A release, and who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub release: Release,
+    /// The user's table.
+    pub by_user: bool,
 }
 
-/// All of them, by name (`1.26`).
-pub fn releases() -> impl Iterator<Item = (&'static str, Release)> {
-    let mut lines = TABLE.lines().filter(|line| !line.starts_with('#'));
-    let columns: Vec<_> = lines.next().unwrap_or_default().split(' ').collect();
-    lines.filter_map(move |line| Row::new(&columns, line).release())
+/// What is known of all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Releases {
+    /// By release (`1.26`), or a version of it (`1.26.8`) whose fields are elsewhere.
+    known: BTreeMap<String, Known>,
+    /// Where the user's table is.
+    file: Option<PathBuf>,
 }
 
-/// A line of the table.
+/// What is wrong with a table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Fault {
+    /// From 1.
+    pub line: usize,
+    pub reason: String,
+}
+
+impl Default for Releases {
+    /// Those of the agent's own table.
+    fn default() -> Self {
+        // Its tests hold it to be right.
+        let rows = rows(TABLE).unwrap_or_default();
+        let mut releases = Self {
+            known: BTreeMap::new(),
+            file: None,
+        };
+        releases.learn(rows, false);
+        releases
+    }
+}
+
+impl Releases {
+    /// With what a user's table says, which wins.
+    pub fn with(file: &Path, table: &str) -> Result<Self, Fault> {
+        let mut releases = Self::default();
+        releases.learn(rows(table)?, true);
+        releases.file = Some(file.to_owned());
+        Ok(releases)
+    }
+
+    fn learn(&mut self, rows: Vec<(String, Release)>, by_user: bool) {
+        let known = rows
+            .into_iter()
+            .map(|(name, release)| (name, Known { release, by_user }));
+        self.known.extend(known);
+    }
+
+    /// What is known of a version (`1.26.8`): by itself, else by its release. `None` for one that was not looked at: a wrong
+    /// goroutine would make a wrong parent.
+    pub fn of(&self, version: &str) -> Option<&Known> {
+        self.known.get(version).or_else(|| {
+            let (major, rest) = version.split_once('.')?;
+            let minor = rest.split(['.', 'r', 'b', '-', ' ']).next()?;
+            self.known.get(&format!("{major}.{minor}"))
+        })
+    }
+
+    /// The user's table, if it is what tells of a version.
+    pub fn file_of(&self, version: &str) -> Option<&Path> {
+        self.of(version).filter(|known| known.by_user)?;
+        self.file.as_deref()
+    }
+
+    /// All of them, by name.
+    #[cfg(test)]
+    pub fn all(&self) -> impl Iterator<Item = (&str, Release)> {
+        let known = self.known.iter();
+        known.map(|(name, known)| (name.as_str(), known.release))
+    }
+}
+
+/// The lines of a table. Errors: any is not as the agent's own are.
+fn rows(table: &str) -> Result<Vec<(String, Release)>, Fault> {
+    let lines = table.lines().zip(1..);
+    let mut lines = lines.filter(|(text, _)| !text.trim().is_empty() && !text.starts_with('#'));
+    let (head, line) = lines.next().unwrap_or_default();
+    let columns = columns(head).map_err(|reason| Fault { line, reason })?;
+    let mut rows: Vec<(String, Release)> = Vec::new();
+    for (text, line) in lines {
+        let row = Row::new(&columns, text).and_then(|row| row.release());
+        let (name, release) = row.map_err(|reason| Fault { line, reason })?;
+        if rows.iter().any(|(known, _)| *known == name) {
+            let reason = format!("Go {name} is there twice");
+            return Err(Fault { line, reason });
+        }
+        rows.push((name, release));
+    }
+    Ok(rows)
+}
+
+/// The columns that a table's first line names, each one of those that the agent's own has.
+fn columns(head: &str) -> Result<Vec<&str>, String> {
+    let columns: Vec<&str> = head.split_whitespace().collect();
+    if columns.first() != Some(&HEAD) {
+        return Err(format!(
+            "the first line that is no comment has to name the columns: `{HEAD} runtime.g.goid …`"
+        ));
+    }
+    let mut own = TABLE.lines().filter(|line| !line.starts_with('#'));
+    let own: Vec<&str> = own.next().unwrap_or_default().split(' ').collect();
+    for (index, column) in columns.iter().enumerate() {
+        if !own.contains(column) {
+            return Err(format!("`{column}` is no field that this agent reads"));
+        }
+        if columns[..index].contains(column) {
+            return Err(format!("`{column}` is there twice"));
+        }
+    }
+    Ok(columns)
+}
+
+/// A line of a table.
 struct Row<'a> {
     columns: &'a [&'a str],
-    words: Vec<&'static str>,
+    words: Vec<&'a str>,
 }
 
 impl<'a> Row<'a> {
-    fn new(columns: &'a [&'a str], line: &'static str) -> Self {
-        let words = line.split(' ').collect();
-        Self { columns, words }
-    }
-
-    fn word(&self, column: &str) -> Option<&'static str> {
-        let place = self.columns.iter().position(|name| *name == column)?;
-        self.words.get(place).copied()
+    fn new(columns: &'a [&'a str], line: &'a str) -> Result<Self, String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if words.len() != columns.len() {
+            let (words, columns) = (words.len(), columns.len());
+            return Err(format!("has {words} words for {columns} columns"));
+        }
+        if !is_version(words[0]) {
+            let word = words[0];
+            return Err(format!(
+                "`{word}` is no release of Go, such as 1.26, nor a version of one"
+            ));
+        }
+        let mut named = columns.iter().zip(&words).skip(1);
+        let wrong = named.find(|(_, word)| **word != NO_FIELD && word.parse::<u16>().is_err());
+        match wrong {
+            Some((column, word)) => Err(format!(
+                "`{word}` is no offset of {column}: a number of bytes up to {}, or {NO_FIELD}",
+                u16::MAX
+            )),
+            None => Ok(Self { columns, words }),
+        }
     }
 
     /// `None`: the release has no such field.
     fn offset<T: FromStr>(&self, column: &str) -> Option<T> {
-        self.word(column)?.parse().ok()
+        let place = self.columns.iter().position(|name| *name == column)?;
+        self.words.get(place)?.parse().ok()
     }
 
-    fn release(&self) -> Option<(&'static str, Release)> {
+    /// Errors: what every release has is not there.
+    fn release(&self) -> Result<(String, Release), String> {
+        let name = self.words.first().copied().unwrap_or_default();
+        let id: u32 = self
+            .offset(GOROUTINE)
+            .ok_or(format!("{GOROUTINE} is not there"))?;
         let release = Release {
             goroutine: GoroutineOffsets {
-                id: self.offset("runtime.g.goid")?,
+                id,
                 parent: self.offset("runtime.g.parentGoid"),
             },
-            client: self.client()?,
+            client: self.client().ok_or(
+                "net/http.persistConn.conn and the fields of net.netFD are not there, or too far from each other",
+            )?,
             sessions: self.sessions(),
             births: self.births(),
             routes: self.routes(),
         };
-        Some((self.word("release")?, release))
+        Ok((name.to_owned(), release))
     }
 
     fn sessions(&self) -> Option<Sessions> {
@@ -141,24 +275,107 @@ impl<'a> Row<'a> {
     }
 }
 
+/// `1.26`, `1.26.8`, `1.27rc1`: what comes behind the release is not looked at.
+fn is_version(word: &str) -> bool {
+    let (major, rest) = word.split_once('.').unwrap_or_default();
+    let is_number = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
+    major.parse::<u8>().is_ok() && is_number(rest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HEADED: &str = "release runtime.g.goid net/http.persistConn.conn net.netFD.pfd.Sysfd \
+                          net.netFD.family net.netFD.sotype runtime.g.parentGoid\n";
+
+    fn with(lines: &str) -> Result<Releases, Fault> {
+        Releases::with(Path::new("/own"), lines)
+    }
+
     #[test]
     fn every_line_of_the_table_is_read() {
+        assert_eq!(rows(TABLE).unwrap().len(), 7);
         let lines = TABLE.lines().filter(|line| !line.starts_with('#'));
-        let columns = lines.clone().next().unwrap().split(' ').count();
-        for line in lines.clone() {
-            assert_eq!(line.split(' ').count(), columns, "{line}");
-        }
-        assert_eq!(releases().count(), 7);
         assert_eq!(lines.count(), 1 + 7);
     }
 
     #[test]
+    fn knows_releases_that_were_looked_at_and_no_others() {
+        let releases = Releases::default();
+        let of = |version| {
+            let goroutine = releases.of(version)?.release.goroutine;
+            Some((goroutine.id, goroutine.parent))
+        };
+        assert_eq!(of("1.26.8"), Some((152, Some(280))));
+        assert_eq!(of("1.24"), Some((160, Some(280))));
+        assert_eq!(of("1.25rc1"), Some((152, Some(272))));
+        assert_eq!(of("1.19.8"), Some((152, None)));
+        for unknown in ["1.27.0", "1.20.14", "1.2", "2.26", "devel go1.28-abc", ""] {
+            assert_eq!(of(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_users_line_wins_over_the_agents_own_and_leaves_the_others() {
+        let lines = "# mine\n\n1.99 168 80 16 56 64 -\n1.26 176 80 16 56 64 296\n1.25.3 184 80 16 56 64 8\n";
+        let releases = with(&lines.replacen("\n\n", &format!("\n{HEADED}"), 1)).unwrap();
+        let goroutine = |version| {
+            let known = releases.of(version).unwrap();
+            (known.release.goroutine.id, known.by_user)
+        };
+        assert_eq!(goroutine("1.99.0"), (168, true));
+        assert_eq!(goroutine("1.26.8"), (176, true));
+        assert_eq!(goroutine("1.25.3"), (184, true));
+        assert_eq!(goroutine("1.25.4"), (152, false));
+        assert_eq!(releases.file_of("1.99.1"), Some(Path::new("/own")));
+        assert_eq!(releases.file_of("1.25.4"), None);
+        // What a table has no column for is not known.
+        let release = releases.of("1.26.8").unwrap().release;
+        assert!(release.sessions.is_none() && release.births.is_none() && release.routes.is_none());
+        assert_eq!(
+            with(HEADED)
+                .unwrap()
+                .of("1.26.8")
+                .unwrap()
+                .release
+                .goroutine
+                .id,
+            152
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_table_is_told_with_its_line() {
+        let wrong = |lines: &str, line: usize, reason: &str| {
+            let fault = with(lines).unwrap_err();
+            assert_eq!(fault.line, line, "{fault}");
+            assert!(fault.reason.contains(reason), "{fault}");
+        };
+        wrong("", 0, "name the columns");
+        wrong("# a\n1.27 168 80 16 56 64 -\n", 2, "name the columns");
+        wrong("release runtime.g.id\n", 1, "`runtime.g.id` is no field");
+        wrong("release runtime.g.goid runtime.g.goid\n", 1, "twice");
+        let row = |row: &str, reason: &str| wrong(&format!("{HEADED}\n{row}\n"), 3, reason);
+        row("1.27 168 80", "3 words for 7 columns");
+        row("1.27 168 80 16 56 64 272 8", "8 words for 7 columns");
+        row("go1.27 168 80 16 56 64 272", "`go1.27` is no release");
+        row("1. 168 80 16 56 64 272", "`1.` is no release");
+        row(
+            "1.27 168 80 16 56 -64 272",
+            "`-64` is no offset of net.netFD.sotype",
+        );
+        row("1.27 168 80 16 56 64 65536", "up to 65535");
+        row("1.27 - 80 16 56 64 272", "runtime.g.goid is not there");
+        row("1.27 168 80 16 - 64 272", "net.netFD");
+        row("1.27 168 80 16 9000 64 272", "too far");
+        let twice = format!("{HEADED}1.27 168 80 16 56 64 272\n1.27 168 80 16 56 64 272\n");
+        wrong(&twice, 3, "twice");
+    }
+
+    #[test]
     fn sessions_of_every_release_are_known_and_fit_a_cookie() {
-        for (name, release) in releases() {
+        for (name, release) in Releases::default().all() {
             let offsets = release.sessions.expect(name).offsets;
             assert_eq!(TlsOffsets::of_cookie(offsets.cookie()), offsets, "{name}");
         }
@@ -166,7 +383,7 @@ mod tests {
 
     #[test]
     fn releases_before_1_21_do_not_keep_the_parent() {
-        for (name, release) in releases() {
+        for (name, release) in Releases::default().all() {
             assert_eq!(release.goroutine.parent.is_some(), name != "1.19", "{name}");
             assert_eq!(release.births.is_some(), name != "1.19", "{name}");
             let has_patterns = !["1.19", "1.21"].contains(&name);

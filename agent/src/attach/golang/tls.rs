@@ -1,18 +1,17 @@
-//! Go: where a program's `crypto/tls` is given what it encrypts, and where it hands out what it has decrypted. In: an executable
-//! file. Out: the place for each uprobe and what its program has to know, or why there is none. Touches that file.
+//! Go: where a program's `crypto/tls` is given what it encrypts, and where it hands out what it has decrypted. In: a program and
+//! its functions. Out: the place for each uprobe and what its program has to know, or why there is none. Touches the program's
+//! file.
 //!
 //! What is handed out is known only at the end of `(*Conn).Read`, and nothing of Go can be probed at its return. The compiler has
 //! put `bytes.(*Reader).Read` into it, which marks the reader (`prevRune = -1`) and then copies: between both, one register has
 //! the session, and the call that copies, which the kernel emulates, is given the bytes.
 
-use std::fs::File;
-
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register};
-use object::ReadCache;
+use iced_x86::{Code as Form, Decoder, DecoderOptions, Instruction, OpKind, Register};
 use spanlet_abi::golang::TlsOffsets;
 
-use super::program::{Fault, Program};
-use crate::attach::placement::{self, Emulated, Place, FUNCTION_BYTES_MAX};
+use super::program::{Code, Fault, Program};
+use super::releases::Release;
+use crate::attach::placement::{self, Emulated, Place};
 use crate::attach::targets::Site;
 
 pub const WRITE: &str = "crypto/tls.(*Conn).Write";
@@ -31,40 +30,28 @@ pub struct Sessions {
     pub mark: u32,
 }
 
-/// Finds the place of one of both.
-pub fn site(file: &File, name: &str) -> Result<Site, Fault> {
-    let cache = ReadCache::new(file);
-    let program = Program::parse(file, &cache)?;
-    let sessions = program.release()?.sessions.ok_or(Fault::NoSessions)?;
-    let function = program.function(name)?;
-    if function.bytes as usize > FUNCTION_BYTES_MAX {
-        return Err(placement::Fault::TooLong.into());
+/// Where the session and the bytes that it is given are in their registers, once for each call.
+pub fn given(program: &Program<'_>, release: &Release, write: Code) -> Result<Site, Fault> {
+    let sessions = release.sessions.ok_or(Fault::NoSessions)?;
+    let bytes = program.read(write)?;
+    let needed = [Register::RAX, Register::RBX, Register::RCX];
+    let place = placement::place(&bytes, write.address, &needed)?;
+    match place.repeats {
+        true => Err(placement::Fault::Parted(place.offset).into()),
+        false => write.site(place, sessions.offsets.cookie()),
     }
-    let bytes = program.read(function)?;
-    let place = match name {
-        READ => handed_out(&bytes, function.address, sessions.mark).ok_or(Fault::NoCopy)?,
-        _ => given(&bytes, function.address)?,
-    };
-    let file_offset = function.file_offset.checked_add(place.offset);
-    Ok(Site {
-        file_offset: file_offset.ok_or(Fault::NoText)?,
-        place,
-        cookie: sessions.offsets.cookie(),
-    })
 }
 
-/// Where the session and the bytes are in their registers, once for each call.
-fn given(bytes: &[u8], address: u64) -> Result<Place, placement::Fault> {
-    let needed = [Register::RAX, Register::RBX, Register::RCX];
-    let place = placement::place(bytes, address, &needed)?;
-    match place.repeats {
-        true => Err(placement::Fault::Parted(place.offset)),
-        false => Ok(place),
-    }
+/// Where it hands bytes out.
+pub fn handed_out(program: &Program<'_>, release: &Release, read: Code) -> Result<Site, Fault> {
+    let sessions = release.sessions.ok_or(Fault::NoSessions)?;
+    let bytes = program.read(read)?;
+    let place = copied(&bytes, read.address, sessions.mark).ok_or(Fault::NoCopy)?;
+    read.site(place, sessions.offsets.cookie())
 }
 
 /// The call behind the mark, if that is one.
-fn handed_out(bytes: &[u8], address: u64, mark: u32) -> Option<Place> {
+fn copied(bytes: &[u8], address: u64, mark: u32) -> Option<Place> {
     let decoder = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE);
     let all: Vec<Instruction> = decoder.into_iter().collect();
     let mut marks = (0..all.len()).filter(|index| is_mark(&all[*index], mark));
@@ -73,7 +60,7 @@ fn handed_out(bytes: &[u8], address: u64, mark: u32) -> Option<Place> {
     };
     let mut behind = all.get(marked + 1..)?.iter().take(BETWEEN_MAX);
     let call = behind.find_map(|instruction| match instruction.code() {
-        Code::Call_rel32_64 => Some(Some(instruction)),
+        Form::Call_rel32_64 => Some(Some(instruction)),
         _ if placement::full(instruction.op0_register()) == SESSION && writes(instruction) => {
             Some(None)
         }
@@ -88,7 +75,7 @@ fn handed_out(bytes: &[u8], address: u64, mark: u32) -> Option<Place> {
 
 /// `movq $-1, mark(session)`
 fn is_mark(instruction: &Instruction, mark: u32) -> bool {
-    instruction.code() == Code::Mov_rm64_imm32
+    instruction.code() == Form::Mov_rm64_imm32
         && instruction.op0_kind() == OpKind::Memory
         && instruction.memory_base() == SESSION
         && instruction.memory_index() == Register::None
@@ -116,7 +103,7 @@ mod tests {
     const CALL: &[u8] = &[0xe8, 0, 1, 0, 0];
 
     fn at(parts: &[&[u8]]) -> Option<u64> {
-        handed_out(&parts.concat(), 0x1000, MARK).map(|place| place.offset)
+        copied(&parts.concat(), 0x1000, MARK).map(|place| place.offset)
     }
 
     #[test]
@@ -133,7 +120,7 @@ mod tests {
         // mov %rax, %rsi
         let lost: &[&[u8]] = &[MARKED, &[0x48, 0x89, 0xc6], CALL];
         assert_eq!(at(lost), None, "another session");
-        let other = handed_out(&[MARKED, CALL].concat(), 0x1000, MARK + 8);
+        let other = copied(&[MARKED, CALL].concat(), 0x1000, MARK + 8);
         assert_eq!(other, None, "another field");
     }
 }

@@ -5,13 +5,18 @@ use super::executable;
 use super::go::{function, functions};
 use super::openssl;
 use crate::executable::{
-    BTF, FUNCTION, GO_BUILD_INFORMATION, GO_FUNCTIONS, NAMES, OPENSSL, SYMBOLS,
+    BTF, FUNCTION, GO_BUILD_INFORMATION, GO_FUNCTIONS, GO_OFFSETS, NAMES, OPENSSL, SYMBOLS,
 };
 
 pub const ADDRESS: u64 = 0x1000;
 pub const HEADER_BYTES: usize = 64;
 const SECTION_BYTES: usize = 64;
 pub const PROGRAM_BYTES: usize = 56;
+
+/// A table as a user's own has to be.
+const OFFSETS: &[u8] =
+    b"release runtime.g.goid net/http.persistConn.conn net.netFD.pfd.Sysfd net.netFD.family \
+    net.netFD.sotype runtime.g.parentGoid\n1.99 152 80 16 56 64 280\n1.98 152 80 16 56 64 -\n";
 
 pub fn all() -> Vec<Vec<u8>> {
     let go = go_build_information();
@@ -38,6 +43,7 @@ pub fn all() -> Vec<Vec<u8>> {
         executable(GO_BUILD_INFORMATION, &go),
         executable(BTF, &btf()),
         executable(GO_FUNCTIONS, &table),
+        executable(GO_OFFSETS, OFFSETS),
         executable(FUNCTION, &function()),
         executable(SYMBOLS, &openssl::table()),
         executable(SYMBOLS, &openssl::repeated()),

@@ -122,6 +122,6 @@ fn configurations(toml: &str) -> Vec<Seed> {
 
 /// An input of [`executable`].
 fn executable(reader: u8, bytes: &[u8]) -> Vec<u8> {
-    assert!(reader <= executable::OPENSSL);
+    assert!(reader <= executable::GO_OFFSETS);
     [&[reader], bytes].concat()
 }
