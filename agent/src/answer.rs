@@ -6,6 +6,7 @@ use crate::attach::discover::{self, Seen};
 use crate::attach::listening::{ports_of, Listening};
 use crate::attach::probes::Cost;
 use crate::attach::tracked::{no_births, no_tasks, Tracked};
+use crate::attach::{Language, ProcessFacts};
 use crate::capture::event::HostPid;
 use crate::capture::Reader;
 use crate::enrich;
@@ -159,6 +160,7 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
         service: enrich::service_name(facts),
         language: facts.language.name().to_owned(),
         runtime_version: facts.runtime_version.clone(),
+        offsets_file: offsets_file(rooms, facts),
         executable: facts.executable_path.clone(),
         reason: tracked.reason.to_string(),
         ports: tracked.ports.clone(),
@@ -179,6 +181,13 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
             })
             .collect(),
     }
+}
+
+fn offsets_file(rooms: &Rooms, facts: &ProcessFacts) -> Option<String> {
+    let version = facts.runtime_version.as_deref();
+    let version = version.filter(|_| facts.language == Language::Go)?;
+    let file = rooms.census.releases().file_of(version)?;
+    Some(file.display().to_string())
 }
 
 /// Names of the probes that see a process.

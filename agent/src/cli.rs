@@ -102,6 +102,9 @@ pub struct Run {
     /// The Unix socket where `spanlet probes` asks; unset: /run/spanlet.sock (also SPANLET_SOCKET).
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// Offsets of Go's releases that the agent does not know, or that win over its own (also SPANLET_GO_OFFSETS).
+    #[arg(long, value_name = "FILE")]
+    pub go_offsets: Option<PathBuf>,
     /// Read settings from this file; flags win over it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -225,6 +228,7 @@ impl Run {
             read_wait: self.no_read_wait.then_some(false),
             query: self.query.map(Into::into),
             socket: self.socket.clone(),
+            go_offsets: self.go_offsets.clone(),
             otlp: RawOtlp {
                 endpoint: self.otlp_endpoint.clone(),
                 protocol: self.otlp_protocol.map(Into::into),

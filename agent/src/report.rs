@@ -81,6 +81,9 @@ pub struct Process {
     pub service: String,
     pub language: String,
     pub runtime_version: Option<String>,
+    /// Go: the user's file that tells where its release keeps what is read; `None`: the agent itself knows.
+    #[serde(default)]
+    pub offsets_file: Option<String>,
     pub executable: String,
     /// Why it is traced.
     pub reason: String,
@@ -230,6 +233,15 @@ mod tests {
             !text.contains("ring.bytes"),
             "and what says nothing of spans"
         );
+    }
+
+    #[test]
+    fn whose_offsets_are_not_the_agents_own_is_said() {
+        let mut report = sample();
+        report.processes[0].offsets_file = Some("/etc/offsets.txt".into());
+        let told = "  orders (12): offsets of go 1.26.8 are those of /etc/offsets.txt\n";
+        assert!(text(&report, false).contains(told));
+        assert!(!text(&sample(), false).contains("offsets"));
     }
 
     /// Processes choose their names and paths; who reads a table has a terminal.

@@ -405,3 +405,41 @@ select_workloads = ["shop/deployment/*"]
     let glob = &kubernetes.select_workloads[0];
     assert!(glob.is_match("shop/Deployment/web") && !glob.is_match("shop/Job/x"));
 }
+
+const GO_COLUMNS: &str = "release runtime.g.goid net/http.persistConn.conn net.netFD.pfd.Sysfd \
+                          net.netFD.family net.netFD.sotype";
+
+/// A file that names the table, by its path.
+fn with_go_offsets(table: &File) -> RawConfig {
+    RawConfig {
+        go_offsets: Some(table.0.clone()),
+        ..all()
+    }
+}
+
+#[test]
+fn a_table_of_go_offsets_is_read_with_the_configuration_and_watched() {
+    let table = File::new("go", &format!("{GO_COLUMNS}\n1.99 168 80 16 56 64\n"));
+    let config = load(None, &[], with_go_offsets(&table)).unwrap();
+    assert_eq!(config.files, std::slice::from_ref(&table.0));
+    let path = table.0.to_str().unwrap();
+    let by_variable = load(None, &[("SPANLET_GO_OFFSETS", path)], all()).unwrap();
+    for config in [config, by_variable] {
+        let file = config.go_releases.file_of("1.99.3");
+        assert_eq!(file, Some(table.0.as_path()));
+    }
+    let without = load(None, &[], all()).unwrap().go_releases;
+    assert!(without.of("1.99.3").is_none() && without.of("1.26.8").is_some());
+}
+
+#[test]
+fn a_table_of_go_offsets_that_is_broken_is_told_with_its_line() {
+    let table = File::new("go-bad", &format!("# mine\n{GO_COLUMNS}\n1.99 168 80\n"));
+    let place = format!("{}, line 3", table.0.display());
+    assert_eq!(faults(load(None, &[], with_go_offsets(&table))), [place]);
+    let absent = RawConfig {
+        go_offsets: Some("/nonexistent".into()),
+        ..all()
+    };
+    assert_eq!(faults(load(None, &[], absent)), ["go_offsets"]);
+}

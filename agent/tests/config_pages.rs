@@ -68,6 +68,7 @@ fn the_table_has_every_key() {
         read_wait: Some(true),
         query: Some(Query::Drop),
         socket: Some("/s".into()),
+        go_offsets: Some("/g".into()),
         drain_interval_ms: Some(1),
         queue_spans: Some(1),
         batch_spans: Some(1),

@@ -8,8 +8,9 @@ use spanlet::config::fields::{Field, FIELDS, SIGNALS};
 use spanlet::config::RawConfig;
 
 /// What the chart sets itself, from other values; a section or a key.
-const SET_BY_CHART: [&str; 10] = [
+const SET_BY_CHART: [&str; 11] = [
     "socket",
+    "go_offsets",
     "health",
     "kubernetes.node_name",
     "kubernetes.pod_name",

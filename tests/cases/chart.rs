@@ -28,6 +28,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("config.queue_spans=many", "integer"),
     ("config.thread_clocks=1", "boolean"),
     ("config.socket=/tmp/s", "socket"),
+    ("config.go_offsets=/tmp/o", "go_offsets"),
     ("config.kubernetes.node_name=n", "node_name"),
     ("config.kubernetes.select_pods=app", "array"),
     ("config.select.ports={a}", "integer"),

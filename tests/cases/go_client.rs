@@ -31,8 +31,8 @@ on_each_back_end!(
 
 /// Calls of a fan.
 const FAN: usize = 4;
-const PROBE: &str = "go_client_request";
-const RECALL_MIN: f64 = 0.99;
+pub const PROBE: &str = "go_client_request";
+pub const RECALL_MIN: f64 = 0.99;
 /// After the end of a process; a report takes half a second itself.
 const GONE: Duration = Duration::from_secs(2);
 
@@ -42,7 +42,7 @@ fn command(runtime: &str) -> Result<Command> {
 }
 
 /// A function and one that it calls over a pool that keeps as many connections as there are requests in flight.
-fn pair(name: &'static str, command: Command) -> Result<(Function, Function)> {
+pub fn pair(name: &'static str, command: Command) -> Result<(Function, Function)> {
     let next = Function::start(Language::C, &function::Options::default())?;
     let options = function::Options {
         next: Some(next.address.clone()),
@@ -74,12 +74,17 @@ fn ask(
     Ok(())
 }
 
-fn call(function: &Function, mark: &str, in_flight: usize, requests: usize) -> Result<()> {
+pub fn call(function: &Function, mark: &str, in_flight: usize, requests: usize) -> Result<()> {
     ask(function, mark, in_flight, requests, "chain?")
 }
 
 /// Each call's parent is the request with its index, which only the paths tell; or, for few, it has none.
-fn score(spans: &[Span], mark: &str, pid: u32, requests: usize) -> Result<BTreeMap<String, usize>> {
+pub fn score(
+    spans: &[Span],
+    mark: &str,
+    pid: u32,
+    requests: usize,
+) -> Result<BTreeMap<String, usize>> {
     score_fans(spans, mark, pid, requests, 1)
 }
 
@@ -112,7 +117,7 @@ fn score_fans(
     Ok(evidence)
 }
 
-fn share(evidence: &BTreeMap<String, usize>, requests: usize) -> f64 {
+pub fn share(evidence: &BTreeMap<String, usize>, requests: usize) -> f64 {
     *evidence.get("goroutine").unwrap_or(&0) as f64 / requests as f64
 }
 

@@ -29,6 +29,7 @@ mod costs;
 mod durations;
 mod functions;
 mod go_client;
+mod go_offsets;
 mod go_routes;
 mod go_tls;
 mod growth;

@@ -23,6 +23,7 @@ pub struct Process {
     pub service: String,
     pub language: String,
     pub runtime_version: Option<String>,
+    pub offsets_file: Option<String>,
     pub executable: String,
     pub reason: String,
     pub ports: Vec<u16>,

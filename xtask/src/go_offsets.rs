@@ -1,13 +1,15 @@
 //! `cargo xtask go-offsets`: holds the table of Go's offsets to programs built by each release. In: the compilers that can be
-//! had. Out: what is so and what is not, and an error if anything is not; with `--write`, the table.
+//! had. Out: what is so and what is not, and an error if anything is not; with `--write`, the table. With `--go`, a table for
+//! one compiler, as an agent takes it.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 use anyhow::{bail, ensure, Context, Result};
 use spanlet_e2e::runtime;
+use spanlet_e2e::scratch::Scratch;
 
 use crate::{machine, paths};
 
@@ -24,6 +26,9 @@ pub struct Options {
     /// Write the table as it was found to be
     #[arg(long)]
     write: bool,
+    /// Print a table for this `go` command instead, for the agent's `go_offsets`
+    #[arg(long, value_name = "GO", conflicts_with = "write")]
+    go: Option<PathBuf>,
 }
 
 /// Lines of the table by release.
@@ -34,7 +39,11 @@ pub fn go_offsets(options: &Options) -> Result<ExitCode> {
     let path = paths::root().join("agent/src/attach/golang/offsets.txt");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let columns = columns(&text).context("the table names no columns")?;
-    let found = found(columns)?;
+    if let Some(go) = &options.go {
+        print!("{}", table_of(go, columns)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let found = found(columns, executables()?)?;
     let mut table = lines(&text);
     let wrong = compare(&table, &found);
     if options.write {
@@ -77,12 +86,28 @@ fn columns(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix(HEAD))
 }
 
-fn found(columns: &str) -> Result<Table> {
+/// What a compiler's programs have, below a line that names the columns.
+fn table_of(go: &Path, columns: &str) -> Result<String> {
+    let scratch = Scratch::new()?;
+    let program = scratch.join("function");
+    let mut build = Command::new(go);
+    build.args(["build", "-o"]).arg(&program);
+    build.arg(paths::root().join("tests/functions/go/function.go"));
+    // That one and no other.
+    build.env("GOTOOLCHAIN", "local");
+    let built = build.status();
+    let built = built.with_context(|| format!("run {}", go.display()))?;
+    ensure!(built.success(), "{} builds nothing", go.display());
+    let table = found(columns, vec![program])?;
+    Ok(written(&format!("{HEAD}{columns}"), &table))
+}
+
+fn found(columns: &str, executables: Vec<PathBuf>) -> Result<Table> {
     let mut read = machine::command("go");
     read.arg("run")
         .arg(paths::root().join("xtask/go/offsets.go"))
         .arg(columns);
-    read.args(executables()?);
+    read.args(executables);
     let output = read.output().context("run go")?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "offsets.go failed:\n{said}");

@@ -1,5 +1,5 @@
-//! What the sources say in, a checked [`Config`] and everything wrong with it out. Pure but for the certificates that
-//! [`super::otlp`] reads.
+//! What the sources say in, a checked [`Config`] and everything wrong with it out. Pure but for the table of Go's offsets,
+//! and the certificates that [`super::otlp`] reads.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use globset::Glob;
 use super::layers::Layers;
 use super::otlp::target;
 use super::{fault, kubernetes, Config, Faults, Metrics, RawConfig, Select};
+use crate::attach::golang::releases::Releases;
 use crate::capture::event::HostPid;
 use crate::export;
 use crate::export::otlp::Signal;
@@ -36,6 +37,7 @@ pub(super) fn config(layers: &Layers, in_pod: bool, faults: &mut Faults) -> Conf
         read_wait: layers.pick(|raw| raw.read_wait).unwrap_or_default(),
         query: layers.pick(|raw| raw.query).unwrap_or_default(),
         socket,
+        go_releases: Arc::new(go_releases(layers, faults)),
         drain_interval: Duration::from_millis(drain),
         export: export(layers, faults),
         metrics: metrics(layers, kubernetes.as_ref(), faults),
@@ -45,6 +47,23 @@ pub(super) fn config(layers: &Layers, in_pod: bool, faults: &mut Faults) -> Conf
         content: 0,
         settings: layers.settings(),
     }
+}
+
+/// With what the user's table says, if there is one.
+fn go_releases(layers: &Layers, faults: &mut Faults) -> Releases {
+    let Some(path) = layers.pick(|raw| raw.go_offsets.clone()) else {
+        return Releases::default();
+    };
+    let file = path.display();
+    let table = std::fs::read_to_string(&path)
+        .map_err(|error| fault(faults, "go_offsets", format!("cannot read {file}: {error}")));
+    let releases = table.map(|table| Releases::with(&path, &table));
+    match releases {
+        Ok(Ok(releases)) => return releases,
+        Ok(Err(wrong)) => fault(faults, format!("{file}, line {}", wrong.line), wrong.reason),
+        Err(()) => {}
+    }
+    Releases::default()
 }
 
 /// The value if it is in the range; else a fault, and the range's start to go on with.
@@ -174,7 +193,8 @@ fn files(layers: &Layers) -> Vec<PathBuf> {
             &otlp.headers_file,
         ]
     });
-    files.flatten().cloned().collect()
+    let tables = layers.raw().filter_map(|raw| raw.go_offsets.as_ref());
+    files.flatten().chain(tables).cloned().collect()
 }
 
 fn metrics(

@@ -1,5 +1,5 @@
 //! Configuration: file, environment and flags in; a checked [`Config`] or every fault at once out. Touches the file
-//! system: reads the file and the certificates that it names.
+//! system: reads the file and those that it names.
 //!
 //! Flags win over `OTEL_*` variables, those over the file, and the file over the defaults.
 
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use globset::Glob;
 
+use crate::attach::golang::releases::Releases;
 use crate::capture::event::HostPid;
 use crate::export;
 use crate::export::otlp::Target;
@@ -41,6 +42,8 @@ pub struct Config {
     pub query: Query,
     /// Where `spanlet probes` asks.
     pub socket: PathBuf,
+    /// What is known of Go's releases.
+    pub go_releases: Arc<Releases>,
     pub drain_interval: Duration,
     pub export: export::Config,
     /// `None`: the agent's own metrics are not sent.
@@ -49,7 +52,7 @@ pub struct Config {
     pub kubernetes: Option<Arc<pods::Config>>,
     /// Where `/livez` and `/readyz` are answered; `None`: nowhere.
     pub health: Option<SocketAddr>,
-    /// The files that are named: certificates, keys, headers.
+    /// The files that are named: certificates, keys, headers, offsets.
     pub files: Vec<PathBuf>,
     /// What the files held when they were read, as [`reload`] compares it.
     pub content: u64,

@@ -42,6 +42,7 @@ pub struct RawConfig {
     pub read_wait: Option<bool>,
     pub query: Option<Query>,
     pub socket: Option<PathBuf>,
+    pub go_offsets: Option<PathBuf>,
     pub drain_interval_ms: Option<u64>,
     pub queue_spans: Option<usize>,
     pub batch_spans: Option<usize>,

@@ -1,5 +1,5 @@
 //! The configuration while the agent runs: looked at each second, by its content, because a ConfigMap's file is a link that
-//! is replaced. In: the file and the files that it names (certificates, keys, headers). Out: a new configuration, or what
+//! is replaced. In: the file and the files that it names (certificates, keys, headers, offsets). Out: a new configuration, or what
 //! is wrong with it. Touches those files.
 
 use std::hash::{DefaultHasher, Hash, Hasher};

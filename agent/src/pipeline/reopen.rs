@@ -102,7 +102,8 @@ fn prepare(rooms: &Rooms, old: &Config, new: &Config, trial: &Trial) -> anyhow::
     let probes = match asked == rooms.request {
         true => None,
         false => {
-            let (probes, ring) = Probes::attach(&asked)?;
+            let (mut probes, ring) = Probes::attach(&asked)?;
+            probes.know(old.go_releases.clone());
             let ring = WaitedRing::new(ring, trial.ring_bytes());
             let ring = ring.context("cannot read the ring buffer")?;
             Some((asked, probes, ring))
@@ -127,6 +128,10 @@ fn take(
     if let Some((request, probes, ring)) = prepared.probes {
         reopen(rooms, inputs, probes, ring);
         rooms.request = request;
+    }
+    if new.go_releases != old.go_releases {
+        rooms.probes.know(new.go_releases.clone());
+        rooms.census.know(new.go_releases.clone());
     }
     rooms.enricher.configure(enrich_config(new));
     rooms.select(prepared.selection, new.kubernetes.clone());

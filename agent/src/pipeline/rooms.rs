@@ -61,6 +61,8 @@ impl Rooms {
         let request = request(config, trial, &selection);
         let (mut probes, ring) = Probes::attach(&request)?;
         let mut census = Census::new(selection, config.kubernetes.clone().map(Index::new));
+        probes.know(config.go_releases.clone());
+        census.know(config.go_releases.clone());
         let mut enricher = Enricher::new(enrich_config(config), seed());
         for facts in census.begin(&mut probes)? {
             enricher.process(facts);

@@ -121,6 +121,16 @@ fn processes(report: &Report, wide: bool, out: &mut String) {
     });
     table(&header, rows.collect(), out);
     for process in &report.processes {
+        if let Some(file) = &process.offsets_file {
+            let _ = writeln!(
+                out,
+                "  {} ({}): offsets of {} are those of {}",
+                clean(&process.service),
+                process.pid,
+                clean(&runtime(process)),
+                clean(file)
+            );
+        }
         for limit in &process.limits {
             let _ = writeln!(
                 out,
