@@ -19,7 +19,7 @@ use crate::pods::address;
 use crate::scenario;
 use crate::spans::Arrivals;
 
-/// The chart's own limit.
+/// Half of the chart's own limit.
 const MEMORY_MAX: u64 = 64 << 20;
 /// A few pods of the cluster's own among them.
 const PODS_OF_A_NODE: usize = 60;
