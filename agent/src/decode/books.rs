@@ -12,13 +12,13 @@ use crate::hash::WordMap;
 pub struct Counts {
     /// Connections first seen.
     pub connections: u64,
-    /// Connections that carried, or came to carry, something that is not HTTP/1.
+    /// Connections that carried, or came to carry, something that is neither HTTP/1 nor FastCGI.
     pub opaque: u64,
     /// Exchanges started.
     pub exchanges: u64,
     /// Exchanges finished: `exchanges` less those open.
     pub finished: u64,
-    /// Messages, or bytes in the place of one, that were not valid HTTP.
+    /// Messages, or bytes in the place of one, that were not valid.
     pub malformed: u64,
     /// Heads understood in part: longer than what is copied, or cut by a loss.
     pub incomplete_heads: u64,

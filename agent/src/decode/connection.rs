@@ -1,9 +1,10 @@
 //! One connection: its events in; what it carries, and the steps of that, out.
 
 use super::books::Books;
+use super::conversation::Conversation;
 use super::detect::{self, Verdict};
 use super::exchange::{Link, Side, Step, Tls};
-use super::http1::{Conversation, Fate, Scene};
+use super::scene::{side_of_requests, Fate, Scene};
 use crate::capture::event::{Closed, ConnectionId, HostPid, Initiator, Io, Opened, TlsVersion};
 use crate::clock::Monotonic;
 use std::sync::Arc;
@@ -28,8 +29,8 @@ pub struct Connection {
 #[derive(Debug)]
 enum Carries {
     Nothing,
-    Http(Box<Conversation>),
-    /// `for_good`: it will not turn to HTTP.
+    Understood(Conversation),
+    /// `for_good`: it will not turn to anything that is understood.
     Opaque {
         for_good: bool,
     },
@@ -88,9 +89,9 @@ impl Connection {
             Carries::Opaque { for_good: true } => return,
             Carries::Opaque { for_good: false } => self.look_again(io, out),
             Carries::Nothing => self.look(io, books, out),
-            Carries::Http(_) => {}
+            Carries::Understood(_) => {}
         }
-        let Carries::Http(conversation) = &mut self.carries else {
+        let Carries::Understood(conversation) = &mut self.carries else {
             return;
         };
         let fate = conversation.apply(&mut Scene {
@@ -99,7 +100,7 @@ impl Connection {
             books,
             out,
         });
-        if fate != Fate::Http {
+        if fate != Fate::Understood {
             conversation.abandon(None, books, out);
             let for_good = fate == Fate::Upgraded || conversation.is_fresh() || never_http1(io);
             self.turn_opaque(io, for_good, books, out);
@@ -111,7 +112,7 @@ impl Connection {
             self.process_losses = Some(losses);
             books.note_losses(self.process, losses);
         }
-        if let Carries::Http(conversation) = &mut self.carries {
+        if let Carries::Understood(conversation) = &mut self.carries {
             conversation.closed(closed.reset, closed.time, books, out);
         }
         self.opaque_ended(closed.time, false, out);
@@ -126,9 +127,8 @@ impl Connection {
         books: &mut Books,
         out: &mut Vec<Step>,
     ) {
-        if let Carries::Http(conversation) = &mut self.carries {
-            let its = |open: &super::open::OpenExchange| open.exchange.process == process;
-            if conversation.open().any(its) {
+        if let Carries::Understood(conversation) = &mut self.carries {
+            if conversation.is_of(process) {
                 conversation.exited(failed, time, books, out);
             }
         }
@@ -144,7 +144,7 @@ impl Connection {
         books: &mut Books,
         out: &mut Vec<Step>,
     ) {
-        if let Carries::Http(conversation) = &mut self.carries {
+        if let Carries::Understood(conversation) = &mut self.carries {
             conversation.abandon(still_open, books, out);
         }
         self.opaque_ended(still_open.unwrap_or(self.last_used), false, out);
@@ -152,7 +152,7 @@ impl Connection {
 
     pub fn conversation(&mut self) -> Option<&mut Conversation> {
         match &mut self.carries {
-            Carries::Http(conversation) => Some(conversation),
+            Carries::Understood(conversation) => Some(conversation),
             _ => None,
         }
     }
@@ -187,7 +187,7 @@ impl Connection {
     pub fn weigh(&mut self, sum: usize) -> usize {
         let before = self.weight;
         self.weight = match &self.carries {
-            Carries::Http(conversation) => conversation.footprint(),
+            Carries::Understood(conversation) => conversation.footprint(),
             _ => 0,
         };
         sum - before + self.weight
@@ -203,7 +203,7 @@ impl Connection {
         if io.size == 0 {
             return;
         }
-        let side = Conversation::side_of_requests(io.direction);
+        let side = side_of_requests(io.direction);
         // Who connected speaks first, and that begins a turn: otherwise bytes were lost.
         let speaks_first = match self.initiator {
             Initiator::Here => side == Side::Client,
@@ -218,14 +218,18 @@ impl Connection {
         let conversation = if self.begins_request(io, side)
             || fresh && !io.data.is_empty() && detect::request_line(io.data) == Verdict::More
         {
-            Some(Conversation::new(side, fresh))
+            Some(Conversation::http(side, fresh))
         } else if detect::status_line(io.data) == Verdict::Yes {
-            Some(Conversation::new(other_side, false))
+            Some(Conversation::http(other_side, false))
+        } else if self.begins_fastcgi(io, side)
+            || fresh && !io.data.is_empty() && detect::fastcgi_request(io.data) == Verdict::More
+        {
+            Some(Conversation::fastcgi(side, fresh))
         } else {
             None
         };
         match conversation {
-            Some(conversation) => self.carries = Carries::Http(Box::new(conversation)),
+            Some(conversation) => self.carries = Carries::Understood(conversation),
             None => {
                 let seen = fresh && !io.data.is_empty();
                 self.turn_opaque(io, seen || never_http1(io), books, out);
@@ -236,16 +240,25 @@ impl Connection {
     /// Whether a turn begins as a request does, which only one side should send: of the other, the start of an answer
     /// (`H`) may be all that is there.
     fn begins_request(&self, io: &Io<'_>, side: Side) -> bool {
-        let expected = match self.initiator {
-            Initiator::Here => side == Side::Client,
-            Initiator::There => side == Side::Server,
-            Initiator::Unknown => true,
-        };
         io.turn_start
-            && match expected {
+            && match self.may_ask(side) {
                 true => detect::request_line_begins(io.data),
                 false => detect::request_line(io.data) == Verdict::Yes,
             }
+    }
+
+    /// Whether a turn begins as a FastCGI request does, or with what an earlier one left.
+    fn begins_fastcgi(&self, io: &Io<'_>, side: Side) -> bool {
+        io.turn_start && self.may_ask(side) && detect::fastcgi_begins(io.data)
+    }
+
+    /// Whether requests are to be expected of this side: who connected makes them.
+    fn may_ask(&self, side: Side) -> bool {
+        match self.initiator {
+            Initiator::Here => side == Side::Client,
+            Initiator::There => side == Side::Server,
+            Initiator::Unknown => true,
+        }
     }
 
     /// What was encrypted until now is not: it begins anew.
@@ -256,7 +269,7 @@ impl Connection {
         books: &mut Books,
         out: &mut Vec<Step>,
     ) {
-        if let Carries::Http(conversation) = &mut self.carries {
+        if let Carries::Understood(conversation) = &mut self.carries {
             conversation.abandon(None, books, out);
         }
         self.opaque_ended(io.origin.time, true, out);
@@ -280,17 +293,24 @@ impl Connection {
             tls: Some(Tls { version, ..tls }),
             ..Link::clone(&self.link)
         });
-        if let Carries::Http(conversation) = &mut self.carries {
+        if let Carries::Understood(conversation) = &mut self.carries {
             conversation.relink(&self.link);
         }
     }
 
-    /// A turn that begins with a request line makes it HTTP.
+    /// A turn that begins with a request makes it what that is of.
     fn look_again(&mut self, io: &Io<'_>, out: &mut Vec<Step>) {
-        let side = Conversation::side_of_requests(io.direction);
-        if self.begins_request(io, side) {
+        let side = side_of_requests(io.direction);
+        let conversation = if self.begins_request(io, side) {
+            Some(Conversation::http(side, false))
+        } else if self.begins_fastcgi(io, side) {
+            Some(Conversation::fastcgi(side, false))
+        } else {
+            None
+        };
+        if let Some(conversation) = conversation {
             self.opaque_ended(io.origin.time, false, out);
-            self.carries = Carries::Http(Box::new(Conversation::new(side, false)));
+            self.carries = Carries::Understood(conversation);
         } else if never_http1(io) {
             // The other side's first frame came before.
             self.carries = Carries::Opaque { for_good: true };

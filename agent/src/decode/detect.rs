@@ -82,6 +82,36 @@ pub fn status_line(bytes: &[u8]) -> Verdict {
     }
 }
 
+/// Whether the bytes begin with an FCGI_BEGIN_REQUEST (FastCGI 1.0 §5.1), or with the FCGI_GET_VALUES (§4.1) that a client may
+/// send ahead of one.
+pub fn fastcgi_request(bytes: &[u8]) -> Verdict {
+    const HEADER_BYTES: usize = 8;
+    let asks_values = bytes.get(1) == Some(&9);
+    let fits = |(place, byte): (usize, &u8)| match place {
+        0 => *byte == 1,
+        1 => matches!(byte, 1 | 9),
+        2 | 3 if asks_values => *byte == 0,
+        7 => *byte == 0,
+        _ if asks_values => true,
+        // The length of the content, the role, the flags.
+        5 => *byte == 8,
+        9 => matches!(byte, 1..=3),
+        4 | 8 | 11.. => *byte == 0,
+        _ => true,
+    };
+    match bytes.iter().take(2 * HEADER_BYTES).enumerate().all(fits) {
+        false => Verdict::No,
+        true if bytes.len() < HEADER_BYTES => Verdict::More,
+        true => Verdict::Yes,
+    }
+}
+
+/// Whether records begin here, in the middle of a connection: those of a request, or the empty FCGI_STDIN of the last one, which many
+/// servers read only after their answer.
+pub fn fastcgi_begins(bytes: &[u8]) -> bool {
+    fastcgi_request(bytes) == Verdict::Yes || matches!(bytes, [1, 5, _, _, 0, 0, _, 0, ..])
+}
+
 /// A TLS record (RFC 8446 §5.1) or the HTTP/2 preface (RFC 9113 §3.4): this connection will not turn to HTTP/1.
 pub fn never_http1(bytes: &[u8]) -> bool {
     is_tls(bytes) || bytes.starts_with(b"PRI * HTTP/2.0")
@@ -133,6 +163,32 @@ mod tests {
         for (bytes, verdict) in cases {
             assert_eq!(request_line(bytes), verdict, "{}", bytes.escape_ascii());
         }
+    }
+
+    #[test]
+    fn fastcgi_requests() {
+        let cases: [(&[u8], Verdict); 12] = [
+            (b"\x01\x01\0\x01\0\x08\0\0", Verdict::Yes),
+            (
+                b"\x01\x01\0\x01\0\x08\0\0\0\x01\x01\0\0\0\0\0\x01\x04",
+                Verdict::Yes,
+            ),
+            (b"\x01\x01\0\x01\0\x08\0\0\0\x04\0\0\0\0\0\0", Verdict::No),
+            (b"\x01\x01\0\x01\0\x08\0\0\0\x01\0\x01", Verdict::No),
+            (b"\x01\x09\0\0\0\x20\0\0\x0eFCGI", Verdict::Yes),
+            (b"\x01\x09\0\x01\0\x20\0\0", Verdict::No),
+            (b"\x01", Verdict::More),
+            (b"\x01\x01\xff\xff\0\x08\x07", Verdict::More),
+            (b"", Verdict::More),
+            (b"\x01\x01\0\x01\0\x09\0\0", Verdict::No),
+            (b"\x01\x06\0\x01\0\x08\0\0", Verdict::No),
+            (b"GET / HTTP/1.1\r\n", Verdict::No),
+        ];
+        for (bytes, verdict) in cases {
+            assert_eq!(fastcgi_request(bytes), verdict, "{}", bytes.escape_ascii());
+        }
+        assert!(fastcgi_begins(b"\x01\x05\0\x01\0\0\0\0"), "left");
+        assert!(!fastcgi_begins(b"\x01\x05\0\x01\0\x02\0\0ab"), "a body");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::capture::event::{
 };
 use crate::clock::Monotonic;
 use smol_str::SmolStr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,11 @@ pub enum Protocol {
     Http11,
     /// An HTTP/1 exchange whose version was not seen.
     Http1,
+    FastCgi,
 }
+
+/// Agents that deliver spans call themselves so: a span of each delivery would be delivered, and so on without end.
+const DELIVERER: &str = "spanlet/";
 
 /// A connection as its exchanges know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,16 +97,38 @@ pub struct Request {
     pub content_length: Option<u64>,
     /// The head was longer than what is copied, or bytes of it were lost: absent fields are unknown, not unsent.
     pub head_incomplete: bool,
+    /// FastCGI: what is told besides.
+    pub gateway: Option<Box<Gateway>>,
+}
+
+/// What a web server says of a request that it hands on (RFC 3875 §4.1). What it does not say is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gateway {
+    /// The request came to it over TLS (`REQUEST_SCHEME`, `HTTPS`).
+    pub is_https: Option<bool>,
+    /// `SERVER_NAME`, `SERVER_PORT`
+    pub server_name: Option<SmolStr>,
+    pub server_port: Option<u16>,
+    /// Who asked it: `REMOTE_ADDR`, `REMOTE_PORT`
+    pub client_address: Option<IpAddr>,
+    pub client_port: Option<u16>,
 }
 
 impl Request {
+    /// An agent delivers with it.
+    pub fn is_delivery(&self) -> bool {
+        let sender = self.user_agent.as_deref();
+        sender.is_some_and(|name| name.starts_with(DELIVERER))
+    }
+
     /// Bytes of its texts.
     pub fn held(&self) -> usize {
         let texts = [&self.method, &self.target, &self.host, &self.user_agent];
         let texts = texts.into_iter().flatten().map(|text| text.len());
         let context = self.context.iter();
         let context = context.map(|(_, value)| value.len() + size_of::<(String, String)>());
-        texts.sum::<usize>() + context.sum::<usize>()
+        let gateway = self.gateway.as_ref().map_or(0, |_| size_of::<Gateway>());
+        texts.sum::<usize>() + context.sum::<usize>() + gateway
     }
 }
 
@@ -134,14 +161,26 @@ pub enum Outcome {
     EndUnseen,
     /// The agent was stopped, or the exchange outlived its bound, while it was open.
     StillOpen,
-    /// The request or the answer was not valid HTTP.
+    /// The request or the answer was not valid.
     Malformed,
+}
+
+impl Outcome {
+    /// Of an exchange whose connection ended before its answer did. `stream_ended`: the other side would send no more.
+    pub fn of_close(side: Side, reset: bool, stream_ended: bool) -> Self {
+        match (reset, side, stream_ended) {
+            (true, ..) => Self::ConnectionReset,
+            (false, Side::Server, true) => Self::ClientGone,
+            (false, Side::Client, false) => Self::Cancelled,
+            (false, ..) => Self::ConnectionClosed,
+        }
+    }
 }
 
 /// How the end of the answer was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndEvidence {
-    /// Content-Length reached, no body allowed, or the last chunk seen.
+    /// Content-Length reached, no body allowed, or the last chunk, or FCGI_END_REQUEST, seen.
     Counted,
     /// The next request on the connection began.
     NextRequest,
@@ -163,6 +202,7 @@ pub struct Serving {
 pub struct Started {
     pub id: ExchangeId,
     pub side: Side,
+    pub protocol: Protocol,
     pub link: Arc<Link>,
     /// Who read (server) or wrote (client) the first byte, and when.
     pub origin: Origin,

@@ -11,7 +11,8 @@ pub const MEMORY_BYTES_MAX: usize = 64 << 20;
 /// counted (`pipeline_full`).
 pub const PIPELINED_MAX: usize = 128;
 
-/// Bytes of one head put together from several calls. Longer: understood as far as it goes, `head_incomplete`.
+/// Bytes of one head put together from several calls, or of the parameters of a FastCGI request. Longer: understood as far as it
+/// goes, `head_incomplete`.
 pub const HEAD_BYTES_MAX: usize = 16_384;
 
 /// Header fields of one head that are parsed without allocating. More: parsed again with room for all.

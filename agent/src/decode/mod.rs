@@ -1,15 +1,19 @@
 //! Room 3: [`crate::capture::Event`] in, [`Step`] (the start and the end of each [`Exchange`]) out.
 //!
-//! [`Decoder`] keeps the table of connections; `connection` finds out what one carries; `http1` reads it. Time is
-//! that of the events: nothing here looks at a clock.
+//! [`Decoder`] keeps the table of connections; `connection` finds out what one carries; `http1` or `fastcgi` reads it.
+//! Time is that of the events: nothing here looks at a clock.
 
 mod books;
 mod connection;
+mod conversation;
 mod detect;
 pub mod exchange;
+mod fastcgi;
 mod http1;
 pub mod limits;
 mod open;
+mod recent;
+mod scene;
 mod stream;
 
 use std::collections::{BTreeSet, VecDeque};

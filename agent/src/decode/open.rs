@@ -1,12 +1,13 @@
 //! An exchange while it is open: calls and heads in, the finished [`Exchange`] out.
 
 use super::books::{Alone, Books};
-use super::exchange::{EndEvidence, Exchange, Outcome, Response, Serving, Side, Started, Step};
-use super::http1::head::{AnswerHead, RequestHead};
+use super::exchange::{
+    Answerer, Answering, EndEvidence, Exchange, Outcome, Protocol, Request, Response, Serving,
+    Side, Started, Step,
+};
+use super::scene::Scene;
 use crate::capture::event::{Direction, Goroutine, Io, Origin, RouteName, Task, ThreadClock, Turn};
 use crate::clock::Monotonic;
-use crate::decode::exchange::Link;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How far the estimate of a thread's CPU time may be too long before it is left out.
@@ -31,11 +32,19 @@ pub struct Mark {
     pub process_losses: u32,
 }
 
+/// A request, as its head says it.
+#[derive(Debug)]
+pub struct Asked {
+    pub request: Request,
+    pub protocol: Protocol,
+    pub malformed: bool,
+}
+
 /// See the file.
 #[derive(Debug)]
 pub struct OpenExchange {
     pub exchange: Box<Exchange>,
-    /// It is not valid HTTP, whatever its answer is.
+    /// It is not valid, whatever its answer is.
     pub malformed: bool,
     /// Records of its answer were lost, so that where it ends is not certain.
     pub records_lost: bool,
@@ -106,13 +115,12 @@ impl OpenExchange {
     /// Starts an exchange and tells so.
     pub fn start(
         side: Side,
-        link: &Arc<Link>,
         mark: Mark,
-        head: RequestHead,
+        head: Asked,
         first_on_connection: bool,
-        books: &mut Books,
-        out: &mut Vec<Step>,
+        scene: &mut Scene<'_>,
     ) -> Self {
+        let (link, books, out) = (scene.link, &mut *scene.books, &mut *scene.out);
         let id = books.next_exchange();
         let (thread, held) = (mark.origin.thread, head.request.held());
         books.counts.malformed += u64::from(head.malformed);
@@ -120,6 +128,7 @@ impl OpenExchange {
         out.push(Step::Started(Started {
             id,
             side,
+            protocol: head.protocol,
             link: link.clone(),
             origin: mark.origin,
             goroutine: mark.goroutine,
@@ -188,18 +197,40 @@ impl OpenExchange {
     /// The head of its answer was seen, its first byte at `first_byte` where that was seen.
     pub fn answered(
         &mut self,
-        head: &AnswerHead,
+        response: Response,
+        malformed: bool,
         first_byte: Option<Monotonic>,
         books: &mut Books,
     ) {
-        books.counts.malformed += u64::from(head.malformed);
-        books.counts.incomplete_heads += u64::from(head.incomplete);
-        self.malformed |= head.malformed;
+        books.counts.malformed += u64::from(malformed);
+        books.counts.incomplete_heads += u64::from(response.head_incomplete);
+        self.malformed |= malformed;
         let exchange = &mut self.exchange;
         exchange.first_byte = first_byte.map(|time| time.max(exchange.started));
-        exchange.response.status = head.status;
-        exchange.response.content_length = head.length.valid();
-        exchange.response.head_incomplete = head.incomplete;
+        exchange.response = response;
+    }
+
+    /// Whether what begins there is surely its answer.
+    pub fn is_surely_answered(&self, mark: Mark, io: &Io<'_>) -> bool {
+        mark.turn_start && !self.lost_before(io)
+    }
+
+    /// Tells who answers with what begins there, if that is surely its answer.
+    pub fn tell_answerer(&self, mark: Mark, scene: &mut Scene<'_>) {
+        let by = match (mark.task, mark.goroutine, mark.turn) {
+            (Some(task), _, _) => Answerer::Task(task),
+            (None, None, None) => Answerer::Thread(mark.origin.thread),
+            _ => return,
+        };
+        if self.is_surely_answered(mark, scene.io) {
+            scene.out.push(Step::Answering(Answering {
+                id: self.exchange.id,
+                process: mark.origin.process,
+                connection: scene.io.connection,
+                by,
+                time: mark.origin.time,
+            }));
+        }
     }
 
     /// Adds to the length of the request's or the answer's body; `None`: it is no longer known.

@@ -19,6 +19,44 @@ pub struct Piece<'a> {
     pub bytes: Bytes<'a>,
 }
 
+impl<'a> Bytes<'a> {
+    pub fn len(self) -> u64 {
+        match self {
+            Self::Seen(seen) => seen.len() as u64,
+            Self::Uncopied(bytes) | Self::Lost(bytes) => bytes,
+        }
+    }
+
+    /// What follows the first `count` bytes, if anything.
+    pub fn after(self, count: u64) -> Option<Self> {
+        let left = self.len().checked_sub(count).filter(|left| *left > 0)?;
+        Some(match self {
+            Self::Seen(seen) => Self::Seen(seen.get(count as usize..)?),
+            Self::Uncopied(_) => Self::Uncopied(left),
+            Self::Lost(_) => Self::Lost(left),
+        })
+    }
+
+    /// The first `count` bytes, or all.
+    pub fn first(self, count: u64) -> Self {
+        let count = count.min(self.len());
+        match self {
+            Self::Seen(seen) => Self::Seen(&seen[..count as usize]),
+            Self::Uncopied(_) => Self::Uncopied(count),
+            Self::Lost(_) => Self::Lost(count),
+        }
+    }
+}
+
+impl Piece<'_> {
+    /// What follows its first `count` bytes, if anything.
+    pub fn after(self, count: u64) -> Option<Self> {
+        let bytes = self.bytes.after(count)?;
+        let position = self.position.wrapping_add(count as u32);
+        Some(Self { position, bytes })
+    }
+}
+
 /// What a call brought: lost bytes before it, its first bytes, those not copied, its last bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Cut<'a> {

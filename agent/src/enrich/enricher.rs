@@ -24,7 +24,7 @@ use super::{parents, resource, tasks, turns, Config, Evidence};
 use crate::attach::{Language, ProcessFacts};
 use crate::capture::event::{HostPid, HostTid, Origin, RouteName, TaskBirth, Unborn};
 use crate::clock::{Monotonic, WallOffset};
-use crate::decode::exchange::{Answering, Exchange, ExchangeId, Side, Started, Turning};
+use crate::decode::exchange::{Answering, Exchange, ExchangeId, Protocol, Side, Started, Turning};
 use crate::decode::Step;
 use crate::hash::WordMap;
 use crate::pods::Peer;
@@ -394,6 +394,9 @@ impl Enricher {
                 if process.last_call >= Some(origin.time) {
                     let open = process.serving();
                     self.counts.undone += self.nodes.undo_by_process(open, origin.time);
+                }
+                if started.protocol == Protocol::FastCgi {
+                    process.serves_fastcgi();
                 }
                 let connection = started.link.id;
                 let goroutine = goroutine.map(|reader| {

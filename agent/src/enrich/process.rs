@@ -72,6 +72,8 @@ pub struct Process {
     multiplexes: bool,
     /// One thread reads requests that others answer.
     hands_on: bool,
+    /// A thread serves one request at a time and waits for all its calls, also for several at once.
+    waits_for_all: bool,
     opaque: WordSet<ConnectionId>,
     opaque_full: bool,
     losses: u32,
@@ -94,6 +96,7 @@ impl Process {
             self.calls = Calls::default();
             self.multiplexes = false;
             self.hands_on = false;
+            self.waits_for_all = false;
         }
         self.goroutines = Goroutines::default();
         self.births = Births::default();
@@ -134,7 +137,11 @@ impl Process {
         if self.served.len() > SERVED_MAX {
             self.served.pop_front();
         }
-        self.multiplexes |= is_on_another(&self.by_thread, thread, connection);
+        match self.waits_for_all {
+            // The end of what it served before was not seen.
+            true => self.by_thread.retain(|(other, _), _| *other != thread),
+            false => self.multiplexes |= is_on_another(&self.by_thread, thread, connection),
+        }
         self.by_thread.insert((thread, id), connection);
         if let Some(goroutine) = goroutine {
             self.by_goroutine.entry(goroutine).or_default().push(id);
@@ -171,6 +178,11 @@ impl Process {
         self.hands_on
     }
 
+    /// It serves FastCGI. In PHP that is php-fpm, or php-cgi: scripts that call several at once (curl's multi interface) wait for them.
+    pub fn serves_fastcgi(&mut self) {
+        self.waits_for_all |= self.facts.language == Language::Php;
+    }
+
     /// A thread of it runs tasks.
     pub fn is_event_loop(&mut self) {
         self.multiplexes = true;
@@ -179,7 +191,8 @@ impl Process {
     pub fn call(&mut self, id: ExchangeId, connection: ConnectionId, thread: HostTid) {
         if is_on_another(&self.calling, thread, connection) {
             // One that serves nothing is a client's loop: it says nothing of the threads that serve.
-            self.multiplexes |= on(&self.by_thread, thread).next().is_some();
+            let serves = on(&self.by_thread, thread).next().is_some();
+            self.multiplexes |= serves && !self.waits_for_all;
             self.threads.mixes(thread);
         }
         self.calling.insert((thread, id), connection);

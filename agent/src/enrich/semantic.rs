@@ -26,7 +26,7 @@ use super::redact::{self, Query};
 use super::span::{Status, Visitor};
 use super::target::{self, Server, Target};
 use crate::capture::event::{Endpoint, TlsVersion};
-use crate::decode::exchange::{EndEvidence, Exchange, Outcome, Protocol, Side};
+use crate::decode::exchange::{EndEvidence, Exchange, Gateway, Outcome, Protocol, Side};
 
 /// Bytes of a text that a peer chose; what is longer is cut.
 const TEXT_BYTES_MAX: usize = 2048;
@@ -87,8 +87,10 @@ fn request(exchange: &Exchange, query: Query, server_end: &Endpoint, visitor: &m
         None => {}
     }
     let query = target.query.and_then(|text| redact::query(text, query));
-    let scheme = target.scheme.unwrap_or(target::scheme(&exchange.link));
-    visitor.text("url.scheme", cut(scheme));
+    let scheme = target.scheme.or(target::scheme(exchange));
+    if let Some(scheme) = scheme {
+        visitor.text("url.scheme", cut(scheme));
+    }
     if let Some(path) = target.path {
         visitor.text("url.path", cut(path));
     }
@@ -105,7 +107,7 @@ fn request(exchange: &Exchange, query: Query, server_end: &Endpoint, visitor: &m
         port: Some(*port),
     });
     if let Some(server) = named.or(of_end) {
-        if exchange.side == Side::Client {
+        if let (Side::Client, Some(scheme)) = (exchange.side, scheme) {
             target::full_url(
                 &target,
                 scheme,
@@ -125,19 +127,45 @@ fn request(exchange: &Exchange, query: Query, server_end: &Endpoint, visitor: &m
     if let Some(agent) = &request.user_agent {
         visitor.text("user_agent.original", cut(agent));
     }
+    if let (Side::Server, Some(gateway)) = (exchange.side, &request.gateway) {
+        client(gateway, visitor);
+    }
+}
+
+/// Who asked the web server that hands the request on.
+fn client(gateway: &Gateway, visitor: &mut impl Visitor) {
+    let Some(address) = gateway.client_address else {
+        return;
+    };
+    let port = gateway.client_port;
+    let end = target::end(&Endpoint::Tcp {
+        address,
+        port: port.unwrap_or_default(),
+    });
+    if let Some((address, _)) = end {
+        visitor.text("client.address", address.as_str());
+    }
+    if let Some(port) = port {
+        visitor.integer("client.port", port.into());
+    }
 }
 
 fn network(exchange: &Exchange, visitor: &mut impl Visitor) {
-    visitor.text("network.protocol.name", "http");
-    match exchange.protocol {
-        Protocol::Http10 => visitor.text("network.protocol.version", "1.0"),
-        Protocol::Http11 => visitor.text("network.protocol.version", "1.1"),
-        Protocol::Http1 => {}
+    let (protocol, version_of_it) = match exchange.protocol {
+        Protocol::Http10 => ("http", Some("1.0")),
+        Protocol::Http11 => ("http", Some("1.1")),
+        Protocol::Http1 => ("http", None),
+        Protocol::FastCgi => ("fastcgi", None),
+    };
+    visitor.text("network.protocol.name", protocol);
+    if let Some(version) = version_of_it {
+        visitor.text("network.protocol.version", version);
     }
     let link = &exchange.link;
     if let Some((address, port)) = target::end(&link.remote) {
         let address = address.as_str();
-        if exchange.side == Side::Server {
+        // Behind a web server, the peer is that.
+        if exchange.side == Side::Server && exchange.protocol != Protocol::FastCgi {
             visitor.text("client.address", address);
             visitor.integer("client.port", port.into());
         }
@@ -279,7 +307,7 @@ fn message(exchange: &Exchange) -> Option<&'static str> {
         Outcome::ClientGone => "the client went away before the answer was complete",
         Outcome::Cancelled => "the client closed the connection before the answer was complete",
         Outcome::ProcessExited => "the process ended before the answer was complete",
-        Outcome::Malformed => "the request or the answer is not valid HTTP",
+        Outcome::Malformed => "the request or the answer is not valid",
     })
 }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::redact;
 use crate::capture::event::Endpoint;
-use crate::decode::exchange::{Link, Request};
+use crate::decode::exchange::{Exchange, Request};
 
 /// The ports of `http` and `https` where none is named.
 const HTTP_PORT: u16 = 80;
@@ -78,12 +78,13 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The scheme of what a connection carries, where the request does not say.
-pub fn scheme(link: &Link) -> &'static str {
-    match link.tls {
-        None => "http",
-        Some(_) => "https",
-    }
+/// The scheme of a request whose target does not say it: by what its connection carries, or as the web server says that hands it on.
+pub fn scheme(exchange: &Exchange) -> Option<&'static str> {
+    let is_https = match &exchange.request.gateway {
+        Some(gateway) => gateway.is_https?,
+        None => exchange.link.tls.is_some(),
+    };
+    Some(if is_https { "https" } else { "http" })
 }
 
 fn default_port(scheme: &str) -> u16 {
@@ -93,15 +94,25 @@ fn default_port(scheme: &str) -> u16 {
     }
 }
 
-/// The server as the client named it.
+/// The server as the client named it, or as the web server is called that hands the request on. Many of these hand on the name
+/// without its port, and say their own.
 pub fn named_server<'a>(
     target: &Target<'a>,
     request: &'a Request,
-    scheme: &str,
+    scheme: Option<&str>,
 ) -> Option<Server<'a>> {
-    let authority = target.authority.or(request.host.as_deref())?;
-    let (_, host) = redact::authority(authority);
-    host_and_port(host, default_port(scheme))
+    let gateway = request.gateway.as_deref();
+    let own_port = gateway.and_then(|gateway| gateway.server_port);
+    match target.authority.or(request.host.as_deref()) {
+        Some(authority) => {
+            let (_, host) = redact::authority(authority);
+            host_and_port(host, own_port.or(scheme.map(default_port)))
+        }
+        None => Some(Server {
+            address: gateway?.server_name.as_deref()?,
+            port: own_port,
+        }),
+    }
 }
 
 /// The address and port of an end of a TCP connection.
@@ -192,7 +203,7 @@ impl<const BYTES_MAX: usize> ShortText<BYTES_MAX> {
 }
 
 /// `host[:port]`, where an IPv6 address stands in brackets (RFC 3986 §3.2.2).
-fn host_and_port(authority: &str, default_port: u16) -> Option<Server<'_>> {
+fn host_and_port(authority: &str, default_port: Option<u16>) -> Option<Server<'_>> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(bracketed) => {
             let (host, rest) = bracketed.split_once(']')?;
@@ -211,7 +222,7 @@ fn host_and_port(authority: &str, default_port: u16) -> Option<Server<'_>> {
     Some(Server {
         address: host,
         port: match port {
-            None | Some("") => Some(default_port),
+            None | Some("") => default_port,
             Some(port) => port.parse().ok(),
         },
     })

@@ -2,6 +2,7 @@
 
 mod cases;
 mod ends;
+mod fastcgi;
 mod kernel;
 mod losses;
 mod others;

@@ -231,8 +231,18 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         " HTTP/1.1\r\n",
         "HTTP/1.1 101 \r\n\r\n",
     ]);
+    let records = prop::sample::select(vec![
+        &b"\x01\x01\0\x01\0\x08\0\0\0\x01\x01\0\0\0\0\0"[..],
+        b"\x01\x01\0\x02\0\x08\0\0",
+        b"\x01\x04\0\x01\0\x04\x04\0\x01\x01ab....\x01\x04\0\x01\0\0\0\0",
+        b"\x01\x05\0\x01\0\0\0\0",
+        b"\x01\x06\0\x01\0\x02\0\0\n\n\x01\x06\0\x01\xff\xff\xff\0",
+        b"\x01\x03\0\x01\0\x08\0\0\0\0\0\0\0\0\0\0",
+        b"\0\0\0\0\0\0\0\0",
+    ]);
     prop_oneof![
         text,
+        records.prop_map(<[u8]>::to_vec),
         pieces.prop_map(|piece| piece.as_bytes().to_vec()),
         prop::collection::vec(any::<u8>(), 0..40),
     ]

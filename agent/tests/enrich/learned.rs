@@ -105,6 +105,47 @@ fn a_thread_with_two_calls_open_is_an_event_loop() {
     world.assert_root(4);
 }
 
+/// A script of php-fpm's waits for all that it calls at once; another process in PHP may be an event loop.
+#[test]
+fn a_thread_that_serves_fastcgi_in_php_is_none() {
+    for (language, is_fastcgi, is_known) in [
+        (Language::Php, true, true),
+        (Language::Php, false, false),
+        (Language::Python, true, false),
+    ] {
+        let mut world = World::new().language(1, language);
+        let serve = |id, thread| {
+            let start = server(id, 0).thread(thread);
+            if is_fastcgi {
+                start.fastcgi()
+            } else {
+                start
+            }
+        };
+        world.start(serve(1, 11));
+        world.start(serve(2, 12));
+        world.start(client(3, 1).thread(11).on_connection(71, 1));
+        world.start(client(4, 2).thread(11).on_connection(72, 1));
+        world.end(10);
+        match is_known {
+            true => world.assert_parent(4, 1, "thread"),
+            false => world.assert_root(4),
+        }
+    }
+}
+
+/// Nothing tells when a Unix socket ends, and with it what was served over it.
+#[test]
+fn a_thread_that_serves_fastcgi_in_php_is_done_with_what_it_served_before() {
+    let mut world = World::new().language(1, Language::Php);
+    world.start(server(1, 0).thread(11).fastcgi());
+    world.start(server(2, 0).thread(12).fastcgi());
+    world.start(server(3, 5).thread(11).fastcgi());
+    world.start(client(4, 6).thread(11));
+    world.end(10);
+    world.assert_parent(4, 3, "thread");
+}
+
 #[test]
 fn a_thread_that_sends_ahead_on_one_connection_is_no_event_loop() {
     let mut world = World::new().language(1, Language::Java);

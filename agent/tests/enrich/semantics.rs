@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::steps::{client, ms, server, tcp, told, World};
 use spanlet::attach::ProcessFacts;
 use spanlet::capture::event::{Endpoint, HostPid, RouteName};
-use spanlet::decode::exchange::{EndEvidence, Exchange, Outcome, Protocol, Serving};
+use spanlet::decode::exchange::{EndEvidence, Exchange, Gateway, Outcome, Protocol, Serving};
 use spanlet::decode::Step;
 use spanlet::enrich::span::{Kind, Status};
 use spanlet::enrich::Span;
@@ -159,6 +159,95 @@ fn a_client_span() {
             r#"spanlet.end.evidence Text("close")"#,
         ],
     );
+}
+
+/// The client is the web server's, the peer is that.
+#[test]
+fn a_fastcgi_server_span() {
+    let mut exchange = server(1, 0).on_connection(5, 7).fastcgi().exchange(50);
+    exchange.request.target = Some("/orders?id=17".into());
+    exchange.request.host = Some("shop.example".into());
+    exchange.request.gateway = Some(Box::new(Gateway {
+        is_https: Some(true),
+        server_name: Some("default.example".into()),
+        server_port: Some(8443),
+        client_address: Some([192, 0, 2, 9].into()),
+        client_port: Some(4711),
+    }));
+    assert_attributes(
+        &span_of(exchange),
+        &[
+            r#"http.request.method Text("GET")"#,
+            r#"url.scheme Text("https")"#,
+            r#"url.path Text("/orders")"#,
+            r#"url.query Text("id=REDACTED")"#,
+            r#"server.address Text("shop.example")"#,
+            "server.port Integer(8443)",
+            r#"user_agent.original Text("1")"#,
+            r#"client.address Text("192.0.2.9")"#,
+            "client.port Integer(4711)",
+            r#"network.protocol.name Text("fastcgi")"#,
+            r#"network.peer.address Text("10.0.0.1")"#,
+            "network.peer.port Integer(5)",
+            r#"network.local.address Text("10.0.0.2")"#,
+            "network.local.port Integer(80)",
+            r#"network.type Text("ipv4")"#,
+            r#"network.transport Text("tcp")"#,
+            "http.response.status_code Integer(200)",
+            r#"spanlet.parent.evidence Text("none")"#,
+            r#"spanlet.end.evidence Text("counted")"#,
+        ],
+    );
+}
+
+/// What the web server does not say is not known: neither the scheme, nor a port that follows from it.
+#[test]
+fn a_fastcgi_client_span_over_a_unix_socket() {
+    for (host, port, facts) in [
+        (
+            Some("shop.example"),
+            None,
+            &[r#"server.address Text("shop.example")"#][..],
+        ),
+        (
+            Some("shop.example:81"),
+            Some(8080),
+            &[
+                r#"server.address Text("shop.example")"#,
+                "server.port Integer(81)",
+            ],
+        ),
+        (
+            None,
+            Some(8080),
+            &[
+                r#"server.address Text("default")"#,
+                "server.port Integer(8080)",
+            ],
+        ),
+    ] {
+        let mut exchange = client(1, 0).on_unix(5, 7).fastcgi().exchange(50);
+        exchange.request.host = host.map(Into::into);
+        exchange.request.gateway = Some(Box::new(Gateway {
+            server_name: Some("default".into()),
+            server_port: port,
+            ..Gateway::default()
+        }));
+        let before = [
+            r#"http.request.method Text("GET")"#,
+            r#"url.path Text("/")"#,
+        ];
+        let after = [
+            r#"user_agent.original Text("1")"#,
+            r#"network.protocol.name Text("fastcgi")"#,
+            r#"network.transport Text("unix")"#,
+            "http.response.status_code Integer(200)",
+            r#"spanlet.parent.evidence Text("none")"#,
+            r#"spanlet.end.evidence Text("counted")"#,
+        ];
+        let expected = [&before[..], facts, &after[..]].concat();
+        assert_attributes(&span_of(exchange), &expected);
+    }
 }
 
 #[test]

@@ -49,6 +49,7 @@ fn start(id: u64, side: Side, at: u64) -> Start {
     Start(Started {
         id: ExchangeId(id),
         side,
+        protocol: Protocol::Http11,
         link: Arc::new(Link {
             network_namespace: 1,
             ..Link::unknown(ConnectionId::default())
@@ -140,6 +141,12 @@ impl Start {
         self
     }
 
+    /// Of FastCGI.
+    pub fn fastcgi(mut self) -> Self {
+        self.0.protocol = Protocol::FastCgi;
+        self
+    }
+
     /// A Unix socket whose other end is that socket.
     pub fn on_unix(mut self, socket: u64, peer: u64) -> Self {
         Arc::make_mut(&mut self.0.link).local = Endpoint::Unix;
@@ -187,7 +194,7 @@ impl Start {
         Exchange {
             id: started.id,
             side: started.side,
-            protocol: Protocol::Http11,
+            protocol: started.protocol,
             process: started.origin.process,
             thread: started.origin.thread,
             link: started.link.clone(),

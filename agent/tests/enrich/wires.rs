@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::steps::{client, server, tcp, World};
+use crate::steps::{client, server, tcp, Start, World};
+use spanlet::attach::Language;
 
 const CAME: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const OTHER: &str = "00-11111111111111111111111111111111-1111111111111111-01";
@@ -90,6 +91,22 @@ fn the_same_context_at_both_ends_makes_the_client_the_parent() {
     world.assert_parent(2, 1, "connection");
     assert_eq!(world.evidence(1), "traceparent");
     assert_eq!(world.span(2).trace_id.to_string(), CAME[3..35]);
+}
+
+/// nginx hands the fields of its request on to php-fpm, which thus comes with the context that nginx came with.
+#[test]
+fn a_context_that_a_web_server_hands_on_by_fastcgi_names_the_web_servers_parent() {
+    let mut world = World::new().language(2, Language::Php);
+    let came = |start: Start| start.context("traceparent", CAME);
+    world.start(came(server(1, 0).process(1)));
+    world.start(came(client(2, 1).process(1).on_unix(0xc, 0x5).fastcgi()));
+    world.start(came(server(3, 2).process(2).on_unix(0x5, 0xc).fastcgi()));
+    world.start(client(4, 3).process(2));
+    world.end(10);
+    assert_eq!(world.evidence(1), "traceparent");
+    world.assert_parent(2, 1, "thread");
+    world.assert_parent(3, 2, "connection");
+    world.assert_parent(4, 3, "thread");
 }
 
 #[test]

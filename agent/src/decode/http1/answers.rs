@@ -4,14 +4,14 @@ use super::body::{Body, Framing, Progress};
 use super::fields::Length;
 use super::head::{self, AnswerHead};
 use super::held::Held;
-use super::recent::Recent;
 use super::requests::Read;
-use super::{count_cut, turns, Conversation, Fate, Head, Scene};
+use super::{turns, Conversation, Fate, Head, Scene};
 use crate::capture::event::Io;
 use crate::clock::Monotonic;
 use crate::decode::detect::{self, Verdict};
-use crate::decode::exchange::{Answerer, Answering, EndEvidence, Outcome, Side, Step};
+use crate::decode::exchange::{EndEvidence, Outcome, Response, Side};
 use crate::decode::open::{End, Mark, OpenExchange};
+use crate::decode::recent::Recent;
 use crate::decode::stream::{Bytes, Piece};
 
 /// What the next byte of this direction is.
@@ -73,7 +73,7 @@ impl Conversation {
             self.lost_head(scene);
         }
         let cut = self.answer_stream.cut(io);
-        count_cut(&cut, scene);
+        scene.count_cut(&cut);
         for piece in cut.pieces.into_iter().flatten() {
             let mut rest = Some(piece);
             while let Some(piece) = rest {
@@ -223,10 +223,16 @@ impl Conversation {
         if (100..200).contains(&status) && status != 101 && !head.incomplete {
             return;
         }
-        front.answered(&head, first_byte, scene.books);
+        let response = Response {
+            status: head.status,
+            body_bytes: None,
+            content_length: head.length.valid(),
+            head_incomplete: head.incomplete,
+        };
+        front.answered(response, head.malformed, first_byte, scene.books);
         if let Some(mark) = mark.filter(|_| self.side == Side::Server) {
-            tell_answerer(front, mark, scene);
-            if is_sure(front, mark, scene.io) {
+            front.tell_answerer(mark, scene);
+            if front.is_surely_answered(mark, scene.io) {
                 front.exchange.route = mark.route;
             }
             turns::tell_answered(front, mark, scene);
@@ -281,12 +287,7 @@ impl Conversation {
                 return None;
             }
         }
-        let rest = taken.rest?;
-        let used = piece.bytes.len() - rest.len();
-        Some(Piece {
-            position: piece.position.wrapping_add(used as u32),
-            bytes: rest,
-        })
+        piece.after(piece.bytes.len() - taken.rest?.len())
     }
 
     fn counted_end(&mut self, scene: &mut Scene<'_>) {
@@ -332,29 +333,6 @@ impl Conversation {
                 *likely_end = Some(io.origin.time);
             }
         }
-    }
-}
-
-/// Whether this is surely the answer to that request.
-fn is_sure(asked: &OpenExchange, mark: Mark, io: &Io<'_>) -> bool {
-    mark.turn_start && !asked.lost_before(io)
-}
-
-/// Who answers, if this is surely the answer to that request.
-fn tell_answerer(asked: &OpenExchange, mark: Mark, scene: &mut Scene<'_>) {
-    let by = match (mark.task, mark.goroutine, mark.turn) {
-        (Some(task), _, _) => Answerer::Task(task),
-        (None, None, None) => Answerer::Thread(mark.origin.thread),
-        _ => return,
-    };
-    if is_sure(asked, mark, scene.io) {
-        scene.out.push(Step::Answering(Answering {
-            id: asked.exchange.id,
-            process: mark.origin.process,
-            connection: scene.io.connection,
-            by,
-            time: mark.origin.time,
-        }));
     }
 }
 

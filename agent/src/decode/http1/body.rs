@@ -107,22 +107,3 @@ fn more<'a>(body_bytes: Option<u64>) -> Taken<'a> {
         rest: None,
     }
 }
-
-impl<'a> Bytes<'a> {
-    pub fn len(self) -> u64 {
-        match self {
-            Self::Seen(seen) => seen.len() as u64,
-            Self::Uncopied(bytes) | Self::Lost(bytes) => bytes,
-        }
-    }
-
-    /// What follows the first `count` bytes, if anything.
-    pub fn after(self, count: u64) -> Option<Self> {
-        let left = self.len().checked_sub(count).filter(|left| *left > 0)?;
-        Some(match self {
-            Self::Seen(seen) => Self::Seen(seen.get(count as usize..)?),
-            Self::Uncopied(_) => Self::Uncopied(left),
-            Self::Lost(_) => Self::Lost(left),
-        })
-    }
-}

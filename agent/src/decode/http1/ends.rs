@@ -27,12 +27,7 @@ impl Conversation {
     /// The connection ended.
     pub fn closed(&mut self, reset: bool, time: Monotonic, books: &mut Books, out: &mut Vec<Step>) {
         self.drop_held(books);
-        let outcome = match (reset, self.side, self.stream_ended) {
-            (true, ..) => Outcome::ConnectionReset,
-            (false, Side::Server, true) => Outcome::ClientGone,
-            (false, Side::Client, false) => Outcome::Cancelled,
-            (false, ..) => Outcome::ConnectionClosed,
-        };
+        let outcome = Outcome::of_close(self.side, reset, self.stream_ended);
         self.cut_all(outcome, time, books, out);
     }
 

@@ -132,6 +132,7 @@ pub fn salvage_request(bytes: &[u8], malformed: bool) -> RequestHead {
             context: fields.context,
             body_bytes: None,
             head_incomplete: end(bytes).is_none(),
+            gateway: None,
         },
         protocol,
         framing: Framing::Unknown,
@@ -265,6 +266,7 @@ impl RequestHead {
             context: fields.context,
             body_bytes: (framing != Framing::Unknown).then_some(0),
             head_incomplete: false,
+            gateway: None,
         };
         Self {
             request,
@@ -312,20 +314,34 @@ fn protocol(minor: Option<u8>) -> Protocol {
     }
 }
 
-/// The fields of whole lines.
-fn salvage_fields(mut lines: &[u8]) -> Fields {
-    let mut fields = Fields::default();
-    loop {
+/// A field of a head.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    pub name: &'a [u8],
+    pub value: &'a [u8],
+}
+
+/// The fields of whole lines; a line that is none is passed over.
+pub fn fields(mut lines: &[u8]) -> impl Iterator<Item = Field<'_>> {
+    let next = move || {
         let (line, rest) = lines.split_at(line_length(lines));
-        if !line.ends_with(b"\n") {
-            return fields;
-        }
         lines = rest;
-        let colon = line.iter().position(|byte| !detect::is_token(*byte));
-        if let Some(colon) = colon.filter(|colon| line.get(*colon) == Some(&b':')) {
-            fields.request(&line[..colon], line[colon + 1..].trim_ascii());
-        }
+        line.ends_with(b"\n").then_some(line)
+    };
+    std::iter::from_fn(next).filter_map(|line| {
+        let colon = line.iter().position(|byte| !detect::is_token(*byte))?;
+        let (name, value) = line.split_at(colon);
+        let value = value.strip_prefix(b":")?.trim_ascii();
+        Some(Field { name, value })
+    })
+}
+
+fn salvage_fields(lines: &[u8]) -> Fields {
+    let mut found = Fields::default();
+    for Field { name, value } in fields(lines) {
+        found.request(name, value);
     }
+    found
 }
 
 /// Bytes up to and with the next LF, or all.

@@ -4,7 +4,7 @@
 
 use super::answers::Answers;
 use super::requests::Requests;
-use super::{count_cut, Conversation, Scene};
+use super::{Conversation, Scene};
 use crate::capture::event::Io;
 use crate::decode::books::Books;
 use crate::decode::detect::{self, Verdict};
@@ -38,7 +38,7 @@ impl Conversation {
         }
         self.drop_held(scene.books);
         scene.books.counts.answers_without_request += u64::from(begins && !holding);
-        count_cut(&self.answer_stream.cut(io), scene);
+        scene.count_cut(&self.answer_stream.cut(io));
         self.answers = Answers::Seek;
         self.fresh &= io.size == 0;
     }

@@ -9,12 +9,11 @@ mod answers;
 mod body;
 mod chunked;
 mod ends;
-mod fields;
+pub mod fields;
 pub mod head;
 mod held;
 mod line;
 mod memo;
-mod recent;
 mod requests;
 mod turns;
 
@@ -26,27 +25,9 @@ use self::requests::Requests;
 use super::books::Books;
 use super::exchange::{Link, Side, Step};
 use super::open::{End, Mark, OpenExchange};
+use super::scene::{side_of_requests, Fate, Scene};
 use super::stream::Stream;
-use crate::capture::event::{Direction, Io};
 use crate::clock::Monotonic;
-
-/// What is at hand while one call is looked at.
-pub struct Scene<'a> {
-    pub io: &'a Io<'a>,
-    pub link: &'a Arc<Link>,
-    pub books: &'a mut Books,
-    pub out: &'a mut Vec<Step>,
-}
-
-/// What the connection is after a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    Http,
-    /// What should have been a request is none.
-    NotHttp,
-    /// It went on as something else (101, or 2xx to CONNECT), or carries an agent's deliveries: it is not followed.
-    Upgraded,
-}
 
 /// See the file.
 #[derive(Debug)]
@@ -106,21 +87,13 @@ impl Conversation {
             answers_owed: false,
             stream_ended: false,
             unread: false,
-            fate: Fate::Http,
-        }
-    }
-
-    /// The side on which requests go this way.
-    pub fn side_of_requests(direction: Direction) -> Side {
-        match direction {
-            Direction::Ingress => Side::Server,
-            Direction::Egress => Side::Client,
+            fate: Fate::Understood,
         }
     }
 
     /// Looks at a call.
     pub fn apply(&mut self, scene: &mut Scene<'_>) -> Fate {
-        let is_request = Self::side_of_requests(scene.io.direction) == self.side;
+        let is_request = side_of_requests(scene.io.direction) == self.side;
         let before = self.only_open();
         if is_request {
             self.request_call(scene);
@@ -184,12 +157,4 @@ impl Conversation {
             self.finish_front(End::cut(EndUnseen, last_seen), books, out);
         }
     }
-}
-
-/// Counts what a call's bytes show of losses.
-fn count_cut(cut: &super::stream::Cut<'_>, scene: &mut Scene<'_>) {
-    let counts = &mut scene.books.counts;
-    counts.gaps += u64::from(cut.lost > 0);
-    counts.lost_bytes += cut.lost;
-    counts.repeated_bytes += cut.repeated;
 }

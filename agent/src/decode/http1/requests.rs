@@ -3,15 +3,12 @@
 use super::answers::Answers;
 use super::body::{Body, Framing, Progress};
 use super::head::{self, Parsed, RequestHead};
-use super::{count_cut, Conversation, Fate, Head, Scene};
+use super::{Conversation, Fate, Head, Scene};
 use crate::decode::detect::{self, Verdict};
 use crate::decode::exchange::{EndEvidence, ExchangeId, Side};
 use crate::decode::limits::{HEAD_BYTES_MAX, PIPELINED_MAX};
-use crate::decode::open::{End, Mark, OpenExchange};
+use crate::decode::open::{Asked, End, Mark, OpenExchange};
 use crate::decode::stream::{Bytes, Piece};
-
-/// Agents that deliver spans call themselves so: a span of each delivery would be delivered, and so on without end.
-const DELIVERER: &str = "spanlet/";
 
 /// What the next byte of this direction is.
 #[derive(Debug)]
@@ -46,7 +43,7 @@ impl Conversation {
         let io = scene.io;
         let mut begins_turn = io.turn_start && !io.data.is_empty();
         let cut = self.request_stream.cut(io);
-        count_cut(&cut, scene);
+        scene.count_cut(&cut);
         self.fresh &= cut.lost == 0;
         for piece in cut.pieces.into_iter().flatten() {
             // What was lost is of the turn before.
@@ -108,12 +105,7 @@ impl Conversation {
                         return None;
                     }
                 }
-                let rest = taken.rest?;
-                let used = bytes.len() - rest.len();
-                Some(Piece {
-                    position: piece.position.wrapping_add(used as u32),
-                    bytes: rest,
-                })
+                piece.after(bytes.len() - taken.rest?.len())
             }
         }
     }
@@ -223,7 +215,7 @@ impl Conversation {
         }
         scene.books.counts.malformed += u64::from(self.confirmed);
         if self.open.is_empty() {
-            self.fate = Fate::NotHttp;
+            self.fate = Fate::NotUnderstood;
         }
     }
 
@@ -234,8 +226,7 @@ impl Conversation {
         }
         self.requests = Requests::Seek;
         self.unread = false;
-        let sender = head.request.user_agent.as_deref();
-        if self.side == Side::Server && sender.is_some_and(|name| name.starts_with(DELIVERER)) {
+        if self.side == Side::Server && head.request.is_delivery() {
             self.fate = Fate::Upgraded;
             return;
         }
@@ -250,15 +241,12 @@ impl Conversation {
         let first = std::mem::take(&mut self.fresh);
         self.confirmed = true;
         self.answers_owed = false;
-        let mut open = OpenExchange::start(
-            self.side,
-            scene.link,
-            mark,
-            head,
-            first,
-            scene.books,
-            scene.out,
-        );
+        let asked = Asked {
+            request: head.request,
+            protocol: head.protocol,
+            malformed: head.malformed,
+        };
+        let mut open = OpenExchange::start(self.side, mark, asked, first, scene);
         open.saw_request(scene.io, scene.books);
         self.requests = match (framing, Body::new(framing)) {
             (Framing::Unknown, _) => Requests::Seek,

@@ -44,9 +44,8 @@ impl Conversation {
 
 /// Tells of the start of an answer, if it is surely the answer to that request.
 pub(super) fn tell_answered(asked: &OpenExchange, mark: Mark, scene: &mut Scene<'_>) {
-    let is_sure = mark.turn_start && !asked.lost_before(scene.io);
     let turn = mark.turn.and_then(|turn| turn.running);
-    if let Some(turn) = turn.filter(|_| is_sure) {
+    if let Some(turn) = turn.filter(|_| asked.is_surely_answered(mark, scene.io)) {
         scene.out.push(Step::Turning(Turning {
             id: asked.exchange.id,
             process: mark.origin.process,

@@ -1,11 +1,11 @@
-//! The last bytes of a body, as far as they follow each other: pieces in; whether they look like its end out.
+//! The last bytes of an answer, as far as they follow each other: pieces in; whether they look like its end out.
 
-use crate::decode::stream::Bytes;
+use super::stream::Bytes;
 
-/// The last bytes of a body, as far as they follow each other.
+/// See the file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Recent {
-    bytes: [u8; 7],
+    bytes: [u8; 8],
     known: usize,
 }
 
@@ -28,7 +28,7 @@ impl Recent {
     /// Whether they are the end of a chunked body; a call of its own for the last chunk needs no more.
     pub fn ends_body(&self, call_bytes: u32) -> bool {
         let known = &self.bytes[self.bytes.len() - self.known..];
-        known == LAST_CHUNK || (call_bytes == 5 && known.ends_with(&LAST_CHUNK[2..]))
+        known.ends_with(LAST_CHUNK) || (call_bytes == 5 && known.ends_with(&LAST_CHUNK[2..]))
     }
 
     /// Whether an empty line ends them: the end of trailers, perhaps.
@@ -36,4 +36,16 @@ impl Recent {
         let known = &self.bytes[self.bytes.len() - self.known..];
         known.ends_with(b"\r\n\r\n")
     }
+
+    /// Whether they are what an answer ends with by FastCGI. `None`: not known.
+    pub fn ends_request(&self) -> Option<bool> {
+        let is_known = self.known == self.bytes.len();
+        is_known.then(|| ends_request(&self.bytes))
+    }
+}
+
+/// Whether bytes are the content of an FCGI_END_REQUEST (FastCGI 1.0 §5.5) of a request that was served, with an exit status of one
+/// byte.
+pub fn ends_request(bytes: &[u8]) -> bool {
+    matches!(bytes, [0, 0, 0, _, 0, 0, 0, 0])
 }
