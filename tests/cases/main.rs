@@ -27,6 +27,7 @@ mod confined;
 mod contention;
 mod costs;
 mod durations;
+mod fastcgi;
 mod functions;
 mod go_client;
 mod go_offsets;

@@ -3,6 +3,7 @@
 //! In: a language and a back end. Out: a recording and a list of its processes, small and without a name of this
 //! machine; with `SPANLET_RECORD=1` they replace those in `tests/recordings/`, which `cargo test` replays.
 
+mod fastcgi;
 mod https;
 
 use std::fs;

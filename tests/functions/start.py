@@ -32,8 +32,9 @@ def main(which):
         "PORT": next(port for port in (os.environ.get("PORT"), free_port()) if port not in (None, "", "0")),
         "CERTIFICATE": os.environ.get("CERTIFICATE", ""),
         "NEXT": os.environ.get("NEXT", "127.0.0.1:1").removeprefix("http://"),
-        "SCRIPT": str(HERE / "php/function.php"),
+        "SCRIPTS": str(HERE / "php"),
     }
+    values |= fastcgi(which, values)
     servers = [subprocess.Popen(command) for command in COMMANDS[which](values)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
@@ -53,6 +54,15 @@ def tls_proxy(values):
     return [["nginx", "-c", written("nginx/tls.conf", values)]]
 
 
+def fastcgi(which, values):
+    """Where php-fpm listens, as itself and as nginx names it, and how long nginx keeps its connections to it."""
+    if which == "php-fpm-tcp":
+        address = f"{HOST}:{free_port()}"
+        return {"LISTEN": address, "FASTCGI": address, "KEEP": "on", "KEPT": "keepalive 8;"}
+    path = values["FOLDER"] + "/fpm.socket"
+    return {"LISTEN": path, "FASTCGI": f"unix:{path}", "KEEP": "off", "KEPT": ""}
+
+
 def php_fpm(values):
     return [
         ["nginx", "-c", written("php/nginx.conf", values)],
@@ -61,10 +71,16 @@ def php_fpm(values):
 
 
 def php_server(values):
-    return [["php", "-d", "post_max_size=0", "-S", f"{HOST}:{values['PORT']}", values["SCRIPT"]]]
+    return [["php", "-d", "post_max_size=0", "-S", f"{HOST}:{values['PORT']}", values["SCRIPTS"] + "/function.php"]]
 
 
-COMMANDS = {"proxy": proxy, "tls-proxy": tls_proxy, "php-fpm": php_fpm, "php-server": php_server}
+COMMANDS = {
+    "proxy": proxy,
+    "tls-proxy": tls_proxy,
+    "php-fpm": php_fpm,
+    "php-fpm-tcp": php_fpm,
+    "php-server": php_server,
+}
 
 
 def fpm_program():
@@ -83,7 +99,11 @@ def written(source, values):
 def doors(which, values):
     """Where each server listens."""
     port = (socket.AF_INET, (HOST, int(values["PORT"])))
-    return [port, (socket.AF_UNIX, values["FOLDER"] + "/fpm.socket")] if which == "php-fpm" else [port]
+    if which == "php-fpm":
+        return [port, (socket.AF_UNIX, values["LISTEN"])]
+    if which == "php-fpm-tcp":
+        return [port, (socket.AF_INET, (HOST, int(values["LISTEN"].rpartition(":")[2])))]
+    return [port]
 
 
 def wait_until_served(doors, servers):

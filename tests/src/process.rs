@@ -161,6 +161,12 @@ pub fn tree(pid: u32) -> Vec<u32> {
     pids
 }
 
+/// The name of the file that a process runs; `None` where it has ended.
+pub fn executable_name(pid: u32) -> Option<String> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.file_name()?.to_string_lossy().into_owned())
+}
+
 fn children(pid: u32) -> Vec<u32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task"));
     let lists = threads.into_iter().flatten().flatten().map(|thread| {

@@ -1,4 +1,4 @@
-//! One connection's bytes, whole and cut. In: a byte of [`flag`]s, a byte that says how many sizes of calls follow, the
+//! One connection's bytes, whole and cut: HTTP/1, and FastCGI. In: a byte of [`flag`]s, a byte that says how many sizes of calls follow, the
 //! sizes, then the turns, [`END_OF_TURN`] between them: requests, answers, requests, … Held: however sound turns are cut
 //! into calls, the exchanges are the same; and whatever is lost of them, nothing panics and what starts ends.
 

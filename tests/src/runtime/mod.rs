@@ -26,7 +26,7 @@ use anyhow::{Context, Result};
 use crate::function::{Function, Options};
 
 pub use build::built;
-pub use servers::tls_proxy;
+pub use servers::{php_fpm_over_tcp, tls_proxy};
 
 /// A row.
 pub struct Runtime {
@@ -41,6 +41,8 @@ pub struct Runtime {
     pub lacks: &'static [Lack],
     /// It passes each request on to the function that it is told of by `NEXT`, and its answer back.
     pub is_proxy: bool,
+    /// The executable of the web server in front of it, which hands each request on to it by FastCGI.
+    pub gateway: Option<&'static str>,
 }
 
 /// What a runtime cannot show.
@@ -90,6 +92,7 @@ impl Runtime {
             command,
             lacks: &[],
             is_proxy: false,
+            gateway: None,
         }
     }
 
@@ -187,6 +190,7 @@ mod tests {
             command: || anyhow::bail!("not started"),
             lacks: &[],
             is_proxy: false,
+            gateway: None,
         };
         let missing = runtime.missing();
         assert_eq!(missing.as_deref(), Some("no-such-program-here is missing"));

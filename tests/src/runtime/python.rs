@@ -51,6 +51,7 @@ const fn row(
         command,
         lacks,
         is_proxy: false,
+        gateway: None,
     }
 }
 

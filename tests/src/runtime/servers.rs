@@ -18,16 +18,15 @@ pub const ROWS: &[Runtime] = &[
             why: "a proxy makes no calls but those that every other case here has",
         }],
         is_proxy: true,
+        gateway: None,
     },
     Runtime {
         name: "php-fpm",
         needs: &["python3", "nginx", "/usr/sbin/php-fpm*"],
         command: || start("php-fpm"),
-        lacks: &[Lack {
-            cases: &["call", "call-8", "fan", "hop"],
-            why: "FastCGI is not understood: what php-fpm requests has no parent",
-        }],
+        lacks: &[],
         is_proxy: false,
+        gateway: Some("nginx"),
     },
     Runtime {
         name: "php-server",
@@ -38,12 +37,18 @@ pub const ROWS: &[Runtime] = &[
             why: "this server closes the connection after each answer",
         }],
         is_proxy: false,
+        gateway: None,
     },
 ];
 
 /// nginx with TLS on both sides, with the certificate that CERTIFICATE names.
 pub fn tls_proxy() -> Result<Command> {
     start("tls-proxy")
+}
+
+/// php-fpm behind nginx, which keeps its connections to it, over TCP.
+pub fn php_fpm_over_tcp() -> Result<Command> {
+    start("php-fpm-tcp")
 }
 
 fn start(which: &str) -> Result<Command> {

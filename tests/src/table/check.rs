@@ -10,6 +10,8 @@ use crate::otlp::{Kind, Span, Status};
 /// What came out of a run.
 pub struct Seen {
     pub spans: Vec<Span>,
+    /// The processes of the web server that hands requests on to the function under test, if there is one.
+    pub gateway: HashSet<u32>,
     /// The processes of the function under test.
     pub main: HashSet<u32>,
     /// The function that it calls.
@@ -21,6 +23,10 @@ pub struct Seen {
 /// Whose span it is, of which kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Role {
+    /// A request to the web server in front of the function under test.
+    Taken,
+    /// The same as that hands it on.
+    HandedOn,
     /// A request to the function under test.
     Served,
     /// A call that it makes.
@@ -45,14 +51,15 @@ pub fn check(case: &str, sent: &[Sent], seen: &Seen) -> Result<()> {
     let found = Found::of(case, seen);
     let mut expected = 0;
     let mut late = Vec::new();
+    let has_gateway = !seen.gateway.is_empty();
+    let first = if has_gateway {
+        Role::Taken
+    } else {
+        Role::Served
+    };
     for request in sent {
-        let servers = found.of_role(Role::Served, &request.path);
-        let [server] = servers else {
-            bail!("{} server spans of {}", servers.len(), request.path);
-        };
-        let of_span = |error| anyhow!("{error:#}: {}", brief(server));
-        described(request, server).map_err(of_span)?;
-        let after = timed(request, server, seen.ahead_ns).map_err(of_span)?;
+        let mut server = found.one(first, request)?;
+        let after = truly(request, server, seen)?;
         // A connection is shut before it is closed, which is what ends an answer that was cut.
         late.extend((!request.is_cut).then_some(after));
         ensure!(
@@ -61,8 +68,13 @@ pub fn check(case: &str, sent: &[Sent], seen: &Seen) -> Result<()> {
             brief(server)
         );
         expected += 1;
+        if has_gateway {
+            server = handed_on(request, server, &found, seen)?;
+            expected += 2;
+        }
         if let Some(calls) = &request.calls {
-            called(request.alone, calls, server, &found)?;
+            // A process of PHP does one thing at a time.
+            called(request.alone || has_gateway, calls, server, &found)?;
             expected += 2 * calls.count;
         }
     }
@@ -102,6 +114,14 @@ impl<'a> Found<'a> {
         found
     }
 
+    /// The one span of a request.
+    fn one(&self, role: Role, request: &Sent) -> Result<&'a Span> {
+        match self.of_role(role, &request.path) {
+            [span] => Ok(span),
+            spans => bail!("{} spans of {}: {role:?}", spans.len(), request.path),
+        }
+    }
+
     fn of_role(&self, role: Role, path: &str) -> &[&'a Span] {
         let key = (role, path.to_owned());
         self.spans.get(&key).map_or(&[], Vec::as_slice)
@@ -112,6 +132,8 @@ impl Seen {
     fn role(&self, span: &Span) -> Option<Role> {
         let pid = span.pid()?;
         match span.kind {
+            Kind::Server if self.gateway.contains(&pid) => Some(Role::Taken),
+            Kind::Client if self.gateway.contains(&pid) => Some(Role::HandedOn),
             Kind::Server if self.main.contains(&pid) => Some(Role::Served),
             Kind::Client if self.main.contains(&pid) => Some(Role::Called),
             Kind::Server if self.next == pid => Some(Role::Answered),
@@ -158,13 +180,54 @@ fn path(span: &Span) -> &str {
     path.unwrap_or_default()
 }
 
+/// What a span says of a request is so. By how much the span ends after the client had the answer.
+fn truly(request: &Sent, span: &Span, seen: &Seen) -> Result<u64> {
+    let of_span = |error| anyhow!("{error:#}: {}", brief(span));
+    described(request, span).map_err(of_span)?;
+    timed(request, span, seen.ahead_ns).map_err(of_span)
+}
+
+/// A request that a web server hands on: its client span, below the server's where that is known, and below it the server span of
+/// the function, which is returned.
+fn handed_on<'a>(
+    request: &Sent,
+    server: &Span,
+    found: &Found<'a>,
+    seen: &Seen,
+) -> Result<&'a Span> {
+    let client = found.one(Role::HandedOn, request)?;
+    let behind = found.one(Role::Served, request)?;
+    for span in [client, behind] {
+        let protocol = span.text("network.protocol.name");
+        ensure!(protocol == Some("fastcgi"), "{protocol:?}: {}", brief(span));
+        // An answer that the function cuts has its end there all the same.
+        if !request.is_cut {
+            truly(request, span, seen)?;
+        }
+    }
+    // For whom a web server's event loop calls is another matter.
+    below(false, client, server)?;
+    below(true, behind, client)?;
+    Ok(behind)
+}
+
+/// A span is the child of another, or, unless that is certain to be known, of none.
+fn below(is_known: bool, child: &Span, parent: &Span) -> Result<()> {
+    let found = child.parent_span_id.as_deref();
+    let right = found == Some(&parent.span_id) && child.trace_id == parent.trace_id;
+    ensure!(found.is_none() || right, "a wrong parent: {}", brief(child));
+    ensure!(found.is_some() || !is_known, "no parent: {}", brief(child));
+    Ok(())
+}
+
 fn described(request: &Sent, span: &Span) -> Result<()> {
     let method = span.text("http.request.method");
     ensure!(method == Some(request.method), "method");
     let status = span.integer("http.response.status_code");
     ensure!(status == Some(i64::from(request.status)), "status");
     // Semantic conventions: for servers, 4xx is no error.
-    let failed = request.is_cut || request.status >= 500;
+    let lowest = if span.kind == Kind::Client { 400 } else { 500 };
+    let failed = request.is_cut || request.status >= lowest;
     ensure!(matches!(span.status, Status::Error(_)) == failed, "error");
     ensure!(span.text("error.type").is_some() == failed, "error.type");
     for (attribute, truth) in [
@@ -200,7 +263,7 @@ fn timed(request: &Sent, span: &Span, ahead_ns: u64) -> Result<u64> {
 }
 
 /// The calls of one request are in their places: below its server span, and above those of the function that is called.
-fn called(alone: bool, calls: &Calls, server: &Span, found: &Found) -> Result<()> {
+fn called(is_known: bool, calls: &Calls, server: &Span, found: &Found) -> Result<()> {
     let clients = found.of_role(Role::Called, &calls.path);
     let answers = found.of_role(Role::Answered, &calls.path);
     ensure!(
@@ -212,14 +275,7 @@ fn called(alone: bool, calls: &Calls, server: &Span, found: &Found) -> Result<()
         calls.path
     );
     for client in clients {
-        let parent = client.parent_span_id.as_deref();
-        let right = parent == Some(&server.span_id) && client.trace_id == server.trace_id;
-        ensure!(
-            parent.is_none() || right,
-            "a wrong parent: {}",
-            brief(client)
-        );
-        ensure!(parent.is_some() || !alone, "no parent: {}", brief(client));
+        below(is_known, client, server)?;
         let below = answers.iter().filter(|answer| {
             let parent = answer.parent_span_id.as_deref();
             parent == Some(&client.span_id) && answer.trace_id == client.trace_id
@@ -257,6 +313,8 @@ mod tests {
 
     fn span(role: Role, path: &str, id: &str, parent: Option<&str>) -> Span {
         let (kind, pid) = match role {
+            Role::Taken => (Kind::Server, 3),
+            Role::HandedOn => (Kind::Client, 3),
             Role::Served => (Kind::Server, 1),
             Role::Called => (Kind::Client, 1),
             Role::Answered => (Kind::Server, 2),
@@ -294,8 +352,32 @@ mod tests {
             span(Role::Answered, delay, "c", Some("b")),
         ];
         change(&mut spans);
+        checked(spans, &[])
+    }
+
+    /// The same behind a web server.
+    fn after_gateway(change: impl FnOnce(&mut Vec<Span>)) -> Result<()> {
+        let (chain, delay) = ("/t/case:0/chain", "/t/case:0/delay");
+        let mut spans = vec![
+            span(Role::Taken, chain, "x", None),
+            span(Role::HandedOn, chain, "y", Some("x")),
+            span(Role::Served, chain, "a", Some("y")),
+            span(Role::Called, delay, "b", Some("a")),
+            span(Role::Answered, delay, "c", Some("b")),
+        ];
+        for span in &mut spans[1..3] {
+            let name = "network.protocol.name".to_owned();
+            span.attributes
+                .insert(name, Value::Text("fastcgi".to_owned()));
+        }
+        change(&mut spans);
+        checked(spans, &[3])
+    }
+
+    fn checked(spans: Vec<Span>, gateway: &[u32]) -> Result<()> {
         let seen = Seen {
             spans,
+            gateway: gateway.iter().copied().collect(),
             main: [1].into(),
             next: 2,
             ahead_ns: 0,
@@ -338,6 +420,27 @@ mod tests {
         ];
         for (name, change) in changes {
             assert!(after(change).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_web_server_hands_on_is_one_chain() {
+        after_gateway(|_| ()).unwrap();
+        type Change = fn(&mut Vec<Span>);
+        let changes: [(&str, Change); 6] = [
+            ("not handed on", |spans| drop(spans.remove(1))),
+            ("not served", |spans| drop(spans.remove(2))),
+            ("handed on for another", |spans| {
+                spans[1].parent_span_id = Some("a".to_owned());
+            }),
+            ("served for nobody", |spans| spans[2].parent_span_id = None),
+            ("by another protocol", |spans| {
+                spans[2].attributes.remove("network.protocol.name");
+            }),
+            ("called for nobody", |spans| spans[3].parent_span_id = None),
+        ];
+        for (name, change) in changes {
+            assert!(after_gateway(change).is_err(), "{name}");
         }
     }
 

@@ -1,7 +1,5 @@
 //! One runtime on one back end, through all cases with one agent. In: both. Out: an outcome for each case.
 
-use std::collections::HashSet;
-
 use anyhow::{anyhow, ensure, Result};
 
 use super::cases::{Case, Scene, CASES};
@@ -13,7 +11,7 @@ use crate::function::{Function, Options};
 use crate::language::Language;
 use crate::load::Load;
 use crate::message::Request;
-use crate::process::tree;
+use crate::process::{executable_name, tree};
 use crate::runtime::Runtime;
 use crate::system::wall_ahead_ns;
 
@@ -51,8 +49,13 @@ pub fn run(runtime: &Runtime, backend: Backend) -> Result<Vec<(&'static str, Out
         .iter()
         .map(|case| (case, send(case, runtime, &main, &next)))
         .collect();
+    let (gateway, behind) = tree(main.pid()).into_iter().partition(|pid| {
+        let executable = executable_name(*pid);
+        runtime.gateway.is_some() && executable.as_deref() == runtime.gateway
+    });
     let seen = Seen {
-        main: tree(main.pid()).into_iter().collect::<HashSet<_>>(),
+        gateway,
+        main: behind,
         next: next.pid(),
         spans: agent.finish()?.spans,
         ahead_ns,

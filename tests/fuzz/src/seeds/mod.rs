@@ -37,15 +37,15 @@ pub fn all() -> std::io::Result<Vec<Seed>> {
     Ok(seeds)
 }
 
-/// One back end is enough: the other gives the same bytes.
+/// One back end is enough: the other gives the same bytes. Of those that are made with one, FastCGI is another protocol.
 fn recordings(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
     let paths = entries.collect::<Result<Vec<_>, _>>()?;
     let mut paths: Vec<PathBuf> = paths
         .into_iter()
         .filter(|path| {
-            path.to_string_lossy()
-                .ends_with("-socket-tracepoints.recording")
+            let path = path.to_string_lossy();
+            path.ends_with("-socket-tracepoints.recording") || path.ends_with("-fastcgi.recording")
         })
         .collect();
     paths.sort_unstable();
