@@ -5,7 +5,7 @@ use super::exchange::ExchangeId;
 use super::http1::head::Known;
 use super::limits::PROCESSES_MAX;
 use crate::capture::event::{HostPid, HostTid};
-use crate::hash::WordMap;
+use crate::hash::{WordMap, WordSet};
 
 /// Running totals of this room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Books {
     pub threads: Threads,
     pub heads: Known,
     losses: WordMap<HostPid, u32>,
+    /// Whose event loops are followed.
+    proxies: WordSet<HostPid>,
 }
 
 impl Books {
@@ -67,8 +69,22 @@ impl Books {
         self.losses.get(&process).is_some_and(|now| *now != losses)
     }
 
+    /// Whether it is told what the event loop of a process does, in order.
+    pub fn follow(&mut self, process: HostPid, is_proxy: bool) {
+        if !is_proxy {
+            self.proxies.remove(&process);
+        } else if self.proxies.len() < PROCESSES_MAX {
+            self.proxies.insert(process);
+        }
+    }
+
+    pub fn is_followed(&self, process: HostPid) -> bool {
+        !self.proxies.is_empty() && self.proxies.contains(&process)
+    }
+
     pub fn forget_process(&mut self, process: HostPid) {
         self.losses.remove(&process);
+        self.proxies.remove(&process);
     }
 }
 

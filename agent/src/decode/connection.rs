@@ -3,7 +3,7 @@
 use super::books::Books;
 use super::conversation::Conversation;
 use super::detect::{self, Verdict};
-use super::exchange::{Link, Side, Step, Tls};
+use super::exchange::{Link, Moved, Side, Step, Tls};
 use super::scene::{side_of_requests, Fate, Scene};
 use crate::capture::event::{Closed, ConnectionId, HostPid, Initiator, Io, Opened, TlsVersion};
 use crate::clock::Monotonic;
@@ -104,6 +104,14 @@ impl Connection {
             conversation.abandon(None, books, out);
             let for_good = fate == Fate::Upgraded || conversation.is_fresh() || never_http1(io);
             self.turn_opaque(io, for_good, books, out);
+        }
+    }
+
+    /// What the latest call did.
+    pub fn moved(&self, io: &Io<'_>) -> Moved {
+        match &self.carries {
+            Carries::Understood(conversation) => conversation.moved(io),
+            Carries::Nothing | Carries::Opaque { .. } => Moved::Other,
         }
     }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::books::Books;
-use super::exchange::{Link, Side, Step};
+use super::exchange::{Link, Moved, Side, Step};
 use super::scene::{Fate, Scene};
 use super::{fastcgi, http1};
-use crate::capture::event::HostPid;
+use crate::capture::event::{HostPid, Io};
 use crate::clock::Monotonic;
 
 /// See the file.
@@ -41,6 +41,11 @@ impl Conversation {
     /// Looks at a call.
     pub fn apply(&mut self, scene: &mut Scene<'_>) -> Fate {
         either!(self, one => one.apply(scene))
+    }
+
+    /// What the latest call did.
+    pub fn moved(&self, io: &Io<'_>) -> Moved {
+        either!(self, one => one.moved(io))
     }
 
     /// More is known of the connection: that is told of what is open, too.

@@ -231,6 +231,8 @@ pub struct Answering {
     pub process: HostPid,
     pub connection: ConnectionId,
     pub by: Answerer,
+    /// Its status, where that was seen.
+    pub status: Option<u16>,
     /// When the write of the first byte began.
     pub time: Monotonic,
 }
@@ -263,6 +265,27 @@ pub enum Turned {
     ReadAnswer,
     /// It began to answer a request.
     Answered,
+}
+
+/// What the event loop of a proxy did over its sockets, one thing after another: told of processes that were named to
+/// [`Decoder::is_proxy`](super::Decoder::is_proxy), of each call, after whatever that began or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moving {
+    pub process: HostPid,
+    pub what: Moved,
+    pub time: Monotonic,
+}
+
+/// See [`Moving`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// It read the last bytes of this request, and of none else.
+    Request(ExchangeId),
+    /// It read of the answer to this call, and of none else, or the end of its stream.
+    Answer(ExchangeId),
+    /// It wrote of a call.
+    Call,
+    Other,
 }
 
 /// One request and its answer.
@@ -303,6 +326,7 @@ pub enum Step {
     Started(Started),
     Answering(Answering),
     Turning(Turning),
+    Moving(Moving),
     Finished(Box<Exchange>),
     /// A connection carries something that is not understood: its process has work that is not seen.
     Opaque {

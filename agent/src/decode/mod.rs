@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use self::books::Books;
 use self::connection::Connection;
+use self::exchange::{Moved, Moving};
 use crate::capture::event::{Closed, ConnectionId, Event, HostPid, Io, Opened, Origin};
 use crate::clock::Monotonic;
 use crate::hash::WordMap;
@@ -70,6 +71,18 @@ impl Decoder {
             footprint: 0,
             quiet: VecDeque::new(),
             expiry: Monotonic(0),
+        }
+    }
+
+    /// Tells whether a process is a proxy whose first thread runs an event loop: what that does is told, in order.
+    pub fn is_proxy(&mut self, process: HostPid, is_proxy: bool) {
+        self.books.follow(process, is_proxy);
+    }
+
+    /// A process was forked: until it is known better, the child is what its parent is.
+    pub fn forked(&mut self, parent: HostPid, child: HostPid) {
+        if self.books.is_followed(parent) {
+            self.books.follow(child, true);
         }
     }
 
@@ -159,6 +172,10 @@ impl Decoder {
         if let Some(connection) = self.connections.get_mut(&io.connection.socket) {
             if connection.id == io.connection {
                 connection.apply(io, &mut self.books, out);
+                let (process, thread) = (io.origin.process, io.origin.thread);
+                if self.books.is_followed(process) && thread.0 == process.0 {
+                    out.push(moving(process, connection.moved(io), io.origin.time));
+                }
                 self.footprint = connection.weigh(self.footprint);
                 if let Some(due) = connection.watch(self.config.silence) {
                     self.quiet.push_back((due, io.connection));
@@ -187,7 +204,12 @@ impl Decoder {
         let known = self.connections.get(&closed.connection.socket);
         if known.is_some_and(|connection| connection.id == closed.connection) {
             if let Some(mut connection) = self.remove(closed.connection.socket) {
+                let before = out.len();
                 connection.closed(closed, &mut self.books, out);
+                // The loop closed it, unless nothing was open any more.
+                if out.len() > before && self.books.is_followed(connection.process) {
+                    out.push(moving(connection.process, Moved::Other, closed.time));
+                }
             }
         }
     }
@@ -269,4 +291,12 @@ impl Decoder {
         self.footprint -= connection.weight();
         Some(connection)
     }
+}
+
+fn moving(process: HostPid, what: Moved, time: Monotonic) -> Step {
+    Step::Moving(Moving {
+        process,
+        what,
+        time,
+    })
 }

@@ -228,6 +228,7 @@ impl OpenExchange {
                 process: mark.origin.process,
                 connection: scene.io.connection,
                 by,
+                status: self.exchange.response.status,
                 time: mark.origin.time,
             }));
         }

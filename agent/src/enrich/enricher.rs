@@ -20,11 +20,13 @@ use super::semantic;
 use super::span::{Resource, Span};
 use super::trust::Verdict;
 use super::wire::{Name, Wire};
-use super::{parents, resource, tasks, turns, Config, Evidence};
+use super::{parents, proxies, resource, tasks, turns, Config, Evidence};
 use crate::attach::{Language, ProcessFacts};
 use crate::capture::event::{HostPid, HostTid, Origin, RouteName, TaskBirth, Unborn};
 use crate::clock::{Monotonic, WallOffset};
-use crate::decode::exchange::{Answering, Exchange, ExchangeId, Protocol, Side, Started, Turning};
+use crate::decode::exchange::{
+    Answering, Exchange, ExchangeId, Moving, Protocol, Side, Started, Turning,
+};
 use crate::decode::Step;
 use crate::hash::WordMap;
 use crate::pods::Peer;
@@ -135,7 +137,7 @@ impl Enricher {
             false => process.program.learn(&facts, &self.config),
         }
         let program = process.program.clone();
-        process.facts = facts.clone();
+        process.learn(facts.clone());
         self.unresolved(&facts, program);
     }
 
@@ -218,29 +220,30 @@ impl Enricher {
             Step::Started(started) => self.started(&started),
             Step::Answering(answering) => self.answering(&answering),
             Step::Turning(turning) => self.turning(&turning),
+            Step::Moving(moving) => self.moving(&moving),
             Step::Finished(exchange) => self.finished(exchange, None),
             Step::Opaque {
                 process,
                 connection,
                 time,
                 inbound,
-                ..
+                tls,
             } => {
                 self.latest = self.latest.max(time);
                 let process = known(&mut self.processes, process, &self.config, &mut self.counts);
                 if let Some(process) = process.filter(|_| inbound) {
-                    process.hide(connection);
+                    process.hide(connection, tls);
                 }
             }
             Step::OpaqueEnded {
                 process,
                 connection,
                 time,
-                ..
+                decrypted,
             } => {
                 self.latest = self.latest.max(time);
                 if let Some(process) = self.processes.get_mut(&process) {
-                    process.reveal(connection);
+                    process.reveal(connection, decrypted);
                 }
             }
         }
@@ -406,6 +409,9 @@ impl Enricher {
                     process.births.started(started, serving);
                     serving
                 });
+                if let Some(proxy) = &mut process.proxy {
+                    proxy.served(started.id, origin.time);
+                }
                 process.serve(
                     started.id,
                     connection,
@@ -433,6 +439,7 @@ impl Enricher {
         if let Some(process) = self.processes.get_mut(&answering.process) {
             let (nodes, limits) = (&mut self.nodes, &self.config.limits);
             tasks::answer(answering, process, nodes, limits, &mut self.counts);
+            proxies::answer(answering, process, nodes, limits, &mut self.counts);
         }
     }
 
@@ -441,6 +448,14 @@ impl Enricher {
         if let Some(process) = self.processes.get_mut(&turning.process) {
             let (nodes, limits) = (&mut self.nodes, &self.config.limits);
             turns::turned(turning, process, nodes, limits, &mut self.counts);
+        }
+    }
+
+    fn moving(&mut self, moving: &Moving) {
+        self.latest = self.latest.max(moving.time);
+        let process = self.processes.get_mut(&moving.process);
+        if let Some(proxy) = process.and_then(|process| process.proxy.as_mut()) {
+            proxy.moved(moving);
         }
     }
 
@@ -471,6 +486,9 @@ impl Enricher {
         let route = process.as_ref().zip(exchange.route);
         let route = route.and_then(|(process, name)| process.routes.get(name));
         if let (Some(node), Some(process)) = (self.nodes.get(exchange.id), process) {
+            if let Some(proxy) = &mut process.proxy {
+                proxy.finished(&exchange);
+            }
             process.ended(exchange.id, node.thread, node.goroutine, exchange.ended);
             let calls = self.nodes.outliving(node, exchange.ended);
             calls.for_each(|call| process.outlived(call, node.thread, exchange.ended));

@@ -7,7 +7,7 @@
 //! 2. both ends of the connection on this node ([`Wire`]);
 //! 3. the task that makes the call and answers the request ([`tasks`]), which may be known only when it answers; or the
 //!    thread, where another read the request;
-//! 4. the turn of the event loop that makes the call, and the one that answers the request ([`turns`]);
+//! 4. the turn of the event loop that makes the call, and the one that answers the request ([`turns`], [`proxies`]);
 //! 5. the thread (where threads wait for their calls), or for Go the goroutine, that works for exactly one open server
 //!    exchange; a thread that was started for it works for it too, until it is over ([`Threads`]);
 //! 6. the one open server exchange of the process.
@@ -16,6 +16,7 @@
 //! process calls by itself ([`Calls`]), and taken back when the call outlives the request; from both, the process is
 //! known better afterwards. What is known by the process alone is judged when its span is due, call by call ([`Trust`]).
 //!
+//! [`proxies`]: super::proxies
 //! [`tasks`]: super::tasks
 //! [`turns`]: super::turns
 //! [`Calls`]: super::calls::Calls
@@ -28,6 +29,7 @@ use super::counts::Counts;
 use super::goroutines::ANCESTORS_MAX;
 use super::nodes::{Node, Nodes};
 use super::process::Process;
+use super::proxies;
 use super::tasks;
 use super::threads::Purpose;
 use super::turns::{self, Beginning};
@@ -52,7 +54,8 @@ pub fn ask(
     counts: &mut Counts,
 ) -> bool {
     process.call(started.id, started.link.id, started.origin.thread);
-    let candidate = asker(started, process, nodes);
+    let by_proxy = proxies::ask(started, process);
+    let candidate = asker(started, by_proxy, process, nodes);
     let alone = by_process(started, process, nodes).ok().flatten();
     let alone = alone.map(|_| process.alone(started.origin.time));
     if let Some(alone) = alone {
@@ -124,7 +127,13 @@ pub fn meet(
 }
 
 /// The server exchange that a client exchange works for, if that is certain.
-fn asker(started: &Started, process: &Process, nodes: &Nodes) -> Candidate {
+/// `by_proxy`: the one that a proxy's event loop runs for.
+fn asker(
+    started: &Started,
+    by_proxy: Option<ExchangeId>,
+    process: &Process,
+    nodes: &Nodes,
+) -> Candidate {
     if process.serves_nothing() {
         return Ok(None);
     }
@@ -137,6 +146,7 @@ fn asker(started: &Started, process: &Process, nodes: &Nodes) -> Candidate {
         return Ok(Some((server, by_task.unwrap_or(Evidence::Thread))));
     }
     let beginning = turns::beginning(started, process);
+    let beginning = by_proxy.map_or(beginning, Beginning::Known);
     let found = match (beginning, started.goroutine) {
         (Beginning::Known(request), _) => Some((request, Evidence::Turn)),
         (_, Some(goroutine)) => by_goroutine(goroutine, started, process, nodes)?,
@@ -172,6 +182,10 @@ fn by_process(started: &Started, process: &Process, nodes: &Nodes) -> Candidate 
     let Some(server) = process.in_process()? else {
         return Ok(None);
     };
+    let proxy = process.proxy.as_ref();
+    if proxy.is_some_and(|proxy| !proxy.may_call(server)) {
+        return Err(Refusal::Ambiguous);
+    }
     let request = started.task.zip(nodes.get(server));
     if request.is_some_and(|(task, request)| tasks::is_older(task, request)) {
         return Ok(None);

@@ -12,6 +12,7 @@ use super::calls::Calls;
 use super::goroutines::Goroutines;
 use super::nodes::{Alone, Node};
 use super::program::Program;
+use super::proxies::{is_proxy, Proxy};
 use super::rhythm::Stretch;
 use super::route::Names;
 use super::routes::Routes;
@@ -47,6 +48,8 @@ pub struct Process {
     pub threads: Threads,
     pub tasks: Tasks,
     pub turns: Turns,
+    /// What only a proxy has.
+    pub proxy: Option<Box<Proxy>>,
     /// It ended then.
     pub gone: Option<Monotonic>,
     /// When it made the call that started last.
@@ -103,11 +106,21 @@ impl Process {
         self.threads = Threads::default();
         self.tasks = Tasks::default();
         self.turns = Turns::default();
+        self.proxy = None;
         self.names = Names::default();
         self.routes = Routes::default();
         self.opaque.clear();
         self.opaque_full = false;
         self.gone = None;
+    }
+
+    /// What is known of it now.
+    pub fn learn(&mut self, facts: ProcessFacts) {
+        match is_proxy(&facts) {
+            true => _ = self.proxy.get_or_insert_default(),
+            false => self.proxy = None,
+        }
+        self.facts = facts;
     }
 
     /// The server exchanges that are open.
@@ -300,7 +313,8 @@ impl Process {
     /// threads, nor in event loops.
     pub fn threads_wait(&self) -> bool {
         use Language::{DotNet, Go, Node, Rust};
-        !self.multiplexes && !matches!(self.facts.language, Go | Node | Rust | DotNet)
+        let is_loop = self.multiplexes || self.proxy.is_some();
+        !is_loop && !matches!(self.facts.language, Go | Node | Rust | DotNet)
     }
 
     /// Whether threads are those of pools, started by whichever request came first: what one calls later is as likely
@@ -345,7 +359,11 @@ impl Process {
         Ok(one)
     }
 
-    pub fn hide(&mut self, connection: ConnectionId) {
+    /// It may carry requests that are not seen. `is_tls`: encrypted.
+    pub fn hide(&mut self, connection: ConnectionId, is_tls: bool) {
+        if let Some(proxy) = &mut self.proxy {
+            proxy.hide(connection, is_tls);
+        }
         if self.opaque.len() < OPAQUE_MAX {
             self.opaque.insert(connection);
         } else {
@@ -353,7 +371,10 @@ impl Process {
         }
     }
 
-    pub fn reveal(&mut self, connection: ConnectionId) {
+    pub fn reveal(&mut self, connection: ConnectionId, is_decrypted: bool) {
+        if let Some(proxy) = &mut self.proxy {
+            proxy.reveal(connection, is_decrypted);
+        }
         self.opaque.remove(&connection);
     }
 
@@ -367,6 +388,7 @@ impl Process {
     /// Something of it was lost: nothing is certain until then.
     pub fn shadow(&mut self, until: Monotonic) {
         self.shadow_until = self.shadow_until.max(Some(until));
+        self.proxy.iter_mut().for_each(|proxy| proxy.lost());
     }
 
     pub fn in_shadow(&self, time: Monotonic) -> bool {

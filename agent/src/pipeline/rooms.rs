@@ -19,7 +19,7 @@ use crate::capture::{Event, Reader};
 use crate::clock::{Monotonic, WallClock, WallOffset};
 use crate::config::Config;
 use crate::decode::{self, Decoder, Step};
-use crate::enrich::{Enricher, Span};
+use crate::enrich::{self, Enricher, Span};
 use crate::export::Exporter;
 use crate::news::News;
 use crate::pods::{self, Index, Update};
@@ -63,17 +63,14 @@ impl Rooms {
         let mut census = Census::new(selection, config.kubernetes.clone().map(Index::new));
         probes.know(config.go_releases.clone());
         census.know(config.go_releases.clone());
-        let mut enricher = Enricher::new(enrich_config(config), seed());
-        for facts in census.begin(&mut probes)? {
-            enricher.process(facts);
-        }
+        let found = census.begin(&mut probes)?;
         let wall = WallOffset::measure();
-        let rooms = Self {
+        let mut rooms = Self {
             probes,
             request,
             census,
             decoder: Decoder::new(decode::Config::default()),
-            enricher,
+            enricher: Enricher::new(enrich_config(config), seed()),
             exporter,
             verifier: Verifier::new(trial.is_none()),
             news: News::default(),
@@ -83,6 +80,7 @@ impl Rooms {
             wall,
             steps: Vec::new(),
         };
+        rooms.know(found);
         Ok((rooms, ring))
     }
 
@@ -98,9 +96,8 @@ impl Rooms {
         while taken < EVENTS_MAX && self.some_records(reader) {
             taken += EVENTS_AT_ONCE;
         }
-        for facts in self.census.look(&mut self.probes, LOOK) {
-            self.enricher.process(facts);
-        }
+        let facts = self.census.look(&mut self.probes, LOOK);
+        self.know(facts);
         let now = Monotonic::now();
         let overdue = self.census.overdue(&mut self.probes, now);
         self.reconsidered(overdue, now);
@@ -125,9 +122,7 @@ impl Rooms {
     }
 
     fn reconsidered(&mut self, again: Reconsidered, now: Monotonic) {
-        for facts in again.facts {
-            self.enricher.process(facts);
-        }
+        self.know(again.facts);
         if again.left.is_empty() {
             return;
         }
@@ -198,6 +193,7 @@ impl Rooms {
             }
             Event::Fork { origin, child } => {
                 self.census.forked(&mut self.probes, origin.process, *child);
+                self.decoder.forked(origin.process, *child);
                 self.enricher.forked(origin.process, *child);
                 origin.time
             }
@@ -247,16 +243,15 @@ impl Rooms {
     pub fn reconcile(&mut self) {
         let (facts, gone) = self.census.reconcile(&mut self.probes);
         let now = Monotonic::now();
-        for facts in facts {
-            self.enricher.process(facts);
-        }
+        self.know(facts);
         for pid in gone {
             self.enricher.gone(pid, now);
         }
     }
 
-    fn know(&mut self, facts: Option<ProcessFacts>) {
-        if let Some(facts) = facts {
+    fn know(&mut self, facts: impl IntoIterator<Item = ProcessFacts>) {
+        for facts in facts {
+            self.decoder.is_proxy(facts.pid, enrich::is_proxy(&facts));
             self.enricher.process(facts);
         }
     }
@@ -294,6 +289,7 @@ impl Rooms {
                 Step::Started(_)
                 | Step::Answering(_)
                 | Step::Turning(_)
+                | Step::Moving(_)
                 | Step::OpaqueEnded { .. } => {}
             }
             self.enricher.apply(step);

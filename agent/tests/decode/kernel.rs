@@ -349,6 +349,7 @@ impl Told {
                 Step::Answering(answering) => assert!(open.contains(&answering.id)),
                 // What a call reads last may end its exchange.
                 Step::Turning(turning) => assert!(begun.contains(&turning.id)),
+                Step::Moving(_) => {}
                 Step::Finished(exchange) => assert!(open.remove(&exchange.id), "{exchange:?}"),
                 Step::Opaque { connection, .. } => assert!(opaque.insert(*connection)),
                 Step::OpaqueEnded { connection, .. } => assert!(opaque.remove(connection)),

@@ -5,6 +5,7 @@ mod ends;
 mod fastcgi;
 mod kernel;
 mod losses;
+mod moves;
 mod others;
 mod properties;
 mod routes;

@@ -16,8 +16,8 @@ use spanlet::capture::event::{
 };
 use spanlet::clock::{Monotonic, WallOffset};
 use spanlet::decode::exchange::{
-    Answerer, Answering, EndEvidence, Exchange, ExchangeId, Link, Outcome, Protocol, Request,
-    Response, Side, Started, Tls, Turned, Turning,
+    Answerer, Answering, EndEvidence, Exchange, ExchangeId, Link, Moved, Moving, Outcome, Protocol,
+    Request, Response, Side, Started, Tls, Turned, Turning,
 };
 use spanlet::decode::Step;
 use spanlet::enrich::{Config, Counts, Enricher, Evidence, Span};
@@ -178,6 +178,13 @@ impl Start {
         self
     }
 
+    /// The first exchange on a connection that began to connect then.
+    pub fn connecting(mut self, since: u64) -> Self {
+        Arc::make_mut(&mut self.0.link).id.generation = ms(since).0;
+        self.0.first_on_connection = true;
+        self
+    }
+
     pub fn context(mut self, name: &str, value: &str) -> Self {
         self.0.context.push((name.to_owned(), value.to_owned()));
         self
@@ -253,6 +260,25 @@ impl World {
         self
     }
 
+    /// The process runs nginx.
+    pub fn nginx(mut self, process: u32) -> Self {
+        self.enricher.process(ProcessFacts {
+            pid: HostPid(process),
+            executable_path: "/usr/sbin/nginx".to_owned(),
+            ..ProcessFacts::default()
+        });
+        self
+    }
+
+    /// What the event loop of process 1 did.
+    pub fn moved(&mut self, what: Moved, at: u64) {
+        self.enricher.apply(Step::Moving(Moving {
+            process: HostPid(1),
+            what,
+            time: ms(at),
+        }));
+    }
+
     pub fn start(&mut self, start: Start) {
         self.open.insert(start.0.id.0, start.clone());
         self.enricher.apply(Step::Started(start.0));
@@ -287,6 +313,7 @@ impl World {
             process: request.origin.process,
             connection: request.link.id,
             by,
+            status: Some(200),
             time: ms(at),
         }));
     }
@@ -361,12 +388,38 @@ impl World {
         self.finish(id, ended);
     }
 
+    /// The end of an exchange that went on as something else.
+    pub fn upgrade(&mut self, id: u64, at: u64) {
+        let mut exchange = self.open.remove(&id).expect("it started").exchange(at);
+        exchange.upgraded = true;
+        self.enricher.apply(Step::Finished(Box::new(exchange)));
+    }
+
+    /// The end of an exchange without an answer.
+    pub fn cut(&mut self, id: u64, at: u64) {
+        let mut exchange = self.open.remove(&id).expect("it started").exchange(at);
+        exchange.outcome = Outcome::Cancelled;
+        exchange.response.status = None;
+        self.enricher.apply(Step::Finished(Box::new(exchange)));
+    }
+
     pub fn opaque(&mut self, process: u32, socket: u64, at: u64, inbound: bool) {
         self.enricher.apply(Step::Opaque {
             process: HostPid(process),
             connection: connection(socket),
             time: ms(at),
             inbound,
+            tls: false,
+        });
+    }
+
+    /// What a connection carries is not understood any more.
+    pub fn opaque_on(&mut self, start: &Start, at: u64) {
+        self.enricher.apply(Step::Opaque {
+            process: start.0.origin.process,
+            connection: start.0.link.id,
+            time: ms(at),
+            inbound: true,
             tls: false,
         });
     }

@@ -155,6 +155,7 @@ impl Rooms {
                 Step::Finished(exchange) => self.finished.push((**exchange).clone()),
                 Step::Answering(_)
                 | Step::Turning(_)
+                | Step::Moving(_)
                 | Step::Opaque { .. }
                 | Step::OpaqueEnded { .. } => {}
             }

@@ -20,11 +20,12 @@ use std::sync::Arc;
 use self::active::Active;
 use self::records::Records;
 use self::requests::Coming;
-use super::exchange::{ExchangeId, Link, Side};
+use super::exchange::{ExchangeId, Link, Moved, Side};
 use super::open::OpenExchange;
 use super::recent::Recent;
 use super::scene::{side_of_requests, Fate, Scene};
 use super::stream::Stream;
+use crate::capture::event::{Direction, Io};
 use crate::clock::Monotonic;
 
 /// See the file.
@@ -53,6 +54,8 @@ pub struct Conversation {
     confirmed: bool,
     /// The other side will send no more.
     stream_ended: bool,
+    /// What was open, alone, before the latest call.
+    before: Option<ExchangeId>,
     fate: Fate,
 }
 
@@ -78,12 +81,17 @@ impl Conversation {
             fresh,
             confirmed: false,
             stream_ended: false,
+            before: None,
             fate: Fate::Understood,
         }
     }
 
     /// Looks at a call.
     pub fn apply(&mut self, scene: &mut Scene<'_>) -> Fate {
+        self.before = match self.open.len() {
+            1 => self.open.front().map(|active| active.exchange.exchange.id),
+            _ => None,
+        };
         match side_of_requests(scene.io.direction) == self.side {
             true => self.request_call(scene),
             false => self.answer_call(scene),
@@ -92,6 +100,16 @@ impl Conversation {
             self.end_of_stream(scene);
         }
         self.fate
+    }
+
+    /// What the latest call did. Proxies do not serve FastCGI.
+    pub fn moved(&self, io: &Io<'_>) -> Moved {
+        match (self.side, io.direction) {
+            // It may have ended with this call.
+            (Side::Client, Direction::Ingress) => self.before.map_or(Moved::Other, Moved::Answer),
+            (Side::Client, Direction::Egress) => Moved::Call,
+            (Side::Server, _) => Moved::Other,
+        }
     }
 
     /// More is known of the connection: that is told of what is open, too.

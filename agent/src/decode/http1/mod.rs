@@ -14,6 +14,7 @@ pub mod head;
 mod held;
 mod line;
 mod memo;
+mod moves;
 mod requests;
 mod turns;
 
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use self::answers::Answers;
 use self::requests::Requests;
 use super::books::Books;
-use super::exchange::{Link, Side, Step};
+use super::exchange::{ExchangeId, Link, Side, Step};
 use super::open::{End, Mark, OpenExchange};
 use super::scene::{side_of_requests, Fate, Scene};
 use super::stream::Stream;
@@ -51,6 +52,8 @@ pub struct Conversation {
     stream_ended: bool,
     /// A turn of requests to this process began, and none of it was read yet.
     unread: bool,
+    /// What was open alone until the latest call.
+    before: Option<ExchangeId>,
     fate: Fate,
 }
 
@@ -87,6 +90,7 @@ impl Conversation {
             answers_owed: false,
             stream_ended: false,
             unread: false,
+            before: None,
             fate: Fate::Understood,
         }
     }
@@ -94,14 +98,14 @@ impl Conversation {
     /// Looks at a call.
     pub fn apply(&mut self, scene: &mut Scene<'_>) -> Fate {
         let is_request = side_of_requests(scene.io.direction) == self.side;
-        let before = self.only_open();
+        self.before = self.only_open();
         if is_request {
             self.request_call(scene);
             self.release_held(scene);
         } else {
             self.answer_call(scene);
         }
-        self.tell_read(before, scene);
+        self.tell_read(scene);
         if scene.io.end_of_stream {
             self.end_of_stream(scene);
         }

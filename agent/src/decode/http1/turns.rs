@@ -15,8 +15,8 @@ impl Conversation {
         }
     }
 
-    /// Tells of a read. `before`: what was open alone until this call.
-    pub(super) fn tell_read(&self, before: Option<ExchangeId>, scene: &mut Scene<'_>) {
+    /// Tells of a read.
+    pub(super) fn tell_read(&self, scene: &mut Scene<'_>) {
         let io = scene.io;
         let turn = io.turn.and_then(|turn| turn.running);
         let (Some(turn), Direction::Ingress) = (turn, io.direction) else {
@@ -28,7 +28,7 @@ impl Conversation {
             // It may have begun with this call.
             Side::Server => (self.only_open(), Turned::ReadRequest),
             // It may have ended with this call.
-            Side::Client => (before, Turned::ReadAnswer),
+            Side::Client => (self.before, Turned::ReadAnswer),
         };
         if let Some(id) = id {
             scene.out.push(Step::Turning(Turning {
