@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure, Context, Result};
 use spanlet_e2e::accuracy::drive::Budget;
 use spanlet_e2e::accuracy::{
-    controls, durations, subjects, table, Habit, Row, Run, Service, Setting,
+    controls, durations, subjects, table, Front, Habit, Row, Run, Service, Setting,
 };
 use spanlet_e2e::agent::Backend;
 use spanlet_e2e::language::Language;
@@ -92,7 +92,10 @@ fn durations(languages: &[Language]) -> Result<()> {
 
 fn chosen(names: &[String]) -> Result<Vec<&'static str>> {
     match names {
-        [] => Ok([&subjects::ALL[..], &subjects::OTHERS].concat()),
+        [] => {
+            let fronts: Vec<_> = Front::ALL.iter().map(|front| front.name).collect();
+            Ok([&subjects::ALL[..], &subjects::OTHERS, &fronts].concat())
+        }
         names => names.iter().map(|name| subjects::named(name)).collect(),
     }
 }
@@ -113,6 +116,9 @@ fn languages(names: &[String]) -> Result<Vec<Language>> {
 /// All runs of a runtime.
 fn runtime(name: &'static str, extent: &Extent, seed: u64, runs: &mut Vec<Run>) -> Result<()> {
     let plain = Setting::plain(name);
+    if let Some(front) = Front::named(name) {
+        return fronts(front, extent, seed, runs);
+    }
     let mut all = Row::all(extent.in_flight, extent.services);
     if name.starts_with("node") {
         all.extend(Row::without_timers(extent.in_flight));
@@ -143,6 +149,26 @@ fn runtime(name: &'static str, extent: &Extent, seed: u64, runs: &mut Vec<Run>) 
     let (plain, secret) = (&runs[first], &runs[runs.len() - 1]);
     controls::secret(&plain.scores, &secret.scores)?;
     habits(name, extent, seed, runs)
+}
+
+/// A proxy in front of a function.
+fn fronts(front: &Front, extent: &Extent, seed: u64, runs: &mut Vec<Run>) -> Result<()> {
+    let plain = Setting::plain(front.name);
+    let rows = [Service::Exponential, Service::Bimodal]
+        .map(|service| Row::of(extent.in_flight, front.shape, service))
+        .concat();
+    let settings = [
+        plain,
+        with(plain, |to| to.backend = Backend::SysExit),
+        with(plain, |to| to.lost_per_mille = 10),
+        with(plain, |to| to.lost_per_mille = 100),
+    ];
+    for setting in settings {
+        let run = setting.run(&rows, extent.budget, seed)?;
+        print!("{}", table::rows(&run));
+        runs.push(run);
+    }
+    Ok(())
 }
 
 /// Functions that mislead.

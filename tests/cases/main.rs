@@ -28,6 +28,7 @@ mod contention;
 mod costs;
 mod durations;
 mod fastcgi;
+mod fronts;
 mod functions;
 mod go_client;
 mod go_offsets;

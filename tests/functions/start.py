@@ -1,20 +1,38 @@
 """Starts servers that are configured by files or flags: nginx, php-fpm, PHP's own. In: which, and the contract's variables,
-for nginx over TLS CERTIFICATE, a PEM file with certificate and key.
+for nginx over TLS CERTIFICATE, a PEM file with certificate and key, for nginx as a front FRONT, see below.
 Out: `listening PORT` when it serves. Their files go beside TRUTH, or into a new folder; they are in this process's group."""
 
 import os
 import re
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 HOST = os.environ.get("HOST", "127.0.0.1")
 START_SECONDS = 20
+
+LIMITED = "limit_req zone=limit burst=1000;"
+ASKED = "auth_request /asked;"
+MIRRORED = "mirror /mirrored;"
+# What is in the configuration of each front: how many workers, whether it keeps connections, whether some of those that it may
+# call do not answer, what else its requests go through.
+FRONTS = {
+    "kept": (1, True, False, []),
+    "fresh": (1, False, False, []),
+    "workers": (2, True, False, []),
+    "limited": (1, True, False, [LIMITED]),
+    "asked": (1, True, False, [ASKED]),
+    "mirrored": (1, True, False, [MIRRORED]),
+    "retried": (1, True, True, []),
+    "mixed": (2, False, True, [LIMITED, ASKED, MIRRORED]),
+}
 
 
 def free_port():
@@ -50,6 +68,35 @@ def proxy(values):
     return [["nginx", "-c", written("nginx/nginx.conf", values)]]
 
 
+def front(values):
+    workers, keeps, has_dead, more = FRONTS[os.environ["FRONT"]]
+    others = [f"{HOST}:{free_port()}", f"{HOST}:{mute()}"] if has_dead else []
+    # One that takes too long is tried again.
+    servers = [values["NEXT"], values["NEXT"], *others]
+    values |= {
+        "WORKERS": str(workers),
+        "SERVERS": " ".join(f"server {server} max_fails=0;" for server in servers),
+        "TIMEOUT": "300ms" if has_dead else "20s",
+        "KEEPALIVE": "keepalive 64;" if keeps else "",
+        "MORE": " ".join(more),
+    }
+    return [["nginx", "-c", written("nginx/front.conf", values)]]
+
+
+class Reads(socketserver.BaseRequestHandler):
+    def handle(self):
+        while self.request.recv(65536):
+            pass
+
+
+def mute():
+    """The port of a server that reads and never answers."""
+    socketserver.ThreadingTCPServer.daemon_threads = True
+    server = socketserver.ThreadingTCPServer((HOST, 0), Reads)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_address[1]
+
+
 def tls_proxy(values):
     return [["nginx", "-c", written("nginx/tls.conf", values)]]
 
@@ -76,6 +123,7 @@ def php_server(values):
 
 COMMANDS = {
     "proxy": proxy,
+    "front": front,
     "tls-proxy": tls_proxy,
     "php-fpm": php_fpm,
     "php-fpm-tcp": php_fpm,

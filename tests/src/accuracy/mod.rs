@@ -6,6 +6,7 @@
 pub mod controls;
 pub mod drive;
 pub mod durations;
+pub mod fronts;
 pub mod habits;
 pub mod plan;
 pub mod random;
@@ -16,6 +17,7 @@ pub mod subjects;
 pub mod table;
 mod throttle;
 
+pub use fronts::Front;
 pub use habits::Habit;
 pub use plan::{Row, Service, Shape};
 pub use run::{Run, Setting};

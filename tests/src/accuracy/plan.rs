@@ -22,6 +22,14 @@ pub enum Shape {
     Background,
     /// The same by a thread of a pool.
     Abandon,
+    /// A proxy passes a request on to one function. Here and below, the first digit of an id is the place in the tree.
+    Passed,
+    /// The same, and asks it before whether it may.
+    Asked,
+    /// The same, and sends it once more, for nobody.
+    Mirrored,
+    /// All of it.
+    Mixed,
 }
 
 /// How long a function works before and after its calls: 3 ms in the mean.
@@ -112,6 +120,9 @@ impl Row {
             Shape::Chain => &[(0, None), (1, Some(0)), (2, Some(1))],
             Shape::Pair | Shape::Background | Shape::Abandon => &[(0, None), (1, Some(0))],
             Shape::Sequence => &[(0, None), (1, Some(0)), (2, Some(0))],
+            Shape::Passed => &[(0, None), (1, Some(0))],
+            Shape::Asked | Shape::Mirrored => &[(0, None), (1, Some(0)), (1, Some(0))],
+            Shape::Mixed => &[(0, None), (1, Some(0)), (1, Some(0)), (1, Some(0))],
             Shape::Fan => &[
                 (0, None),
                 (1, Some(0)),
@@ -120,9 +131,13 @@ impl Row {
                 (2, Some(0)),
             ],
         };
+        let digits = random.number() >> 4 | 1;
         let mut hops: Vec<Hop> = Vec::new();
-        for (_, caller) in nodes {
-            let id = random.number() | 1;
+        for (place, (_, caller)) in nodes.iter().enumerate() {
+            let id = match self.shape.place(place) {
+                Some(place) => place << 60 | digits,
+                None => random.number() | 1,
+            };
             let caller = caller.map_or(0, |caller| hops[caller].id);
             hops.push(Hop { id, caller });
         }
@@ -132,10 +147,12 @@ impl Row {
             Shape::Fan => 'p',
             Shape::Background => 'b',
             Shape::Abandon => 'a',
+            // The proxy reads no plan, and the function calls nobody.
+            Shape::Passed | Shape::Asked | Shape::Mirrored | Shape::Mixed => 's',
         };
         let describe = |index: usize| {
             let children: Vec<_> = (0..nodes.len())
-                .filter(|child| nodes[*child].1 == Some(index))
+                .filter(|child| self.shape.place(0).is_none() && nodes[*child].1 == Some(index))
                 .map(|child| child.to_string())
                 .collect();
             let (port, target) = (ports[nodes[index].0], &targets[index]);
@@ -157,6 +174,20 @@ impl Row {
             plan: texts.join("|"),
             hops,
         }
+    }
+}
+
+impl Shape {
+    /// The first digit of the id of a request at this place of the tree, where a proxy makes one of another.
+    fn place(self, index: usize) -> Option<u64> {
+        let digits: &[u64] = match self {
+            Self::Passed => &[0, 1],
+            Self::Asked => &[0, 1, 2],
+            Self::Mirrored => &[0, 1, 3],
+            Self::Mixed => &[0, 1, 2, 3],
+            _ => return None,
+        };
+        digits.get(index).copied()
     }
 }
 
@@ -215,6 +246,10 @@ impl fmt::Display for Shape {
             Self::Fan => "fan",
             Self::Pair => "pair",
             Self::Background | Self::Abandon => "loose",
+            Self::Passed => "pass",
+            Self::Asked => "ask",
+            Self::Mirrored => "copy",
+            Self::Mixed => "mixed",
         })
     }
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use super::controls;
 use super::drive::{drive, Budget, Target};
+use super::fronts::Front;
 use super::habits::Habit;
 use super::plan::{Names, Row, Tree, FUNCTIONS};
 use super::score::{Index, Score};
@@ -80,10 +81,11 @@ impl Setting {
         let ports: Vec<_> = ports
             .collect::<Option<_>>()
             .context("functions without ports")?;
+        let last = ports.len() - 1;
         let target = Target {
             address: &functions[0].address,
             trust: certificate.as_ref().map(Certificate::trusted).transpose()?,
-            ports: [ports[0], ports[1], ports[2]],
+            ports: std::array::from_fn(|index| ports[index.min(last)]),
             names: &names,
         };
         if self.habit.is_none() {
@@ -111,6 +113,9 @@ impl Setting {
                 .collect(),
             ..FunctionOptions::default()
         };
+        if let Some(front) = Front::named(self.runtime) {
+            return front.start();
+        }
         let Some(habit) = self.habit else {
             return (0..FUNCTIONS)
                 .map(|_| subjects::start(self.runtime, &options))

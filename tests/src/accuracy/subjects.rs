@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::fronts::Front;
 use crate::function::{Function, Options};
 use crate::language::python_program;
 use crate::language::Language;
@@ -71,7 +72,8 @@ pub fn named(name: &str) -> Result<&'static str> {
         .chain(OTHERS)
         .chain(RELEASES)
         .chain(CALLERS)
-        .chain(NODES);
+        .chain(NODES)
+        .chain(Front::ALL.iter().map(|front| front.name));
     all.find(|subject| *subject == name)
         .with_context(|| format!("no runtime {name} is scored; there are {}", ALL.join(", ")))
 }

@@ -26,7 +26,7 @@ use anyhow::{Context, Result};
 use crate::function::{Function, Options};
 
 pub use build::built;
-pub use servers::{php_fpm_over_tcp, tls_proxy};
+pub use servers::{front, php_fpm_over_tcp, tls_proxy};
 
 /// A row.
 pub struct Runtime {

@@ -51,6 +51,11 @@ pub fn php_fpm_over_tcp() -> Result<Command> {
     start("php-fpm-tcp")
 }
 
+/// nginx in front of a function, in the way that FRONT names.
+pub fn front() -> Result<Command> {
+    start("front")
+}
+
 fn start(which: &str) -> Result<Command> {
     let mut command = Command::new(python()?);
     command.arg(source("start.py")).arg(which);
