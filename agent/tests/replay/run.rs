@@ -115,10 +115,13 @@ impl Rooms {
 
     fn with(config: enrich::Config, processes: &[ProcessFacts]) -> Self {
         let mut enricher = Enricher::new(config, SEED);
-        let mut known = processes.to_vec();
-        known.drain(..).for_each(|facts| enricher.process(facts));
+        let mut decoder = Decoder::new(decode::Config::default());
+        for facts in processes {
+            decoder.is_proxy(facts.pid, enrich::is_proxy(facts));
+            enricher.process(facts.clone());
+        }
         Self {
-            decoder: Decoder::new(decode::Config::default()),
+            decoder,
             enricher,
             latest: Monotonic(0),
             steps: Vec::new(),
@@ -135,7 +138,10 @@ impl Rooms {
         self.decoder.apply(event, &mut self.steps);
         self.follow();
         match event {
-            Event::Fork { origin, child } => self.enricher.forked(origin.process, *child),
+            Event::Fork { origin, child } => {
+                self.decoder.forked(origin.process, *child);
+                self.enricher.forked(origin.process, *child);
+            }
             Event::Exit { origin, .. } => self.enricher.gone(origin.process, time),
             Event::ThreadBorn { origin, child } => self.enricher.thread_born(*origin, *child),
             Event::ThreadEnded { origin } => self.enricher.thread_ended(*origin),
