@@ -1,7 +1,8 @@
 """Starts servers that are configured by files or flags: nginx, php-fpm, PHP's own. In: which, and the contract's variables,
 for nginx over TLS CERTIFICATE, a PEM file with certificate and key, for nginx as a front FRONT, see below.
-Out: `listening PORT` when it serves. Their files go beside TRUTH, or into a new folder; they are in this process's group."""
+Out: `listening PORT` when it serves. Their files go beside TRUTH, or into a new folder. They end with this process, however that ends."""
 
+import ctypes
 import os
 import re
 import signal
@@ -17,6 +18,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 HOST = os.environ.get("HOST", "127.0.0.1")
 START_SECONDS = 20
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
 
 LIMITED = "limit_req zone=limit burst=1000;"
 ASKED = "auth_request /asked;"
@@ -53,7 +56,9 @@ def main(which):
         "SCRIPTS": str(HERE / "php"),
     }
     values |= fastcgi(which, values)
-    servers = [subprocess.Popen(command) for command in COMMANDS[which](values)]
+    # php-fpm makes a process group of its own, which a kill of this one's does not reach.
+    ends_with_parent = lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    servers = [subprocess.Popen(command, preexec_fn=ends_with_parent) for command in COMMANDS[which](values)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         wait_until_served(doors(which, values), servers)
