@@ -5,7 +5,9 @@ use super::conversation::Conversation;
 use super::detect::{self, Verdict};
 use super::exchange::{Link, Moved, Side, Step, Tls};
 use super::scene::{side_of_requests, Fate, Scene};
-use crate::capture::event::{Closed, ConnectionId, HostPid, Initiator, Io, Opened, TlsVersion};
+use crate::capture::event::{
+    Closed, ConnectionId, Endpoint, HostPid, Initiator, Io, Opened, TlsVersion,
+};
 use crate::clock::Monotonic;
 use std::sync::Arc;
 use std::time::Duration;
@@ -334,6 +336,7 @@ impl Connection {
             time: io.origin.time,
             inbound: self.initiator != Initiator::Here,
             tls: detect::is_tls(io.data),
+            unix: self.link.local == Endpoint::Unix,
         });
     }
 

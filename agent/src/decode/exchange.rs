@@ -337,6 +337,8 @@ pub enum Step {
         inbound: bool,
         /// It is TLS.
         tls: bool,
+        /// It is a Unix socket.
+        unix: bool,
     },
     /// An opaque connection ended, or is opaque no more.
     OpaqueEnded {

@@ -228,11 +228,12 @@ impl Enricher {
                 time,
                 inbound,
                 tls,
+                unix,
             } => {
                 self.latest = self.latest.max(time);
                 let process = known(&mut self.processes, process, &self.config, &mut self.counts);
                 if let Some(process) = process.filter(|_| inbound) {
-                    process.hide(connection, tls);
+                    process.hide(connection, tls, unix);
                 }
             }
             Step::OpaqueEnded {

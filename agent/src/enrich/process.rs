@@ -359,9 +359,9 @@ impl Process {
         Ok(one)
     }
 
-    /// It may carry requests that are not seen. `is_tls`: encrypted.
-    pub fn hide(&mut self, connection: ConnectionId, is_tls: bool) {
-        if let Some(proxy) = &mut self.proxy {
+    /// It may carry requests that are not seen. `is_tls`: encrypted. A proxy talks over Unix sockets with its own other processes.
+    pub fn hide(&mut self, connection: ConnectionId, is_tls: bool, is_unix: bool) {
+        if let Some(proxy) = self.proxy.as_mut().filter(|_| !is_unix) {
             proxy.hide(connection, is_tls);
         }
         if self.opaque.len() < OPAQUE_MAX {

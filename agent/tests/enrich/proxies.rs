@@ -284,6 +284,18 @@ fn connections_that_may_carry_more_requests_hide_who_calls() {
     world.assert_parent(12, 2, "turn");
 }
 
+/// nginx's processes tell each other of their start and end.
+#[test]
+fn what_a_proxy_says_to_its_own_hides_nobody() {
+    let mut nginx = Nginx::new();
+    nginx.world.opaque_pair(1, 5, 0);
+    nginx.reads(9);
+    nginx.calls(19);
+    nginx.reads(1);
+    nginx.calls(11);
+    nginx.end().assert_parent(11, 1, "turn");
+}
+
 #[test]
 fn what_was_upgraded_carries_no_more_requests() {
     let mut nginx = Nginx::new();

@@ -404,23 +404,35 @@ impl World {
     }
 
     pub fn opaque(&mut self, process: u32, socket: u64, at: u64, inbound: bool) {
-        self.enricher.apply(Step::Opaque {
-            process: HostPid(process),
-            connection: connection(socket),
-            time: ms(at),
-            inbound,
-            tls: false,
-        });
+        self.hides(HostPid(process), connection(socket), at, inbound, false);
+    }
+
+    /// A process and another talk over a pair of Unix sockets.
+    pub fn opaque_pair(&mut self, process: u32, socket: u64, at: u64) {
+        self.hides(HostPid(process), connection(socket), at, true, true);
     }
 
     /// What a connection carries is not understood any more.
     pub fn opaque_on(&mut self, start: &Start, at: u64) {
+        let (process, connection) = (start.0.origin.process, start.0.link.id);
+        self.hides(process, connection, at, true, false);
+    }
+
+    fn hides(
+        &mut self,
+        process: HostPid,
+        connection: ConnectionId,
+        at: u64,
+        inbound: bool,
+        unix: bool,
+    ) {
         self.enricher.apply(Step::Opaque {
-            process: start.0.origin.process,
-            connection: start.0.link.id,
+            process,
+            connection,
             time: ms(at),
-            inbound: true,
+            inbound,
             tls: false,
+            unix,
         });
     }
 
