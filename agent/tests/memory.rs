@@ -174,7 +174,7 @@ fn pipelines_as_long_as_they_may_be() {
 fn exchanges_that_nobody_takes() {
     const EXCHANGES: u64 = 200_000;
     // A node, an exchange that waits and its names.
-    const EXCHANGE_BYTES: usize = 1824;
+    const EXCHANGE_BYTES: usize = 1832;
     let mut counts = enrich::Counts::default();
     let most = most(|| {
         let mut decoder = Decoder::new(Config::default());
@@ -210,7 +210,7 @@ fn exchanges_that_nobody_takes() {
 #[test]
 fn spans_that_wait() {
     const SPANS: usize = 16_000;
-    const SPAN_BYTES: usize = 706;
+    const SPAN_BYTES: usize = 714;
     let mut talks: Vec<Talk> = (0..64).map(talk_of).collect();
     let mut decoder = Decoder::new(Config::default());
     let mut enricher = Enricher::new(enrich::Config::default(), 1);
@@ -317,7 +317,8 @@ fn a_large_cluster() {
 #[test]
 fn pods_that_come_and_go() {
     const PODS: usize = 1000;
-    const POD_BYTES: usize = 4096;
+    // Of its tables, one may have grown once more: where keys fall is chance.
+    const POD_BYTES: usize = 4672;
     let limits = spanlet::pods::Limits::default();
     let mut index = Index::default();
     let mut changes = Changes::default();
