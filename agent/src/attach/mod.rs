@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod census;
+mod closing;
 pub mod decision;
 pub mod discover;
 mod error;

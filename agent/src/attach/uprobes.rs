@@ -14,6 +14,7 @@ use aya::programs::{ProgramError, UProbe};
 use aya::Ebpf;
 use spanlet_abi::golang::Births;
 
+use super::closing::Closing;
 use super::fruitless::Fruitless;
 use super::golang::client;
 use super::golang::programs::Programs;
@@ -74,6 +75,7 @@ pub struct Uprobes {
     /// Of files that no traced process maps any more.
     fruitless: Fruitless,
     programs: Programs,
+    closing: Closing,
 }
 
 impl Uprobes {
@@ -154,7 +156,11 @@ impl Uprobes {
                 let idle = |probe| (probe, State::Idle(target.clone()));
                 fresh.into_iter().map(idle).collect()
             }
-            _ => attached(ebpf, &mut self.programs, &target, &fresh),
+            _ => {
+                let names = fresh.iter().map(|probe| probe.name);
+                names.for_each(|name| self.closing.wait((name, file)));
+                attached(ebpf, &mut self.programs, &target, &fresh)
+            }
         };
         for (probe, attached) in known.chain(states) {
             let probed = Probed {
@@ -175,6 +181,7 @@ impl Uprobes {
             };
             if let State::Idle(target) = &probed.attached {
                 let target = target.clone();
+                self.closing.wait(*spot);
                 let programs = &mut self.programs;
                 let states = attached(ebpf, programs, &target, &[probed.probe]).into_iter();
                 let state = states.map(|(_, state)| state).next();
@@ -223,7 +230,14 @@ impl Uprobes {
             return;
         };
         match attached {
-            State::Attached(attached) => detach(ebpf, probe, attached.link),
+            State::Attached(attached) => {
+                if let Ok(link) = program(ebpf, probe).and_then(|program| {
+                    let link = program.take_link(attached.link);
+                    link.map_err(|error| chain(&error))
+                }) {
+                    self.closing.begin(spot, link);
+                }
+            }
             State::Nothing => self.fruitless.keep(spot),
             State::Idle(_) | State::Refused(_) => {}
         }

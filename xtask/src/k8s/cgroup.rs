@@ -16,7 +16,8 @@ const NAME: &str = "spanlet-k8s";
 /// The daemons: in cgroup v2, a group with groups below it holds no processes itself.
 const DAEMONS: &str = "daemons";
 const ROOT: &str = "/sys/fs/cgroup";
-const END: Duration = Duration::from_secs(20);
+/// An agent's uprobes are closed one by one as it is killed, 0.1 s each and more.
+const END: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Makes it in every hierarchy.
