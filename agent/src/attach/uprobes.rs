@@ -9,7 +9,9 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use aya::programs::uprobe::{
+    UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeLinkId, UProbeScope,
+};
 use aya::programs::{ProgramError, UProbe};
 use aya::Ebpf;
 use spanlet_abi::golang::Births;
@@ -231,10 +233,7 @@ impl Uprobes {
         };
         match attached {
             State::Attached(attached) => {
-                if let Ok(link) = program(ebpf, probe).and_then(|program| {
-                    let link = program.take_link(attached.link);
-                    link.map_err(|error| chain(&error))
-                }) {
+                if let Some(link) = taken(ebpf, probe, attached.link) {
                     self.closing.begin(spot, link);
                 }
             }
@@ -286,7 +285,7 @@ pub fn try_own(ebpf: &mut Ebpf) -> Result<(), String> {
     let file = File::open("/proc/self/exe").map_err(|error| error.to_string())?;
     let start = client::start(&file).ok_or("this program's start is not found")?;
     let link = link(ebpf, GO_CLIENT, &file, start, 0)?;
-    detach(ebpf, GO_CLIENT, link);
+    drop(taken(ebpf, GO_CLIENT, link));
     Ok(())
 }
 
@@ -342,9 +341,9 @@ fn refused(error: &ProgramError) -> String {
     format!("the kernel refused it: {}{hint}", chain(error))
 }
 
-fn detach(ebpf: &mut Ebpf, probe: Probe, link: UProbeLinkId) {
-    // Not an error: it is gone.
-    let _ = program(ebpf, probe).map(|program| program.detach(link));
+/// Detached when it is dropped. `None`: it is gone.
+fn taken(ebpf: &mut Ebpf, probe: Probe, link: UProbeLinkId) -> Option<UProbeLink> {
+    program(ebpf, probe).ok()?.take_link(link).ok()
 }
 
 fn program(ebpf: &mut Ebpf, probe: Probe) -> Result<&mut UProbe, String> {
