@@ -24,7 +24,7 @@ pub fn e2e(options: Options) -> Result<ExitCode> {
         bail!("the end-to-end ring cannot run here: {reason}");
     }
     setup::setup(Purpose::Test)?;
-    build::compile(build::Options::release())?;
+    build::compile(build::Options::static_binary())?;
     let mut tally = Tally::default();
     let succeeded = test::stream(command(&options), &mut tally)?;
     Ok(test::verdict(&tally, succeeded, Vec::new()))
@@ -54,6 +54,7 @@ fn command(options: &Options) -> Command {
     // functions, a client and an agent, which have few cores as it is.
     command.args(["--show-output", "--test-threads=1"]);
     command.args(options.filter.clone().or(recorders));
+    command.env(spanlet_e2e::agent::BINARY, paths::static_agent());
     command.env("SPANLET_OTELCOL", paths::collector());
     // A test says what was wrong; where in the test is of no use.
     command.env("RUST_LIB_BACKTRACE", "0");

@@ -19,6 +19,16 @@ pub fn target() -> PathBuf {
     root().join("target")
 }
 
+/// Where cargo puts what it builds static.
+pub fn static_release() -> PathBuf {
+    target().join(MUSL_TARGET).join("release")
+}
+
+/// The agent as it is shipped: the one file of the image.
+pub fn static_agent() -> PathBuf {
+    target().join("spanlet")
+}
+
 /// What setup builds or installs outside the package manager: `bin/` below it holds the programs.
 pub fn tools() -> PathBuf {
     target().join("tools")

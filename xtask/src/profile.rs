@@ -8,10 +8,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{ensure, Context, Result};
 
+use crate::build::static_cargo;
 use crate::run::Run;
 use crate::{machine, paths};
 
@@ -47,20 +49,11 @@ pub fn compare() -> Result<Vec<String>> {
 }
 
 fn measure() -> Result<Costs> {
-    let mut build = machine::command("cargo");
-    build.args([
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "spanlet-profile",
-    ]);
-    Run::new("profile", build).shown()?;
+    Run::new("profile", static_cargo("spanlet-profile")?).captured()?;
     fs::create_dir_all(paths::target().join("profile"))?;
     let mut costs = Costs::new();
     for (shape, count) in SHAPES {
-        let program = paths::target().join("release/spanlet-profile");
-        let mut replay = machine::command(program);
+        let mut replay = machine::command(program());
         replay.args([shape, count]);
         let told = numbers(&Run::new("profile", replay).captured()?);
         let told = |name: &str| {
@@ -81,6 +74,11 @@ fn measure() -> Result<Costs> {
     Ok(costs)
 }
 
+/// Static, as the agent is shipped.
+fn program() -> PathBuf {
+    paths::static_release().join("spanlet-profile")
+}
+
 /// What callgrind counts while the stage's function runs.
 fn instructions(shape: &str, count: &str, stage: &str) -> Result<u64> {
     let place = paths::target().join("profile");
@@ -95,7 +93,7 @@ fn instructions(shape: &str, count: &str, stage: &str) -> Result<u64> {
         format!("--log-file={}", log.display()),
         format!("--callgrind-out-file={}", out.display()),
     ]);
-    command.arg(paths::target().join("release/spanlet-profile"));
+    command.arg(program());
     command.args([shape, count]);
     Run::new("profile", command)
         .hint("valgrind counts instructions: `cargo xtask setup` brings it")

@@ -119,7 +119,7 @@ fn prepare(times: &mut Times) -> Result<Option<Beside>> {
     times.of("setup", || setup::setup(Purpose::Test))?;
     let can = doctor::kubernetes_blocked().is_none();
     let beside = can.then(Beside::start).transpose()?;
-    times.of("build", || build::compile(build::Options::release()))?;
+    times.of("build", || build::compile(build::Options::static_binary()))?;
     Ok(beside)
 }
 

@@ -1,5 +1,5 @@
 //! `cargo xtask build`: the kernel programs, then the agent that embeds them. In: options. Out: `target/bpf/spanlet.bpf.o`
-//! and `target/debug/spanlet` or `target/release/spanlet`; with `--static`, `target/spanlet`.
+//! and `target/debug/spanlet` or `target/release/spanlet`; with `--static`, `target/spanlet` in their place.
 
 mod agent;
 mod bpf;
@@ -10,14 +10,14 @@ use anyhow::Result;
 use crate::setup::{self, Purpose};
 use crate::step::step;
 
-pub use static_binary::StaticRoute;
+pub use static_binary::{cargo as static_cargo, StaticRoute};
 
 #[derive(clap::Args, Clone, Copy, Default)]
 pub struct Options {
     /// Optimise the agent (the kernel programs always are)
     #[arg(long)]
     release: bool,
-    /// Also build the release binary that runs on any Linux, in an empty image too
+    /// Build the one that runs on any Linux, in an empty image too: optimised, and besides the other only with --release
     #[arg(long = "static")]
     static_binary: bool,
     /// Compile the probes' debug lines in (they cost time in every probe)
@@ -34,11 +34,11 @@ impl Options {
         }
     }
 
-    /// The same, and the one file that runs anywhere.
+    /// The one file that runs anywhere: what the image holds, and what the tests run.
     pub fn static_binary() -> Self {
         Self {
             static_binary: true,
-            ..Self::release()
+            ..Self::default()
         }
     }
 }
@@ -56,7 +56,9 @@ pub fn build(options: Options) -> Result<()> {
 /// Builds on a machine that is set up.
 pub fn compile(options: Options) -> Result<()> {
     step("build: kernel programs", || bpf::build(options))?;
-    step("build: agent", || agent::build(options))?;
+    if options.release || !options.static_binary {
+        step("build: agent", || agent::build(options))?;
+    }
     if options.static_binary {
         step("build: static binary", || static_binary::build(options))?;
     }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{bail, ensure, Context, Result};
 
@@ -75,8 +76,8 @@ impl StaticRoute {
 
 pub fn build(options: Options) -> Result<Outcome> {
     compile(options)?;
-    let built = paths::target().join(MUSL_TARGET).join("release/spanlet");
-    let kept = paths::target().join("spanlet");
+    let built = paths::static_release().join("spanlet");
+    let kept = paths::static_agent();
     fs::copy(&built, &kept).with_context(|| format!("cannot copy {}", built.display()))?;
     asks_for_no_loader(&kept)?;
     let version = if ThisMachine.is_root() {
@@ -91,6 +92,15 @@ pub fn build(options: Options) -> Result<Outcome> {
 }
 
 fn compile(options: Options) -> Result<()> {
+    let mut command = cargo("spanlet")?;
+    if options.probe_log {
+        command.args(["--features", "probe-log"]);
+    }
+    Run::new("static binary", command).captured().map(|_| ())
+}
+
+/// The command that builds a package of the workspace into [`paths::static_release`].
+pub fn cargo(package: &str) -> Result<Command> {
     let route = StaticRoute::find(&ThisMachine)
         .context("no route to a static binary: run `cargo xtask setup`")?;
     let mut command = match &route {
@@ -100,7 +110,7 @@ fn compile(options: Options) -> Result<()> {
     command.args([
         "build",
         "--package",
-        "spanlet",
+        package,
         "--release",
         "--target",
         MUSL_TARGET,
@@ -121,16 +131,13 @@ fn compile(options: Options) -> Result<()> {
         );
         flags.push(format!("native={}", libraries.display()));
     }
-    if options.probe_log {
-        command.args(["--features", "probe-log"]);
-    }
     command.env("CC_x86_64_unknown_linux_musl", "musl-gcc");
     command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER", "musl-gcc");
     command.env(
         "CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS",
         flags.join(" "),
     );
-    Run::new("static binary", command).captured().map(|_| ())
+    Ok(command)
 }
 
 /// The distribution's unwinder with the one function added that musl lacks. Returns the folder to link from, which

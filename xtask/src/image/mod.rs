@@ -45,7 +45,7 @@ pub fn image(options: &Options) -> Result<()> {
     setup::setup(Purpose::Static)?;
     binary::compile(binary::Options::static_binary())?;
     step("image", || {
-        let built = of_binary(&paths::target().join("spanlet"), &options.name, &archive())?;
+        let built = of_binary(&paths::static_agent(), &options.name, &archive())?;
         ensure_fits(&built)?;
         Ok(Outcome::Done(format!(
             "{} is {}, {:.1} MB, unpacked {:.1} MB, {}",

@@ -38,7 +38,7 @@ pub enum Purpose {
     Demo,
     /// The same as build, and the static binary
     Static,
-    /// The same as build, and the functions, the collector and helm for the end-to-end tests
+    /// The same as static, and the functions, the collector and helm for the end-to-end tests
     Test,
     /// What counts the agent's instructions
     Profile,
@@ -86,9 +86,9 @@ fn parts(what: Purpose) -> &'static [Part] {
         Purpose::Demo => &[Toolchain, BpfLinker, DemoRuntimes],
         Purpose::Static => &[Toolchain, BpfLinker, Musl],
         Purpose::Test => &[
-            Toolchain, BpfLinker, Runtimes, Extras, Functions, Counter, Collector, Helm,
+            Toolchain, BpfLinker, Musl, Runtimes, Extras, Functions, Counter, Collector, Helm,
         ],
-        Purpose::Profile => &[Counter],
+        Purpose::Profile => &[Toolchain, Musl, Counter],
         Purpose::Kubernetes => &[Runtimes, Collector, Helm, NodePackages, Kubernetes],
         Purpose::All => &[
             Toolchain,
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_purpose_brings_no_more_than_it_needs() {
         assert!(!parts(Purpose::Build).contains(&Part::Collector));
-        assert!(!parts(Purpose::Test).contains(&Part::Musl));
+        assert!(!parts(Purpose::Static).contains(&Part::Runtimes));
         for what in Purpose::value_variants() {
             // All runtimes hold the demo's.
             let own = parts(*what)
