@@ -1,6 +1,9 @@
 //! One language on one back end: its functions, the agent that watches them and the collector that hears of it. In: a
 //! language and a back end. Out: addresses to send requests to, and at the end everything that was seen.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::{ensure, Result};
 use spanlet_e2e::agent::{Agent, Backend, Options as AgentOptions, Protocol};
 use spanlet_e2e::collector::Collector;
@@ -52,6 +55,10 @@ const WARM_UP_REQUESTS: usize = 30;
 
 /// A wall clock that was set while a run lasted leaves nothing to compare.
 const CLOCK_STEP_NS_MAX: u64 = 100_000;
+
+/// How long the agent holds a span at most until its parent is certain (`hold` in `agent/src/enrich/config.rs`), and a bit: an
+/// agent that is stopped before takes back what is not, such as the parent of a call whose thread has not ended yet.
+const CERTAIN_AFTER: Duration = Duration::from_millis(2200);
 
 impl Stage {
     pub fn start(language: Language, backend: Backend) -> Result<Self> {
@@ -128,6 +135,7 @@ impl Stage {
     pub fn finish(self) -> Result<Seen> {
         let step = wall_ahead_ns().abs_diff(self.ahead_ns);
         ensure!(step <= CLOCK_STEP_NS_MAX, "the clock was set by {step} ns");
+        thread::sleep(CERTAIN_AFTER);
         let agent_log = self.agent.finish()?.log;
         let (spans, metrics) = self.collector.finish()?;
         Ok(Seen {

@@ -139,13 +139,33 @@ fn run(language: Language, backend: Backend) -> Result<()> {
     report(language, backend, "metrics", metrics, &mut failures);
     ensure!(
         failures.is_empty(),
-        "{} of {} cases failed: {}\nthe agent said:\n{}",
+        "{} of {} cases failed: {}\nthe agent judged parents: {}\nthe agent said:\n{}",
         failures.len(),
         cases().count() + 2,
         failures.join(", "),
+        judged(&seen),
         seen.agent_log
     );
     Ok(())
+}
+
+/// By which evidence, or why not, and how many.
+fn judged(seen: &Seen) -> String {
+    let own = seen
+        .metrics
+        .iter()
+        .filter(|metric| metric.service == "spanlet");
+    let of_parents = own
+        .filter(|metric| metric.name.starts_with("spanlet.enrich.parents") && metric.value > 0.0);
+    let told = of_parents.map(|metric| {
+        format!(
+            "{} {}: {}",
+            metric.name,
+            metric.labels.join(" "),
+            metric.value
+        )
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a case is part of a run: Java's server has no Unix sockets; a gibibyte is sent once for each language.
