@@ -6,6 +6,7 @@
 
 use std::hash::BuildHasher;
 
+use memchr::arch::all::is_equal;
 use memchr::memmem::Finder;
 
 use crate::hash::Seed;
@@ -57,7 +58,8 @@ impl<Fields> Memo<Fields> {
         }
         let index = self.seed.hash_one(section) as usize % KEPT;
         match self.places.get(index) {
-            Some((known, fields)) if known == section => Ok((fields, length)),
+            // Not `==`: musl, which the static binary is built with, compares byte by byte.
+            Some((known, fields)) if is_equal(known, section) => Ok((fields, length)),
             _ => Err(Some(Place { index, length })),
         }
     }
