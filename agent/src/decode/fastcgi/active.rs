@@ -62,8 +62,10 @@ impl Active {
         let before = head.len();
         let room = HEAD_BYTES_MAX - before;
         head.extend_from_slice(&seen[..seen.len().min(room)]);
+        // Lines that came before are not looked at again, however small the records are.
+        let line = memchr::memrchr(b'\n', &head[..before]).map_or(0, |end| end + 1);
         let end = match seen.contains(&b'\n') {
-            true => http1::head::end(head),
+            true => http1::head::end(&head[line..]).map(|end| line + end),
             false => None,
         };
         if let Some(end) = end {

@@ -112,7 +112,8 @@ impl Conversation {
                 }
             }
             None => {
-                let begins = record.kind == kind::STDOUT && mark.turn_start;
+                let is_told = self.delivery != Some(record.request);
+                let begins = record.kind == kind::STDOUT && mark.turn_start && is_told;
                 scene.books.counts.answers_without_request += u64::from(begins);
             }
         }

@@ -77,6 +77,8 @@ impl Conversation {
     /// Takes what looks like the end of the answer for it.
     pub fn settle(&mut self, books: &mut Books, out: &mut Vec<Step>) {
         if let Some(time) = self.likely_end.take() {
+            // It was one, and says nothing of what comes next.
+            self.hides_end = false;
             for active in self.open.drain(..) {
                 active.finish(End::complete(EndEvidence::Counted, time), books, out);
             }

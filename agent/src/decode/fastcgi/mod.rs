@@ -46,6 +46,8 @@ pub struct Conversation {
     recent: Recent,
     /// The last call of the answers ended as answers end, at this time; but it may go on.
     likely_end: Option<Monotonic>,
+    /// The request that delivers what an agent has seen, which is not told.
+    delivery: Option<u16>,
     /// That call was taken for an FCGI_END_REQUEST whose header was not seen.
     hides_end: bool,
     /// The next request would be the first since the connection was opened.
@@ -77,6 +79,7 @@ impl Conversation {
             answer_stream: Stream::default(),
             recent: Recent::default(),
             likely_end: None,
+            delivery: None,
             hides_end: false,
             fresh,
             confirmed: false,

@@ -158,6 +158,9 @@ impl Conversation {
 
     /// A request begins. One of the same number must be over.
     fn ask(&mut self, scene: &mut Scene<'_>, request: u16, mark: Mark) {
+        // Whatever number it has: who asks again mostly has the answer before.
+        self.settle(scene.books, scene.out);
+        self.delivery = self.delivery.filter(|delivery| *delivery != request);
         self.end_earlier(scene, request);
         let before = self.coming.len();
         self.coming.retain(|coming| coming.request != request);
@@ -178,11 +181,8 @@ impl Conversation {
         let Some(active) = self.open.remove(earlier) else {
             return;
         };
-        let end = match (self.likely_end.take(), active.exchange.last_answer) {
-            (Some(time), _) => End::complete(EndEvidence::Counted, time),
-            (None, Some(time)) if active.stdout.is_lost() => {
-                End::complete(EndEvidence::NextRequest, time)
-            }
+        let end = match active.exchange.last_answer {
+            Some(time) if active.stdout.is_lost() => End::complete(EndEvidence::NextRequest, time),
             _ => End::cut(Outcome::EndUnseen, active.exchange.last_seen),
         };
         active.finish(end, scene.books, scene.out);
@@ -219,9 +219,13 @@ impl Conversation {
     fn begin(&mut self, scene: &mut Scene<'_>, coming: Coming) {
         let (request, malformed) = coming.params.read();
         if self.side == Side::Server && request.is_delivery() {
-            self.fate = Fate::Upgraded;
+            // Others may share the connection, behind a web server.
+            self.delivery = Some(coming.request);
+            self.confirmed = true;
             return;
         }
+        // What looked like the end was of another.
+        self.settle(scene.books, scene.out);
         let first = std::mem::take(&mut self.fresh);
         self.confirmed = true;
         let asked = Asked {

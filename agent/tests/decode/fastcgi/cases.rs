@@ -551,9 +551,48 @@ fn a_connection_that_was_open_before() {
     }
 }
 
-/// What an agent delivers through it would be delivered again.
+/// A client that gives each request another number, and answers of which only their length tells: one seems to have ended.
 #[test]
-fn an_agents_delivery_is_not_followed() {
+fn an_answer_that_seems_to_have_ended_has_by_the_next_request_of_any_number() {
+    for wait in [10, 100] {
+        let mut talk = Talk::server();
+        for number in 1..=200 {
+            talk.request(get(number, true, "/page"));
+            let mut all = record(STDOUT, number, "\r\n");
+            for _ in 0..30 {
+                all.extend(record(STDOUT, number, [b'y'; 1000]));
+            }
+            all.extend(end(number));
+            for part in all.chunks(4096) {
+                talk.answer(part);
+            }
+            talk.wait(wait);
+        }
+        talk.request(get(1, true, "/small"))
+            .answer(answer(1, HELLO))
+            .close();
+        let mut lines = vec!["GET /page 200 0/? Complete Counted"; 200];
+        lines.push("GET /small 200 0/5 Complete Counted");
+        let told = check(&talk, &lines);
+        assert_eq!(told.counts.pipeline_full, 0);
+    }
+}
+
+/// The smallest records that an answer's head can come in.
+#[test]
+fn a_head_may_come_in_records_of_a_byte() {
+    let mut talk = Talk::client();
+    talk.request(get(1, false, "/"));
+    for byte in "Status: 404 No\r\nX: y\r\n\r\nnone".bytes() {
+        talk.answer(record(STDOUT, 1, [byte]));
+    }
+    talk.answer(end(1)).close();
+    check(&talk, &["GET / 404 0/4 Complete Counted"]);
+}
+
+/// What an agent delivers through it would be delivered again; others that share the connection, behind a web server, are told.
+#[test]
+fn an_agents_delivery_is_not_told_and_hides_no_other() {
     let mut talk = Talk::server();
     let params = [
         ("REQUEST_METHOD", "POST"),
@@ -561,8 +600,12 @@ fn an_agents_delivery_is_not_followed() {
     ];
     talk.request(request(1, true, &params, "spans"))
         .answer(answer(1, HELLO));
-    talk.request(get(1, true, "/")).close();
-    check(&talk, &[]);
+    talk.request(get(1, true, "/"))
+        .answer(answer(1, HELLO))
+        .close();
+    let told = check(&talk, &["GET / 200 0/5 Complete Counted"]);
+    let counts = told.counts;
+    assert_eq!(counts.opaque + counts.answers_without_request, 0);
 }
 
 #[test]
