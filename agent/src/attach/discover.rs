@@ -163,8 +163,7 @@ fn seen(process: &Process) -> Seen {
     Seen {
         pid: HostPid(process.pid as u32),
         parent: HostPid(process.stat().map_or(0, |stat| stat.ppid as u32)),
-        // A program that was replaced on disk while it runs.
-        executable_path: text.strip_suffix(" (deleted)").unwrap_or(&text).to_owned(),
+        executable_path: given(&text).to_owned(),
     }
 }
 
@@ -201,12 +200,18 @@ fn libraries(process: &Process) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = maps
         .into_iter()
         .filter_map(|map| match map.pathname {
-            MMapPath::Path(path) if is_library(&path) => Some(path),
+            MMapPath::Path(path) => Some(PathBuf::from(given(path.to_str()?))),
             _ => None,
         })
+        .filter(|path| is_library(path))
         .collect();
     paths.dedup();
     paths
+}
+
+/// The path of a file that may have been replaced on disk since it was mapped: the kernel says so behind it.
+fn given(path: &str) -> &str {
+    path.strip_suffix(" (deleted)").unwrap_or(path)
 }
 
 /// The files that a process maps, by their paths; each with where procfs has the very file that is mapped, whatever has its
@@ -219,7 +224,7 @@ pub fn mapped(pid: HostPid) -> BTreeMap<String, PathBuf> {
         };
         let (start, end) = map.address;
         let file = format!("/proc/{}/map_files/{start:x}-{end:x}", pid.0);
-        Some((path.to_str()?.to_owned(), file.into()))
+        Some((given(path.to_str()?).to_owned(), file.into()))
     });
     files.collect()
 }
@@ -231,7 +236,11 @@ pub fn mapped_at(pid: HostPid, library: Option<&Path>) -> Option<u64> {
         Some(library) => library.to_owned(),
         None => process.exe().ok()?,
     };
-    let is_its = |map: &MemoryMap| map.offset == 0 && map.pathname == MMapPath::Path(file.clone());
+    let file = given(file.to_str()?);
+    let is_its = |map: &MemoryMap| match &map.pathname {
+        MMapPath::Path(path) => map.offset == 0 && path.to_str().map(given) == Some(file),
+        _ => false,
+    };
     let maps = process.maps().ok()?;
     maps.into_iter().find(is_its).map(|map| map.address.0)
 }
@@ -262,6 +271,28 @@ mod tests {
             pairs,
             [("a".into(), "1".into()), ("b".into(), "x%20y".into())]
         );
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_is_known_by_its_name() {
+        let folder = std::env::temp_dir().join(format!("spanlet-mapped-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("libssl.so.3");
+        std::fs::copy("/bin/sleep", &file).unwrap();
+        let mut child = std::process::Command::new(&file).arg("60").spawn().unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let pid = HostPid(child.id());
+        let name = file.to_str().unwrap();
+        // It is there before its program is mapped.
+        let is_mapped = (0..500).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            mapped_at(pid, Some(&file)).is_some()
+        });
+        let maps = mapped(pid);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(is_mapped, "{maps:?}");
+        assert!(maps.contains_key(name), "{maps:?}");
     }
 
     #[test]
