@@ -2,12 +2,15 @@
 //!
 //! In: exchanges as they start (either end first) and leave. Out: the exchange at the other end that may be the
 //! same request. TCP: the client's address and port and the sequence number of the request's first byte are the
-//! same at both ends, through destination NAT and network namespaces; of what TLS carries, the count of bytes before it. Unix sockets: one's peer is the other's own.
-//! Where an end does not know how much went before, as on Unix sockets and in TLS sessions from before the agent, the requests of a
-//! connection have one name, and time tells them apart: there is one at once.
+//! same at both ends, through destination NAT and network namespaces; of what TLS carries, the count of bytes before it. Unix sockets:
+//! one's peer is the other's own. Where an end does not know how much went before, as on Unix sockets and in TLS sessions from before the
+//! agent, the requests of a connection have one name, and time tells them apart: there is one at once. Counts are often equal, and a port
+//! may be that of connections to several servers at once: in TLS sessions from before, and all on loopback, the server's end counts too,
+//! which destination NAT changes.
 
 use std::collections::hash_map::Entry;
-use std::net::IpAddr;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::capture::event::Endpoint;
 use crate::decode::exchange::{ExchangeId, Link, Side};
@@ -91,17 +94,24 @@ impl Name {
         };
         match client_end {
             Endpoint::Tcp { address, port } => {
-                let address = match address {
-                    IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-                    IpAddr::V6(address) => address.to_bits(),
+                let address = bits(address);
+                let is_on_loopback = Ipv6Addr::from_bits(address).to_canonical().is_loopback();
+                let namespace = match is_on_loopback {
+                    true => link.network_namespace,
+                    false => 0,
                 };
-                let place = match link.tls {
-                    None => u64::from(position),
-                    Some(tls) if tls.from_start => TLS | u64::from(position),
-                    Some(_) => TLS_FROM_BEFORE,
+                let server = || server_of(side, link, namespace);
+                let (place, server) = match link.tls {
+                    None => (u64::from(position), 0),
+                    Some(tls) if tls.from_start && is_on_loopback => {
+                        (TLS | u64::from(position), server()?)
+                    }
+                    Some(tls) if tls.from_start => (TLS | u64::from(position), 0),
+                    Some(_) if is_on_loopback && namespace == 0 => return None,
+                    Some(_) => (TLS_FROM_BEFORE, server()?),
                 };
                 let place = place | u64::from(*port) << 32;
-                Some(Self((address >> 64) as u64, address as u64, place))
+                Some(Self((address >> 64) as u64 ^ server, address as u64, place))
             }
             Endpoint::Unix => Some(Self(own?, peer?, UNIX)),
             Endpoint::Unknown => None,
@@ -113,5 +123,26 @@ impl Name {
     pub fn has_place(&self) -> bool {
         // Unix sockets' has all bits.
         self.2 & TLS_FROM_BEFORE == 0
+    }
+}
+
+/// The server's end, for those whose place does not tell two connections from one port to two servers from each other: as a number in
+/// which all of it counts, and the network namespace, where that is given. `None`: it is not known.
+fn server_of(side: Side, link: &Link, namespace: u32) -> Option<u64> {
+    let end = match side {
+        Side::Client => &link.remote,
+        Side::Server => &link.local,
+    };
+    let Endpoint::Tcp { address, port } = end else {
+        return None;
+    };
+    let numbers = BuildHasherDefault::<DefaultHasher>::default();
+    Some(numbers.hash_one((bits(address), *port, namespace)))
+}
+
+fn bits(address: &IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
     }
 }

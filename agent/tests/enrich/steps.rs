@@ -135,6 +135,30 @@ impl Start {
         self
     }
 
+    /// The same from 127.0.0.1, in a network namespace.
+    pub fn on_loopback(mut self, number: u64, namespace: u32) -> Self {
+        self = self.on_connection(number, 0);
+        let link = Arc::make_mut(&mut self.0.link);
+        let near = match self.0.side {
+            Side::Client => &mut link.local,
+            Side::Server => &mut link.remote,
+        };
+        *near = tcp("127.0.0.1", number as u16);
+        link.network_namespace = namespace;
+        self
+    }
+
+    /// The server's port.
+    pub fn at_port(mut self, port: u16) -> Self {
+        let link = Arc::make_mut(&mut self.0.link);
+        let far = match self.0.side {
+            Side::Client => &mut link.remote,
+            Side::Server => &mut link.local,
+        };
+        *far = tcp("10.0.0.2", port);
+        self
+    }
+
     /// Not the first exchange on its connection.
     pub fn reused(mut self) -> Self {
         self.0.first_on_connection = false;

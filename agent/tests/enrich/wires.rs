@@ -199,6 +199,37 @@ fn tls_is_matched_if_both_saw_its_start_or_neither() {
 }
 
 #[test]
+fn sessions_from_before_over_loopback_are_of_one_network_namespace() {
+    for (near, far, is_found) in [(7, 7, true), (7, 8, false), (0, 0, false), (7, 0, false)] {
+        let mut world = World::new();
+        let tls = Some(false);
+        world.start(client(1, 0).process(1).on_loopback(5, near).over_tls(tls));
+        world.start(server(2, 1).process(2).on_loopback(5, far).over_tls(tls));
+        world.end(10);
+        match is_found {
+            true => world.assert_parent(2, 1, "connection"),
+            false => world.assert_root(2),
+        }
+    }
+}
+
+/// Linux gives one port to connections to different servers at once.
+#[test]
+fn what_tls_carries_to_two_servers_from_one_port_is_told_apart() {
+    for from_start in [true, false] {
+        let tls = Some(from_start);
+        let mut world = World::new();
+        // An unseen client calls the one server from the port from which a seen one calls the other.
+        let to_one = client(1, 0).process(1).on_loopback(5, 7);
+        let by_other = server(2, 1).process(2).on_loopback(5, 7).at_port(443);
+        world.start(to_one.over_tls(tls));
+        world.start(by_other.over_tls(tls));
+        world.end(10);
+        world.assert_root(2);
+    }
+}
+
+#[test]
 fn sessions_from_before_are_told_apart_by_time() {
     let mut world = World::new();
     let tls = Some(false);
