@@ -1,15 +1,19 @@
 //! HTTPS by Go's `crypto/tls`, by each release: one span for each request, with the parent that it has over plain HTTP; by two
 //! uprobes that are cheap where they are. What is negotiated to be HTTP/2 is not taken for anything else.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
 use spanlet_e2e::agent::{Agent, Backend, Options};
 use spanlet_e2e::function::Function;
 use spanlet_e2e::otlp::Kind;
+use spanlet_e2e::overlay::Overlay;
 use spanlet_e2e::report::Report;
 use spanlet_e2e::runtime::go::TLS;
 use spanlet_e2e::runtime::Runtime;
+use spanlet_e2e::scratch::Scratch;
 
 use crate::site::{
     all_by, ensure_all_found, ensure_chain, ensure_older_is_told, parents, said, served, Site,
@@ -20,6 +24,7 @@ on_each_back_end!(
     sessions_from_before_are_seen,
     http_2_is_nothing_else,
     an_older_version_is_told,
+    containers_of_one_image_share_probes,
 );
 
 fn chain_of(name: &'static str, backend: Backend) -> Result<()> {
@@ -42,6 +47,36 @@ fn an_older_version_is_told(backend: Backend) -> Result<()> {
     let site = Site::new()?;
     let function = site.start("go-tls", (build.command)()?, None)?;
     ensure_older_is_told(backend, &site, &function)
+}
+
+/// Each container sees the file as one of a device of its own. Were the probes of each attached, all would be told twice.
+fn containers_of_one_image_share_probes(backend: Backend) -> Result<()> {
+    let Some(build) = build("go-tls")? else {
+        return Ok(());
+    };
+    let site = Site::new()?;
+    let image = Scratch::new()?;
+    let program = (build.command)()?.get_program().to_owned();
+    fs::copy(program, image.join("function"))?;
+    let containers = [Overlay::of(image.path())?, Overlay::of(image.path())?];
+    let devices = containers
+        .each_ref()
+        .map(|container| fs::metadata(container.join("function")));
+    let [one, another] = devices;
+    ensure!(one?.dev() != another?.dev(), "both are of one device");
+    let [first, next] = &containers;
+    let next = site.start("go-tls", Command::new(next.join("function")), None)?;
+    let first = site.start("go-tls", Command::new(first.join("function")), Some(&next))?;
+    let report = ensure_chain(&site, backend, [&first, &next], |_, found| {
+        *found == all_by("goroutine")
+    })?;
+    let reads = report
+        .uprobes
+        .iter()
+        .filter(|uprobe| uprobe.name == "go_tls_read");
+    let processes: Vec<_> = reads.map(|uprobe| uprobe.processes.len()).collect();
+    ensure!(processes == [2], "{processes:?}");
+    ensure_cheap(&report, &first)
 }
 
 /// How to run it; `None` where it cannot be had.

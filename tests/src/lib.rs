@@ -23,6 +23,7 @@ pub mod memory_group;
 pub mod message;
 pub mod metrics;
 pub mod otlp;
+pub mod overlay;
 pub mod poll;
 pub mod process;
 mod protobuf;

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use super::uprobes::Spot;
+use super::identity::Identity;
+
+/// A probe's name and a file.
+type Spot = (&'static str, Identity);
 
 /// Spots that are remembered; a file has up to seven (OpenSSL's). Full: the one that was left longest ago is forgotten, and its
 /// file looked into again when it is run.
@@ -45,7 +48,8 @@ mod tests {
     use super::*;
 
     fn spot(inode: u64) -> Spot {
-        ("tls_read", (1, inode, 0, 0))
+        let (inode, changed) = ((1, inode), (0, 0));
+        ("tls_read", Identity { inode, changed })
     }
 
     #[test]
@@ -55,7 +59,12 @@ mod tests {
         fruitless.keep(spot(1));
         fruitless.keep(spot(1));
         assert!(!fruitless.take(("tls_write", spot(1).1)), "another probe");
-        assert!(!fruitless.take(("tls_read", (1, 1, 0, 1))), "changed since");
+        let (name, file) = spot(1);
+        let changed = Identity {
+            changed: (0, 1),
+            ..file
+        };
+        assert!(!fruitless.take((name, changed)), "changed since");
         assert!(fruitless.take(spot(1)));
         assert!(!fruitless.take(spot(1)));
     }

@@ -3,11 +3,12 @@
 //! In: a process. Out: its facts and its runtime. Touches procfs and executables through [`discover`].
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::sync::Arc;
 
 use super::discover::{self, Inspected};
 use super::golang::releases::Releases;
-use super::identity::{identity, Identity};
+use super::identity::Identity;
 use super::process::ProcessFacts;
 use super::runtime::Runtime;
 use super::Error;
@@ -38,8 +39,8 @@ impl Executables {
 
     /// Errors: the process is gone.
     pub fn facts(&mut self, pid: HostPid) -> Result<(ProcessFacts, Runtime), Error> {
-        let file = std::fs::metadata(format!("/proc/{}/exe", pid.0));
-        let key = file.ok().map(|file| identity(&file));
+        let file = File::open(format!("/proc/{}/exe", pid.0));
+        let key = file.and_then(|file| Identity::of(&file)).ok();
         let known = key.and_then(|key| self.seen.get(&key));
         let (facts, inspected) = discover::facts(pid, known, &self.releases)?;
         let runtime = inspected.runtime.clone();

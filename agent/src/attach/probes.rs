@@ -329,6 +329,11 @@ impl Probes {
         let _ = self.births.remove(&pid.0);
     }
 
+    /// What was attached for processes that are gone is detached.
+    pub fn tidy(&mut self) {
+        self.uprobes.tidy(&mut self.ebpf);
+    }
+
     /// Whether the kernel lets programs be attached to executables.
     pub fn try_uprobe(&mut self) -> Result<(), String> {
         match self.left.iter().find(|left| left.probe == GO_CLIENT) {

@@ -2,12 +2,13 @@
 //! processes as they come and go. Out: attached uprobes, and for what is not attached, why. Touches the kernel, and
 //! files by [`targets`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aya::programs::uprobe::{
     UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeLinkId, UProbeScope,
@@ -21,24 +22,31 @@ use super::fruitless::Fruitless;
 use super::golang::client;
 use super::golang::programs::Programs;
 use super::golang::releases::Releases;
-use super::identity::{identity, Identity};
+use super::identity::{Identity, Inode};
 use super::plan::{Probe, GO, GO_CLIENT, LOOP, PYTHON_TASK};
 use super::probes::chain;
 use super::process::ProcessFacts;
 use super::targets::{self, Site, Target};
 use crate::capture::event::HostPid;
 
-/// A probe in a file, by the probe's name.
-pub type Spot = (&'static str, Identity);
+/// How long a uprobe stays after the last process that maps its file: a program that is run again and again would have it closed
+/// and opened each time, which takes longer than most such programs run.
+const STAYS: Duration = Duration::from_millis(300);
+
+/// A probe in a file that is mapped or attached to, by the probe's name.
+pub type Spot = (&'static str, Inode);
 
 /// A file that traced processes map.
 #[derive(Debug)]
 struct Probed {
     probe: Probe,
+    file: Identity,
     /// As one of the processes calls it.
     path: String,
     processes: BTreeSet<HostPid>,
     attached: State,
+    /// When the last process left.
+    left: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -74,10 +82,19 @@ pub struct Uprobes {
     loaded: BTreeSet<&'static str>,
     probed: BTreeMap<Spot, Probed>,
     by_process: BTreeMap<HostPid, BTreeSet<Spot>>,
+    /// Those that the last process has left, in order; some have been come back to.
+    left: VecDeque<(Instant, Spot)>,
     /// Of files that no traced process maps any more.
     fruitless: Fruitless,
     programs: Programs,
     closing: Closing,
+}
+
+impl Probed {
+    fn join(&mut self, pid: HostPid) {
+        self.processes.insert(pid);
+        self.left = None;
+    }
 }
 
 impl Uprobes {
@@ -100,6 +117,9 @@ impl Uprobes {
         for (pid, spot) in its {
             self.leave_spot(ebpf, pid, spot);
         }
+        let left = self.left.iter().map(|(_, spot)| *spot);
+        let its: Vec<Spot> = left.filter(|(name, _)| is_go(name)).collect();
+        its.into_iter().for_each(|spot| self.detach(ebpf, spot));
     }
 
     /// Where a Go process keeps which numbers of goroutines are not used yet.
@@ -113,16 +133,16 @@ impl Uprobes {
         let before = self.by_process.remove(&facts.pid).unwrap_or_default();
         let mut spots = BTreeSet::new();
         for target in targets::of(facts) {
-            let Ok(file) = target.file.metadata().map(|file| identity(&file)) else {
+            let Ok(file) = Identity::of(&target.file) else {
                 continue;
             };
             let probes = target.probes.iter();
             let loaded = probes.filter(|probe| self.loaded.contains(probe.name));
-            let its: Vec<Spot> = loaded.map(|probe| (probe.name, file)).collect();
-            self.look(ebpf, target, &its);
+            let its: Vec<Spot> = loaded.map(|probe| (probe.name, file.inode)).collect();
+            self.look(ebpf, target, file, &its);
             for spot in its {
                 if let Some(probed) = self.probed.get_mut(&spot) {
-                    probed.processes.insert(facts.pid);
+                    probed.join(facts.pid);
                     spots.insert(spot);
                 }
             }
@@ -137,15 +157,12 @@ impl Uprobes {
     }
 
     /// Attaches to these spots of a file, unless that is done: by one look into it.
-    fn look(&mut self, ebpf: &mut Ebpf, target: Target, spots: &[Spot]) {
+    fn look(&mut self, ebpf: &mut Ebpf, target: Target, file: Identity, spots: &[Spot]) {
         let is_new = |probe: &&Probe| {
             let mut its = spots.iter().filter(|(name, _)| *name == probe.name);
             its.any(|spot| !self.probed.contains_key(spot))
         };
         let fresh: Vec<Probe> = target.probes.iter().filter(is_new).copied().collect();
-        let Some(file) = spots.first().map(|(_, file)| *file) else {
-            return;
-        };
         let path = target.path.clone();
         let (known, fresh): (Vec<Probe>, Vec<Probe>) = fresh
             .into_iter()
@@ -160,18 +177,20 @@ impl Uprobes {
             }
             _ => {
                 let names = fresh.iter().map(|probe| probe.name);
-                names.for_each(|name| self.closing.wait((name, file)));
+                names.for_each(|name| self.closing.wait((name, file.inode)));
                 attached(ebpf, &mut self.programs, &target, &fresh)
             }
         };
         for (probe, attached) in known.chain(states) {
             let probed = Probed {
                 probe,
+                file,
                 path: path.clone(),
                 processes: BTreeSet::new(),
                 attached,
+                left: None,
             };
-            self.probed.insert((probe.name, file), probed);
+            self.probed.insert((probe.name, file.inode), probed);
         }
     }
 
@@ -197,7 +216,7 @@ impl Uprobes {
         let spots = self.by_process.get(&parent).cloned().unwrap_or_default();
         for spot in spots {
             if let Some(probed) = self.probed.get_mut(&spot) {
-                probed.processes.insert(child);
+                probed.join(child);
                 self.by_process.entry(child).or_default().insert(spot);
             }
         }
@@ -225,19 +244,44 @@ impl Uprobes {
         if !probed.processes.is_empty() {
             return;
         }
-        let Some(Probed {
-            probe, attached, ..
-        }) = self.probed.remove(&spot)
-        else {
+        match probed.attached {
+            // The file is held by the kernel, and its inode no other's.
+            State::Attached(_) => {
+                let now = Instant::now();
+                probed.left = Some(now);
+                self.left.push_back((now, spot));
+            }
+            _ => self.detach(ebpf, spot),
+        }
+    }
+
+    /// Detaches what no process has come back to for a while.
+    pub fn tidy(&mut self, ebpf: &mut Ebpf) {
+        let is_over = |(left, _): &mut (Instant, Spot)| left.elapsed() >= STAYS;
+        while let Some((left, spot)) = self.left.pop_front_if(is_over) {
+            let probed = self.probed.get(&spot);
+            if probed.is_some_and(|probed| probed.left == Some(left)) {
+                self.detach(ebpf, spot);
+            }
+        }
+    }
+
+    /// Nobody maps the file, unless it has been come back to.
+    fn detach(&mut self, ebpf: &mut Ebpf, spot: Spot) {
+        let is_left = |probed: &Probed| probed.processes.is_empty();
+        if !self.probed.get(&spot).is_some_and(is_left) {
+            return;
+        }
+        let Some(probed) = self.probed.remove(&spot) else {
             return;
         };
-        match attached {
+        match probed.attached {
             State::Attached(attached) => {
-                if let Some(link) = taken(ebpf, probe, attached.link) {
+                if let Some(link) = taken(ebpf, probed.probe, attached.link) {
                     self.closing.begin(spot, link);
                 }
             }
-            State::Nothing => self.fruitless.keep(spot),
+            State::Nothing => self.fruitless.keep((probed.probe.name, probed.file)),
             State::Idle(_) | State::Refused(_) => {}
         }
     }
@@ -256,9 +300,10 @@ impl Uprobes {
         attached.map(|probed| probed.probe.name)
     }
 
-    /// All of them.
+    /// All of them, but those that no process needs.
     pub fn told(&self) -> impl Iterator<Item = Told> + '_ {
-        self.probed.values().filter_map(|probed| {
+        let needed = self.probed.values().filter(|probed| probed.left.is_none());
+        needed.filter_map(|probed| {
             let site = match &probed.attached {
                 State::Idle(_) | State::Nothing => return None,
                 State::Attached(attached) => Ok(attached.site),

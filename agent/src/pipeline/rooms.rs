@@ -102,6 +102,7 @@ impl Rooms {
         let overdue = self.census.overdue(&mut self.probes, now);
         self.reconsidered(overdue, now);
         self.verifier.tick(&mut self.probes, now);
+        self.probes.tidy();
         if self.census.has_looks() {
             reader.again_in(LOOK);
         }

@@ -13,7 +13,7 @@ use super::births::{self, Numbers};
 use super::program::{Code, Fault, Program};
 use super::releases::{Release, Releases};
 use super::{client, tls};
-use crate::attach::identity::{identity, Identity};
+use crate::attach::identity::Identity;
 use crate::attach::plan::{Probe, GO};
 use crate::attach::targets::{Found, Site};
 
@@ -52,7 +52,7 @@ impl Programs {
 
     /// What is in a program, by a look into its file unless it is known. `None`: the file cannot be looked at.
     pub fn seen(&mut self, file: &File) -> Option<Rc<Seen>> {
-        let file_is = identity(&file.metadata().ok()?);
+        let file_is = Identity::of(file).ok()?;
         if let Some(seen) = self.seen.get(&file_is) {
             return Some(seen.clone());
         }
