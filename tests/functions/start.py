@@ -38,11 +38,12 @@ FRONTS = {
 }
 
 
-def free_port():
-    """None of these tells which port it got for 0."""
+def free_port(besides=None):
+    """None of these tells which port it got for 0. `besides`: one that was found free before, and is not taken yet."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
-        return str(probe.getsockname()[1])
+        port = str(probe.getsockname()[1])
+    return port if port != besides else free_port(besides)
 
 
 def main(which):
@@ -109,7 +110,7 @@ def tls_proxy(values):
 def fastcgi(which, values):
     """Where php-fpm listens, as itself and as nginx names it, and how long nginx keeps its connections to it."""
     if which == "php-fpm-tcp":
-        address = f"{HOST}:{free_port()}"
+        address = f"{HOST}:{free_port(besides=values['PORT'])}"
         return {"LISTEN": address, "FASTCGI": address, "KEEP": "on", "KEPT": "keepalive 8;"}
     path = values["FOLDER"] + "/fpm.socket"
     return {"LISTEN": path, "FASTCGI": f"unix:{path}", "KEEP": "off", "KEPT": ""}
