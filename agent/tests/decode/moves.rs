@@ -56,6 +56,23 @@ fn a_request_is_told_when_all_of_it_was_read() {
     assert_eq!(moved(&talk), expected);
 }
 
+/// Most of it is not copied: it may have been read whole, by its last bytes.
+#[test]
+fn a_long_request_in_chunks_is_told_when_its_end_was_read() {
+    let mut talk = on_loop(Talk::server());
+    talk.request("POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
+    for part in chunk.as_bytes().chunks(8192) {
+        talk.request(part);
+    }
+    talk.request("100\r\n".to_owned() + &"x".repeat(0x100) + "\r\n0\r\n\r\n")
+        .answer(OK);
+    let parts = chunk.len().div_ceil(8192);
+    let mut expected = vec![Other; 1 + parts];
+    expected.extend([Request(FIRST), Other]);
+    assert_eq!(moved(&talk), expected);
+}
+
 #[test]
 fn of_pipelined_requests_none_is_told() {
     let mut talk = on_loop(Talk::server());
