@@ -20,8 +20,9 @@ static RECORDINGS: LazyLock<Vec<Recorded>> = LazyLock::new(all);
 /// A request by what is known of it even when other records were lost: its connection and its turn's first position.
 type Turn = (HostPid, ConnectionId, u32);
 
-/// The requests to processes, each with the record that holds its first bytes. Those that share a turn share a record.
-fn requests(recorded: &Recorded) -> BTreeMap<Turn, usize> {
+/// The requests to processes, and of those that begin a turn the record that holds their first bytes. Others follow, in their turn,
+/// another or what was left of it.
+fn requests(recorded: &Recorded) -> (HashSet<Turn>, BTreeMap<Turn, usize>) {
     let whole = replay(&recorded.processes, &recorded.records);
     let servers: HashSet<Turn> = whole.told.keys().filter_map(turn).collect();
     let events = recorded.records.iter().map(|record| convert(record));
@@ -32,7 +33,8 @@ fn requests(recorded: &Recorded) -> BTreeMap<Turn, usize> {
         }
         _ => None,
     });
-    first_bytes.collect()
+    let first_bytes = first_bytes.collect();
+    (servers, first_bytes)
 }
 
 fn turn(name: &Name) -> Option<Turn> {
@@ -53,13 +55,17 @@ proptest! {
         let dropped: BTreeSet<usize> = dropped.iter().map(|index| index.index(count)).collect();
         let left = replay(&recorded.processes, without_all(recorded, &dropped));
         let seen: HashSet<Turn> = left.told.keys().filter_map(turn).collect();
-        let all = requests(recorded);
+        let (servers, all) = requests(recorded);
         let told = all.iter().filter(|(_, record)| !dropped.contains(record));
         let told: HashSet<Turn> = told.map(|(turn, _)| *turn).collect();
         let made_up: Vec<&Turn> = seen.iter().filter(|turn| all.contains_key(turn) && !told.contains(turn)).collect();
         prop_assert!(made_up.is_empty(), "{:?}", made_up);
         let missing: Vec<&Turn> = told.difference(&seen).collect();
-        prop_assert_eq!(missing.len() as u64, left.noted.unread_requests, "{:?}", missing);
+        // Of those that begin no turn, one whose start was seen may be unread; no more than are missing are.
+        let others = servers.iter().filter(|turn| !all.contains_key(turn) && !seen.contains(turn));
+        let (least, most) = (missing.len(), missing.len() + others.count());
+        let unread = left.noted.unread_requests as usize;
+        prop_assert!((least..=most).contains(&unread), "{} of {} to {}: {:?}", unread, least, most, missing);
     }
 
     #[test]
