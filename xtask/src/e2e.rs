@@ -4,6 +4,7 @@
 use std::process::{Command, ExitCode};
 
 use anyhow::{bail, Result};
+use spanlet_e2e::agent::BINARY;
 
 use crate::libtest::Tally;
 use crate::setup::Purpose;
@@ -54,7 +55,10 @@ fn command(options: &Options) -> Command {
     // functions, a client and an agent, which have few cores as it is.
     command.args(["--show-output", "--test-threads=1"]);
     command.args(options.filter.clone().or(recorders));
-    command.env(spanlet_e2e::agent::BINARY, paths::static_agent());
+    // Unless another is asked for.
+    if std::env::var_os(BINARY).is_none() {
+        command.env(BINARY, paths::static_agent());
+    }
     command.env("SPANLET_OTELCOL", paths::collector());
     // A test says what was wrong; where in the test is of no use.
     command.env("RUST_LIB_BACKTRACE", "0");
