@@ -155,8 +155,9 @@ fn judged(seen: &Seen) -> String {
         .metrics
         .iter()
         .filter(|metric| metric.service == "spanlet");
-    let of_parents = own
-        .filter(|metric| metric.name.starts_with("spanlet.enrich.parents") && metric.value > 0.0);
+    let names = ["spanlet.enrich.parents", "spanlet.enrich.refused"];
+    let of_parents =
+        own.filter(|metric| names.contains(&metric.name.as_str()) && metric.value > 0.0);
     let told = of_parents.map(|metric| {
         format!(
             "{} {}: {}",
