@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::Result;
 
+use crate::runtime::build::run;
 use crate::scratch::Scratch;
 
 /// A mount that cannot be written to.
@@ -27,9 +28,7 @@ impl Overlay {
         let layers = format!("lowerdir={}:{}", folder.display(), empty.display());
         let mut mount = Command::new("mount");
         mount.args(["-t", "overlay", "overlay", "-o", &layers]);
-        let output = mount.arg(&place).output().context("cannot run mount")?;
-        let why = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{mount:?}: {why}");
+        run(mount.arg(&place))?;
         Ok(Self {
             place,
             _scratch: scratch,

@@ -3,7 +3,7 @@
 //!
 //! To add one: a row in a file of its family, a fixture in `tests/functions`, what it needs in `xtask/src/setup`.
 
-mod build;
+pub(crate) mod build;
 mod core;
 mod cpp;
 pub mod cpython;
