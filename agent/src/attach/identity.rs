@@ -43,6 +43,7 @@ fn is_on_overlay(file: &File) -> io::Result<bool> {
     let mut system: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: an open descriptor, and a place of the right type.
     match unsafe { libc::fstatfs(file.as_raw_fd(), &mut system) } {
+        // C libraries differ in their types.
         0 => Ok(i128::from(system.f_type) == i128::from(libc::OVERLAYFS_SUPER_MAGIC)),
         _ => Err(io::Error::last_os_error()),
     }
