@@ -2,6 +2,7 @@
 
 use anyhow::{ensure, Context, Result};
 use spanlet_e2e::agent::{Agent, Backend, Options};
+use spanlet_e2e::certificate::Certificate;
 use spanlet_e2e::client::Connection;
 use spanlet_e2e::function::{self, Function};
 use spanlet_e2e::language::Language;
@@ -34,17 +35,19 @@ const REQUESTS: [(&str, &str, u16, Option<&str>); 8] = [
     ("GET", "/nowhere", 404, None),
 ];
 
-fn function(name: &'static str, mux: bool) -> Result<Function> {
-    let environment = mux.then(|| ("MUX".to_owned(), "1".to_owned()));
+/// One that routes; over TLS, if it is given a certificate.
+pub fn function(name: &'static str, certificate: Option<&Certificate>) -> Result<Function> {
+    let mux = ("MUX".to_owned(), "1".to_owned());
+    let certificate = certificate.map(Certificate::variable);
     let options = function::Options {
-        environment: environment.into_iter().collect(),
+        environment: [mux].into_iter().chain(certificate).collect(),
         ..function::Options::default()
     };
     Function::start_as(name, (runtime::named(name)?.command)()?, &options)
 }
 
 /// All of them, over one connection.
-fn ask(connection: &mut Connection) -> Result<()> {
+pub fn ask(connection: &mut Connection) -> Result<()> {
     for (method, target, status, _) in REQUESTS {
         let answer = connection.exchange(&Request::new(method, target))?;
         ensure!(answer.status == status, "{method} {target}: {answer:?}");
@@ -52,13 +55,13 @@ fn ask(connection: &mut Connection) -> Result<()> {
     Ok(())
 }
 
-fn served(spans: &[Span], pid: u32) -> Vec<&Span> {
+pub fn served(spans: &[Span], pid: u32) -> Vec<&Span> {
     let its = |span: &&Span| span.kind == Kind::Server && span.pid() == Some(pid);
     spans.iter().filter(its).collect()
 }
 
 /// Each of them has its route, and is named by it, as often as it was asked.
-fn check(spans: &[&Span], times: usize) -> Result<()> {
+pub fn check(spans: &[&Span], times: usize) -> Result<()> {
     for (method, target, _, route) in REQUESTS {
         let wanted = target.split('?').next().unwrap_or_default();
         let is_it = |span: &&&Span| {
@@ -79,7 +82,7 @@ fn check(spans: &[&Span], times: usize) -> Result<()> {
 }
 
 fn routes_name_spans(backend: Backend) -> Result<()> {
-    let function = function("go-stripped", true)?;
+    let function = function("go-stripped", None)?;
     let agent = Agent::start(&Options::json(backend, &[function.pid()]))?;
     for _ in 0..3 {
         ask(&mut Connection::open(&function.address)?)?;
@@ -122,7 +125,7 @@ fn what_is_not_routed_has_no_route(backend: Backend) -> Result<()> {
 }
 
 fn who_was_there_before_the_agent_is_found(backend: Backend) -> Result<()> {
-    let function = function("go-static", true)?;
+    let function = function("go-static", None)?;
     let mut connection = Connection::open(&function.address)?;
     ask(&mut connection)?;
     let agent = Agent::start(&Options::json(backend, &[function.pid()]))?;
@@ -154,7 +157,7 @@ fn built(name: &'static str) -> Result<()> {
         println!("skipped: runtime {name}: {missing}");
         return Ok(());
     }
-    let function = function(name, true)?;
+    let function = function(name, None)?;
     let agent = Agent::start(&Options::json(
         Backend::SocketTracepoints,
         &[function.pid()],

@@ -1,20 +1,27 @@
-//! HTTPS by Go's `crypto/tls`, by each release: one span for each request, with the parent that it has over plain HTTP; by two
-//! uprobes that are cheap where they are. What is negotiated to be HTTP/2 is not taken for anything else.
+//! HTTPS by Go's `crypto/tls`, by each release: one span for each request, with the parent and the route that it has over plain
+//! HTTP; by two uprobes that are cheap where they are. What is negotiated to be HTTP/2 is not taken for anything else.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
+use spanlet_e2e::accuracy::drive::Budget;
+use spanlet_e2e::accuracy::{Row, Service, Setting, Shape};
 use spanlet_e2e::agent::{Agent, Backend, Options};
+use spanlet_e2e::certificate::Certificate;
+use spanlet_e2e::client::Connection;
 use spanlet_e2e::function::Function;
-use spanlet_e2e::otlp::Kind;
+use spanlet_e2e::otlp::{Kind, Span};
 use spanlet_e2e::overlay::Overlay;
 use spanlet_e2e::report::Report;
 use spanlet_e2e::runtime::go::TLS;
-use spanlet_e2e::runtime::Runtime;
+use spanlet_e2e::runtime::{self, Runtime};
 use spanlet_e2e::scratch::Scratch;
 
+use crate::go_client::RECALL_MIN;
+use crate::go_routes;
 use crate::site::{
     all_by, ensure_all_found, ensure_chain, ensure_older_is_told, parents, said, served, Site,
 };
@@ -25,6 +32,9 @@ on_each_back_end!(
     http_2_is_nothing_else,
     an_older_version_is_told,
     containers_of_one_image_share_probes,
+    calls_at_once_have_parents,
+    routes_name_spans,
+    who_was_there_before_the_agent_is_found,
 );
 
 fn chain_of(name: &'static str, backend: Backend) -> Result<()> {
@@ -177,4 +187,107 @@ fn http_2_is_nothing_else(backend: Backend) -> Result<()> {
         ensure!(process.opaque_connections == connections, "{process:?}");
     }
     ensure_all_found(&report)
+}
+
+/// Whether a build of the function that is asked over plain HTTP elsewhere can be had.
+fn is_there(name: &str) -> Result<bool> {
+    let missing = runtime::named(name)?.missing();
+    if let Some(why) = &missing {
+        println!("skipped: {name}: {why}");
+    }
+    Ok(missing.is_none())
+}
+
+const BUDGET: Budget = Budget {
+    time: Duration::from_millis(400),
+    roots: 10,
+};
+
+/// Requests that make four calls at once, by goroutines of their own, over connections that have served others before. For which
+/// request each is made, no path tells.
+fn fans_of(name: &'static str, backend: Backend) -> Result<()> {
+    if !is_there(name)? {
+        return Ok(());
+    }
+    let setting = Setting {
+        backend,
+        secret: true,
+        pool: true,
+        tls: true,
+        ..Setting::plain(name)
+    };
+    // Which goroutines are born is looked at once it was missed.
+    let [missed, known] = [Service::Constant, Service::Exponential].map(|service| Row {
+        in_flight: 8,
+        shape: Shape::Fan,
+        service,
+    });
+    let run = setting.run(&[missed, known], BUDGET, 11)?;
+    let all = run.total(|_| true);
+    ensure!(all.wrong.is_empty() && run.strays.wrong.is_empty());
+    let found = run.total(|row| *row == known).process;
+    ensure!(found.recall() >= RECALL_MIN, "{name}: {found:?}");
+    Ok(())
+}
+
+fn calls_at_once_have_parents(backend: Backend) -> Result<()> {
+    fans_of("go", backend)
+}
+
+/// Over two connections, one after the other.
+fn routes_of(name: &'static str, backend: Backend) -> Result<()> {
+    if !is_there(name)? {
+        return Ok(());
+    }
+    let certificate = Certificate::new()?;
+    let trust = certificate.trusted()?;
+    let function = go_routes::function(name, Some(&certificate))?;
+    let agent = Agent::start(&Options::json(backend, &[function.pid()]))?;
+    for _ in 0..2 {
+        go_routes::ask(&mut Connection::open_over(&function.address, Some(&trust))?)?;
+    }
+    let spans = agent.finish()?.spans;
+    let spans = go_routes::served(&spans, function.pid());
+    let is_tls = |span: &&Span| span.text("url.scheme") == Some("https");
+    ensure!(spans.iter().all(is_tls), "{spans:?}");
+    go_routes::check(&spans, 2).context(name)
+}
+
+fn routes_name_spans(backend: Backend) -> Result<()> {
+    routes_of("go-stripped", backend)
+}
+
+fn who_was_there_before_the_agent_is_found(backend: Backend) -> Result<()> {
+    let certificate = Certificate::new()?;
+    let trust = certificate.trusted()?;
+    let function = go_routes::function("go-static", Some(&certificate))?;
+    let mut connection = Connection::open_over(&function.address, Some(&trust))?;
+    go_routes::ask(&mut connection)?;
+    let agent = Agent::start(&Options::json(backend, &[function.pid()]))?;
+    go_routes::ask(&mut connection)?;
+    go_routes::ask(&mut connection)?;
+    let spans = agent.finish()?.spans;
+    go_routes::check(&go_routes::served(&spans, function.pid()), 2)
+}
+
+macro_rules! by_every_release {
+    ($($module:ident: $of:ident: { $($test:ident: $name:literal),* $(,)? })*) => {$(
+        mod $module {
+            $(#[test]
+            fn $test() -> anyhow::Result<()> {
+                super::$of($name, spanlet_e2e::agent::Backend::SocketTracepoints)
+            })*
+        }
+    )*};
+}
+
+by_every_release! {
+    fans: fans_of: {
+        stripped: "go-stripped", position_independent: "go-pie",
+        go_1_21: "go-1.21", go_1_22: "go-1.22", go_1_23: "go-1.23", go_1_24: "go-1.24", go_1_25: "go-1.25",
+    }
+    routes: routes_of: {
+        position_independent: "go-pie",
+        go_1_22: "go-1.22", go_1_23: "go-1.23", go_1_24: "go-1.24", go_1_25: "go-1.25",
+    }
 }

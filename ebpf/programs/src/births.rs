@@ -2,33 +2,43 @@
 //!
 //! Each `runtime.p` takes 16 numbers of goroutines at once (runtime/proc.go: `newproc1`) and gives them out one by one; what it
 //! has left was nobody's so far, and so is every number above the last that any of them took. The goroutine that serves a
-//! connection is in its system call meanwhile: a child of it that has one of those numbers was born after this request came.
-//! A number that another `runtime.p` may hold says nothing.
+//! connection is in its system call meanwhile, or is handed what TLS decrypted: a child of it that has one of those numbers was
+//! born after this request came. A number that another `runtime.p` may hold says nothing.
 //!
-//! Cost: 5 reads of the process's memory and one for each `runtime.p`, one look-up and a record of 100 bytes, 16 more for each
-//! `runtime.p`; for each request to a process that was asked for, see `attach/golang/births.rs` of the agent. Versions checked: Go
-//! 1.21 to 1.26.
+//! Cost: 5 reads of the process's memory and one for each `runtime.p`, one look-up and a record of 96 bytes (192 of 8 of those, 576
+//! of 32); for each request to a process that was asked for, see `attach/golang/births.rs` of the agent. Versions
+//! checked: Go 1.21 to 1.26.
 
-use core::mem::{offset_of, replace};
+use core::mem::replace;
 
+use spanlet_abi::golang::Births;
 use spanlet_abi::limit::PROCESSORS_MAX;
 use spanlet_abi::record::{kind, Numbers, Unborn};
 use spanlet_abi::state::{process_flag, Connection};
 
-use crate::constants::constant;
-use crate::kernel::{user, Task};
-use crate::maps::{self, Scratch, BIRTHS, SCRATCH};
+use crate::kernel::user;
+use crate::maps::BIRTHS;
 use crate::observe::Moved;
 use crate::select::Traced;
-use crate::{emit, observe};
+use crate::{emit, goroutine, observe};
+
+/// The record is put together where it is sent: what reads TLS can be interrupted by another program on its CPU. The verifier wants
+/// to know how large it is, so there are a few sizes.
+#[repr(C)]
+struct Room<const MOST: usize> {
+    words: Unborn,
+    numbers: [Numbers; MOST],
+}
 
 /// Tells of it where this read is the first of a request by the goroutine that will serve it. `net/http` has a child of that
-/// read a single byte ahead: then it is the next one. The call is not counted yet.
+/// read a single byte ahead: then it is the next one. The call is not counted yet. `g`: who reads; `None`: whoever runs, as
+/// thread-local storage has it.
 #[inline(always)]
 pub fn at_read(
     traced: &Traced,
     state: &mut Connection,
     moved: &Moved,
+    g: Option<u64>,
     is_asked: bool,
     turn_start: bool,
 ) {
@@ -41,38 +51,23 @@ pub fn at_read(
     let was_begun = replace(&mut state.is_begun, u8::from(is_begun)) != 0;
     let continues = was_begun && !turn_start;
     if !is_begun && (continues || is_asked) {
-        tell(traced, state, moved);
-    }
-}
-
-#[inline(never)]
-fn tell(traced: &Traced, state: &Connection, moved: &Moved) {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: this CPU's scratch, which only one program at a time uses.
-    let scratch = unsafe { &mut *scratch };
-    scratch.unborn.words = Unborn {
-        header: emit::header::<Unborn>(kind::UNBORN, 0, traced.process, traced.thread),
-        socket: moved.socket,
-        generation: state.generation,
-        goroutine: 0,
-        given: 0,
-        position: observe::sequence(state, moved).unwrap_or(state.read_bytes),
-        count: 0,
-    };
-    match read(traced, &mut scratch.unborn) {
-        Ok(()) => send(traced, scratch),
-        Err(Fault::Unreadable) => {}
-        Err(Fault::Unfit) => {
-            // SAFETY: as above.
-            let state = unsafe { &mut *traced.state };
-            state.flags &= !process_flag::BIRTHS;
-            state.flags |= process_flag::BIRTHS_UNFIT;
+        if let Some(g) = g.or_else(goroutine::running) {
+            tell(traced, state, moved, g);
         }
     }
 }
 
+#[inline(never)]
+fn tell(traced: &Traced, state: &Connection, moved: &Moved, g: u64) {
+    if let Err(Fault::Unfit) = read(traced, state, moved, g) {
+        // SAFETY: as above.
+        let state = unsafe { &mut *traced.state };
+        state.flags &= !process_flag::BIRTHS;
+        state.flags |= process_flag::BIRTHS_UNFIT;
+    }
+}
+
+#[derive(Clone, Copy)]
 enum Fault {
     /// Not now.
     Unreadable,
@@ -81,14 +76,32 @@ enum Fault {
 }
 
 #[inline(always)]
-fn read(traced: &Traced, unborn: &mut maps::Unborn) -> Result<(), Fault> {
+fn read(traced: &Traced, state: &Connection, moved: &Moved, g: u64) -> Result<(), Fault> {
     let births = BIRTHS.get_ptr_mut(&traced.process);
     // SAFETY: live entries of maps.
-    let (state, births) = unsafe { (&*traced.state, &mut *births.ok_or(Fault::Unreadable)?) };
-    let base: Option<u64> = Task::current().field(constant!(OFFSETS.task_fsbase));
-    let g: u64 = word(base.ok_or(Fault::Unreadable)?.wrapping_sub(8), 0)?;
-    let id: u64 = word(g, state.goroutine_id)?;
-    let thread: u64 = word(g, births.thread)?;
+    let (process, births) = unsafe { (&*traced.state, &mut *births.ok_or(Fault::Unreadable)?) };
+    let id: u64 = word(g, process.goroutine_id)?;
+    meet(word(g, births.thread)?, births)?;
+    let words = Unborn {
+        header: emit::header::<Unborn>(kind::UNBORN, 0, traced.process, traced.thread),
+        socket: moved.socket,
+        generation: state.generation,
+        goroutine: id,
+        given: 0,
+        position: observe::sequence(state, moved).unwrap_or(state.read_bytes),
+        count: births.count,
+    };
+    match words.count {
+        0..=2 => send::<2>(traced, births, &words),
+        3..=4 => send::<4>(traced, births, &words),
+        5..=8 => send::<8>(traced, births, &words),
+        _ => send::<PROCESSORS_MAX>(traced, births, &words),
+    }
+}
+
+/// Remembers the `runtime.p` of a thread (a `runtime.m`).
+#[inline(always)]
+fn meet(thread: u64, births: &mut Births) -> Result<(), Fault> {
     let processor = match word(thread, births.processor)? {
         0 => word(thread, births.processor_before)?,
         processor => processor,
@@ -99,45 +112,64 @@ fn read(traced: &Traced, unborn: &mut maps::Unborn) -> Result<(), Fault> {
         births.processors[place] = processor;
         births.count = births.count.max(place as u32 + 1);
     }
-    let count = births.count;
+    Ok(())
+}
+
+/// No room is a loss, and no fault.
+#[inline(always)]
+fn send<const MOST: usize>(traced: &Traced, births: &Births, words: &Unborn) -> Result<(), Fault> {
+    let Some(mut room) = emit::room::<Room<MOST>>(traced.state) else {
+        return Ok(());
+    };
+    let result = fill(room.as_mut_ptr().cast(), MOST as u32, births, words);
+    match result {
+        Ok(()) => emit::send(room),
+        Err(_) => room.discard(0),
+    }
+    result
+}
+
+/// Adds the numbers, of which there are `words.count`, to the words. `room`: a [`Room`] for `most` of them.
+#[inline(never)]
+fn fill(
+    room: *mut Room<PROCESSORS_MAX>,
+    most: u32,
+    births: &Births,
+    words: &Unborn,
+) -> Result<(), Fault> {
     for index in 0..PROCESSORS_MAX {
-        if index as u32 >= count {
+        if index as u32 >= words.count || index as u32 >= most {
             break;
         }
         // Of one that was not met, address 0 is not readable.
-        let numbers = word(births.processors[index], births.numbers);
-        unborn.numbers[index] = numbers.unwrap_or_default();
+        let numbers: Result<Numbers, Fault> = word(births.processors[index], births.numbers);
+        // SAFETY: within the room.
+        unsafe { (&raw mut (*room).numbers[index]).write(numbers.unwrap_or_default()) };
     }
     // After those, so that what they took since then is among what was given.
-    let given = match births.given {
-        0 => 0,
-        address => word(address, 0)?,
-    };
-    if births.given != 0 && given < id {
-        return Err(Fault::Unfit);
-    }
-    unborn.words.goroutine = id;
-    unborn.words.given = given;
-    unborn.words.count = count;
+    let given = given(births, words.goroutine)?;
+    let mut words = *words;
+    words.given = given;
+    words.header.length += words.count * size_of::<Numbers>() as u32;
+    // SAFETY: as above.
+    unsafe { (&raw mut (*room).words).write(words) };
     Ok(())
+}
+
+/// The last number that was given out, which is not below that of a goroutine; 0 where not known.
+#[inline(always)]
+fn given(births: &Births, goroutine: u64) -> Result<u64, Fault> {
+    match births.given {
+        0 => Ok(0),
+        address => match word(address, 0)? {
+            given if given < goroutine => Err(Fault::Unfit),
+            given => Ok(given),
+        },
+    }
 }
 
 /// What stands there in the process's memory.
 #[inline(always)]
 fn word<T>(address: u64, offset: u32) -> Result<T, Fault> {
     user(address.wrapping_add(offset as u64)).ok_or(Fault::Unreadable)
-}
-
-#[inline(always)]
-fn send(traced: &Traced, scratch: &mut Scratch) {
-    // The mask only shows the verifier that it is bounded.
-    let count = scratch.unborn.words.count as usize & (2 * PROCESSORS_MAX - 1);
-    let length = size_of::<Unborn>() + count * size_of::<Numbers>();
-    scratch.unborn.words.header.length = length as u32;
-    // SAFETY: in the scratch, the words, the numbers and more are in one piece.
-    let bytes = unsafe {
-        let start = (&raw const *scratch).cast::<u8>();
-        core::slice::from_raw_parts(start.add(offset_of!(Scratch, unborn)), length)
-    };
-    emit::record(traced.state, bytes);
 }

@@ -2,6 +2,7 @@
 
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_ringbuf_query};
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 use spanlet_abi::limit::RING_WAKE_BYTES;
 use spanlet_abi::record::Header;
 use spanlet_abi::{loss, state};
@@ -103,6 +104,27 @@ fn output<T: ?Sized>(record: &T, flags: u64) -> Result<(), u32> {
     };
     lose(reason);
     Err(reason)
+}
+
+/// Room for a record about a traced process, for what is put together where it is sent: [`send`] sends it. `None`: it is lost,
+/// which is counted as by [`record`].
+#[inline(always)]
+pub fn room<T: 'static>(process: *mut state::Process) -> Option<RingBufEntry<T>> {
+    let (room, reason) = match forced_loss() {
+        true => (None, loss::FORCED),
+        false => (EVENTS.reserve::<T>(0), loss::RING_FULL),
+    };
+    if room.is_none() {
+        lose(reason);
+    }
+    counted(process, room.is_some());
+    room
+}
+
+/// Sends what was put together in its room.
+#[inline(always)]
+pub fn send<T>(room: RingBufEntry<T>) {
+    room.submit(wake_up(size_of::<T>() as u64));
 }
 
 /// The agent drains by a timer; a wake-up costs more than the rest of a record, so it is only for a filling ring.

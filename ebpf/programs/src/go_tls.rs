@@ -9,9 +9,9 @@
 //! session, BX the bytes, CX how many; the agent's `attach/golang/tls.rs`); R14 has the running `g`, as everywhere in compiled
 //! Go. A return probe is none of Go's, whose stacks move. First kernel: 5.15 (an attachment's cookie). Cost: a trap on an
 //! emulated instruction (0.5 µs here, less on bare metal), one read of the process's memory, two look-ups, and the copy that
-//! any call pays for; at the first call of a session six reads more and the walk from a descriptor to its socket. Reads:
-//! `tls.Conn.conn`, `.vers`, `.input`, `.in.seq`, `.out.seq`; `netFD`; `runtime.g`. Versions checked: Go 1.19 and 1.21 to 1.26
-//! (`attach/golang/offsets.txt`).
+//! any call pays for; at the first call of a session six reads more and the walk from a descriptor to its socket; besides, what
+//! `births.rs` and `route.rs` say. Reads: `tls.Conn.conn`, `.vers`, `.input`, `.in.seq`, `.out.seq`; `netFD`; `runtime.g`. Versions
+//! checked: Go 1.19 and 1.21 to 1.26 (`attach/golang/offsets.txt`).
 
 use aya_ebpf::helpers::generated::bpf_get_attach_cookie;
 use aya_ebpf::macros::uprobe;

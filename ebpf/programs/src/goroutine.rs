@@ -20,6 +20,13 @@ pub fn current(traced: &Traced, scratch: &mut Goroutine) -> (u64, u64) {
     identify(state.goroutine_id, state.goroutine_parent_words, scratch).unwrap_or((0, 0))
 }
 
+/// The running `g`.
+#[inline(always)]
+pub fn running() -> Option<u64> {
+    let base: u64 = Task::current().field(constant!(OFFSETS.task_fsbase))?;
+    user(base.wrapping_sub(8))
+}
+
 /// The same of a `g` that is known, for a program that can be interrupted by another on its CPU, and so has no scratch: by
 /// a read each. `None` where it is not known.
 #[inline(always)]
@@ -40,8 +47,7 @@ pub fn of(g: u64, traced: &Traced) -> Option<(u64, u64)> {
 /// Both numbers by one read of what lies between them: a read costs more than its bytes.
 #[inline(always)]
 fn identify(id_offset: u32, parent_words: u32, scratch: &mut Goroutine) -> Option<(u64, u64)> {
-    let base: u64 = Task::current().field(constant!(OFFSETS.task_fsbase))?;
-    let g: u64 = user(base.wrapping_sub(8))?;
+    let g = running()?;
     let source = g.wrapping_add(id_offset as u64) as *const _;
     let target = scratch.words.as_mut_ptr().cast();
     // SAFETY: the helper checks the address and writes no more than the scratch has.

@@ -104,8 +104,6 @@ pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 pub struct Scratch {
     pub clock: ClockOffset,
     pub goroutine: Goroutine,
-    pub unborn: Unborn,
-    pub route: record::Route,
     pub io: record::Io,
     pub bytes: [u8; 3 * limit::TURN_BYTES_MAX as usize],
 }
@@ -114,13 +112,6 @@ pub struct Scratch {
 #[repr(C)]
 pub struct Goroutine {
     pub words: [u64; limit::GOROUTINE_WORDS],
-}
-
-/// The record of [`crate::births`].
-#[repr(C)]
-pub struct Unborn {
-    pub words: record::Unborn,
-    pub numbers: [record::Numbers; limit::PROCESSORS_MAX],
 }
 
 /// See [`crate::thread`]. The scheduler's clock minus the monotonic one: the largest seen in this window and in the one before.

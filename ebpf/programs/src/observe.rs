@@ -57,8 +57,8 @@ pub fn observe(traced: &Traced, moved: &Moved) {
     let turn_start = take_turn(state, moved.egress, moved.size);
     if !moved.egress {
         let is_asked = is_asked(state, false, turn_start);
-        route::at_read(traced, state, is_asked);
-        births::at_read(traced, state, moved, is_asked, turn_start);
+        route::at_read(traced, state, None, is_asked);
+        births::at_read(traced, state, moved, None, is_asked, turn_start);
     }
     describe(traced, moved, state, now_ns, turn_start, scratch);
     let captured = copy::copy(&moved.source, moved.size, state, scratch);
@@ -190,15 +190,21 @@ fn who(
     }
     let (id, parent) = who;
     if id == 0 && egress && turn_start {
-        let (id, parent) = route::of_answer(traced, state, scratch);
-        let flags = if id == 0 { 0 } else { flag::ROUTED };
-        return Who { flags, id, parent };
+        return routed(traced, state);
     }
     let flags = match (id, has_tasks) {
         (0, _) => 0,
         (_, true) => flag::TASK,
         (_, false) => flag::ASKED,
     };
+    Who { flags, id, parent }
+}
+
+/// By which route the request was served whose answer begins.
+#[inline(always)]
+pub fn routed(traced: &Traced, state: &Connection) -> Who {
+    let (id, parent) = route::of_answer(traced, state);
+    let flags = if id == 0 { 0 } else { flag::ROUTED };
     Who { flags, id, parent }
 }
 

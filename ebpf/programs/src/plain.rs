@@ -13,12 +13,15 @@ use spanlet_abi::state::Connection;
 use spanlet_abi::tls::{call, TLS_1_2, TLS_1_3};
 
 use crate::constants::constant;
+use crate::copy::Source;
 use crate::kernel::user;
 use crate::maps::{EVENTS, SCRATCH};
-use crate::observe::{begins_request, count, flags, is_asked, serves, take_turn, Who};
+use crate::observe::{
+    begins_request, count, flags, is_asked, routed, serves, take_turn, Moved, Who,
+};
 use crate::registers::number;
 use crate::select::Traced;
-use crate::{connection, emit, goroutine, python, thread, turn};
+use crate::{births, connection, emit, goroutine, python, route, thread, turn};
 
 /// Room for bytes, smallest first.
 const SMALL: usize = 256;
@@ -47,6 +50,9 @@ pub fn told(traced: &Traced, call: &Plain, socket: u64, bytes: Range<u64>, state
     }
     state.process = traced.process;
     let turn_start = take_turn(state, egress, size);
+    if !egress && call.g != 0 {
+        at_read(traced, call.g, socket, size, turn_start, state);
+    }
     let mut io = describe(traced, call, socket, size, turn_start, state);
     let captured = captured(buffer, size, state);
     io.captured = captured as u16;
@@ -57,6 +63,28 @@ pub fn told(traced: &Traced, call: &Plain, socket: u64, bytes: Range<u64>, state
     }
     let begins_request = is_asked(state, egress, turn_start);
     send(traced, &io, buffer, captured, begins_request);
+}
+
+/// Go: what is told ahead of the first read of a request, as `observe.rs` does.
+#[inline(always)]
+fn at_read(
+    traced: &Traced,
+    g: u64,
+    socket: u64,
+    size: u32,
+    turn_start: bool,
+    state: &mut Connection,
+) {
+    let is_asked = is_asked(state, false, turn_start);
+    let moved = Moved {
+        socket,
+        egress: false,
+        size,
+        system_call: number::READ,
+        source: Source::UNKNOWN,
+    };
+    route::at_read(traced, state, Some(g), is_asked);
+    births::at_read(traced, state, &moved, Some(g), is_asked, turn_start);
 }
 
 #[inline(always)]
@@ -166,6 +194,9 @@ fn by_goroutine(
             id: asker,
             parent: state.parent_asker,
         });
+    }
+    if egress && state.server != 0 {
+        return turn_start.then(|| routed(traced, state));
     }
     if !begins_request(state, egress, turn_start) {
         return None;

@@ -1,4 +1,4 @@
-//! Go: by which pattern `net/http.ServeMux` routed a request, without a uprobe.
+//! Go: by which pattern `net/http.ServeMux` routed a request, without a uprobe of its own.
 //!
 //! The goroutine that serves a connection has its `*conn` among the first words of its stack, because the first of its
 //! functions was given it; its reader points back, which proves it. That is looked for as requests are read, a few times for
@@ -15,20 +15,17 @@ use spanlet_abi::limit::{ROUTE_BYTES_MAX, STACK_WORDS};
 use spanlet_abi::record::{kind, Route};
 use spanlet_abi::state::Connection;
 
-use crate::constants::constant;
-use crate::emit;
-use crate::kernel::{user, Task};
-use crate::maps::{Scratch, ROUTES};
+use crate::kernel::user;
+use crate::maps::ROUTES;
 use crate::select::Traced;
+use crate::{emit, goroutine};
 
 /// How often a connection's `conn` is looked for: a goroutine that reads ahead may be the one that is met.
 const LOOKS_MAX: u8 = 3;
-/// What a read of it must be able to hold, however long the verifier takes it to be.
-const LENGTH_MASK: u64 = 2 * ROUTE_BYTES_MAX as u64 - 1;
 
-/// A request is read: looks for what serves its connection.
+/// A request is read: looks for what serves its connection. `g`: who reads; `None`: whoever runs, as thread-local storage has it.
 #[inline(always)]
-pub fn at_read(traced: &Traced, state: &mut Connection, is_asked: bool) {
+pub fn at_read(traced: &Traced, state: &mut Connection, g: Option<u64>, is_asked: bool) {
     // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
     if !is_asked
         || unsafe { (*traced.state).routes_token } == 0
@@ -38,27 +35,27 @@ pub fn at_read(traced: &Traced, state: &mut Connection, is_asked: bool) {
         return;
     }
     state.looked += 1;
-    state.server = look(traced);
+    if let Some(g) = g.or_else(goroutine::running) {
+        state.server = look(traced, g);
+    }
 }
 
 /// The address and length of the pattern of the request that is answered; zeroes where it has none, or none that is known.
 #[inline(always)]
-pub fn of_answer(traced: &Traced, state: &mut Connection, scratch: &mut Scratch) -> (u64, u64) {
-    if state.server == 0 {
+pub fn of_answer(traced: &Traced, state: &Connection) -> (u64, u64) {
+    let mut name = RouteName::default();
+    if state.server == 0 || !find(traced, state.server, &mut name) {
         return (0, 0);
     }
-    if !find(traced, state, scratch) {
-        return (0, 0);
-    }
-    (scratch.route.address, scratch.route.length)
+    (name.address, name.length)
 }
 
-/// The `conn` that the running goroutine serves; 0: none.
+/// The `conn` that a goroutine serves; 0: none.
 #[inline(never)]
-fn look(traced: &Traced) -> u64 {
+fn look(traced: &Traced, g: u64) -> u64 {
     // SAFETY: as above.
     let offsets = unsafe { &(*traced.state).routes };
-    first_words(offsets).map_or(0, |words| {
+    first_words(g, offsets).map_or(0, |words| {
         let mut found = 0;
         for index in 0..STACK_WORDS {
             if found == 0 && is_connection(words[index], offsets) {
@@ -70,9 +67,7 @@ fn look(traced: &Traced) -> u64 {
 }
 
 #[inline(always)]
-fn first_words(offsets: &RouteOffsets) -> Option<[u64; STACK_WORDS]> {
-    let base: u64 = Task::current().field(constant!(OFFSETS.task_fsbase))?;
-    let g: u64 = user(base.wrapping_sub(8))?;
+fn first_words(g: u64, offsets: &RouteOffsets) -> Option<[u64; STACK_WORDS]> {
     let end: u64 = user(g.wrapping_add(offsets.stack_end as u64))?;
     user(end.wrapping_sub(8 * STACK_WORDS as u64))
 }
@@ -87,24 +82,23 @@ fn is_connection(word: u64, offsets: &RouteOffsets) -> bool {
     owner == Some(word)
 }
 
-/// Puts the pattern's name into the scratch; true where there is one, and it was told.
+/// Fills in the name of the pattern; true where there is one, and it was told.
 #[inline(never)]
-fn find(traced: &Traced, state: &mut Connection, scratch: &mut Scratch) -> bool {
+fn find(traced: &Traced, server: u64, name: &mut RouteName) -> bool {
     // SAFETY: as above.
     let (offsets, token) = unsafe { (&(*traced.state).routes, (*traced.state).routes_token) };
-    let Some([address, length]) = pattern(state.server, offsets) else {
+    let Some([address, length]) = pattern(server, offsets) else {
         return false;
     };
     if address == 0 || length == 0 || length > ROUTE_BYTES_MAX as u64 {
         return false;
     }
-    (scratch.route.address, scratch.route.length) = (address, length);
-    let name = RouteName {
+    *name = RouteName {
         token,
         address,
         length,
     };
-    ROUTES.get_ptr(&name).is_some() || tell(traced, &name, scratch)
+    ROUTES.get_ptr(&*name).is_some() || tell(traced, name)
 }
 
 /// Where the text of the pattern is, and how long.
@@ -123,17 +117,33 @@ fn pattern(server: u64, offsets: &RouteOffsets) -> Option<[u64; 2]> {
     }
 }
 
-/// Tells the text, which is told again where that was lost.
+/// Tells the text, which is told again where that was lost. It is read to where it is sent: what writes TLS can be interrupted by
+/// another program on its CPU.
 #[inline(always)]
-fn tell(traced: &Traced, name: &RouteName, scratch: &mut Scratch) -> bool {
-    let route = &mut scratch.route;
-    route.header = emit::header::<Route>(kind::ROUTE, 0, traced.process, traced.thread);
-    let target = route.pattern.as_mut_ptr().cast();
-    let length = (name.length & LENGTH_MASK) as u32;
-    // SAFETY: the helper checks the address; the length is within the text, and the mask's within the scratch.
-    if unsafe { bpf_probe_read_user(target, length, name.address as *const _) } != 0 {
+fn tell(traced: &Traced, name: &RouteName) -> bool {
+    // SAFETY: a live number. The verifier is to see that it fits, which the compiler takes for known.
+    let length = unsafe { core::ptr::read_volatile(&name.length) };
+    if length > ROUTE_BYTES_MAX as u64 {
         return false;
     }
+    let Some(mut room) = emit::room::<Route>(traced.state) else {
+        return false;
+    };
+    let route = room.as_mut_ptr();
+    let header = emit::header::<Route>(kind::ROUTE, 0, traced.process, traced.thread);
+    // SAFETY: the room is that of a route; the helper checks the address, and the length is within the text.
+    let read = unsafe {
+        (&raw mut (*route).header).write(header);
+        (&raw mut (*route).address).write(name.address);
+        (&raw mut (*route).length).write(length);
+        let pattern = (&raw mut (*route).pattern).cast();
+        bpf_probe_read_user(pattern, length as u32, name.address as *const _)
+    };
+    if read != 0 {
+        room.discard(0);
+        return false;
+    }
+    emit::send(room);
     // A map of this kind makes room.
-    emit::record(traced.state, &scratch.route) && ROUTES.insert(name, &1, 0).is_ok()
+    ROUTES.insert(name, &1, 0).is_ok()
 }

@@ -227,6 +227,8 @@ pub fn bind(name: &Session, carrier: &Carrier, state: &mut Connection, flags: u3
     (state.read_bytes, state.written_bytes) = (0, 0);
     (state.ready_ns, state.received_ns) = (0, 0);
     state.tls_version = 0;
+    // Go: who serves was looked for while it made the handshake, and had nothing to serve yet.
+    (state.looked, state.is_begun) = (0, 0);
 }
 
 /// Keeps the version that a session whose handshake is over says to be of. Not a number that there is none of: it is none.
