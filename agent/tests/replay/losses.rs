@@ -176,14 +176,17 @@ fn owner(whole: &Replay, name: Name) -> Option<Name> {
 /// What an exchange is by itself, whatever happens on other connections.
 #[derive(Debug, PartialEq)]
 struct Essence<'a> {
-    name: &'a str,
+    /// The rest of the name is that of the path, or of the route.
+    method: Option<&'a str>,
     started: WallClock,
     ended: WallClock,
     attributes: Vec<Attribute>,
 }
 
-/// By whom it was asked, and whether its thread served others meanwhile, depends on the others.
-const OF_OTHERS: [&str; 3] = [
+/// By whom it was asked, and whether its thread served others meanwhile, depends on the others. By which route it was served is not
+/// told where something of its process is missing.
+const OF_OTHERS: [&str; 4] = [
+    "http.route",
     "spanlet.parent.evidence",
     "spanlet.cpu_time",
     "spanlet.run_queue_wait",
@@ -193,7 +196,7 @@ fn essence(told: &Told) -> Essence<'_> {
     let span = &told.span;
     let attributes = span.attributes().into_iter();
     Essence {
-        name: &span.name,
+        method: span.name.split(' ').next(),
         started: span.started(),
         ended: span.ended(),
         attributes: attributes

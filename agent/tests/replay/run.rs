@@ -145,6 +145,15 @@ impl Rooms {
             Event::Exit { origin, .. } => self.enricher.gone(origin.process, time),
             Event::ThreadBorn { origin, child } => self.enricher.thread_born(*origin, *child),
             Event::ThreadEnded { origin } => self.enricher.thread_ended(*origin),
+            Event::TaskBorn { origin, birth } => self.enricher.task_born(origin.process, *birth),
+            Event::Unborn { origin, unborn } => {
+                self.enricher.unborn(origin.process, unborn.clone());
+            }
+            Event::Route {
+                origin,
+                name,
+                pattern,
+            } => self.enricher.route(origin.process, *name, pattern),
             _ => {}
         }
         self.latest = self.latest.max(time);

@@ -25,8 +25,9 @@ fn records_are_understood_and_as_long_as_they_say() {
     for recorded in all() {
         for record in &recorded.records {
             let (header, _) = Header::read_from_prefix(record).expect("a header");
-            // What TLS carries is copied into room of a few sizes.
-            let has_room = header.kind == kind::IO && header.flags & flag::TLS != 0;
+            // What TLS carries is copied into room of a few sizes, and so are numbers of goroutines.
+            let is_tls = header.kind == kind::IO && header.flags & flag::TLS != 0;
+            let has_room = is_tls || header.kind == kind::UNBORN;
             let length = header.length as usize;
             assert!(
                 length == record.len() || has_room && length < record.len(),
@@ -126,6 +127,31 @@ fn what_tls_carries_is_told_with_who_called_for_whom() {
         let calls: BTreeSet<_> = calls.into_iter().collect();
         assert_eq!(calls, (3..8).collect(), "{}", recorded.name);
     }
+}
+
+/// Of requests over connections that had served others, too: of those before the tenth, births were not looked at yet.
+#[test]
+fn calls_at_once_by_go_over_tls_have_parents_and_requests_routes() {
+    let mut all = all().into_iter();
+    let fans = all.find(|recorded| recorded.name == "go-https-fans");
+    let fans = fans.expect("a recording");
+    let replay = replay(&fans.processes, &fans.records);
+    let asked = replay.told.values().filter(|told| {
+        told.span.kind() == Kind::Server && told.span.text("url.scheme").as_deref() == Some("https")
+    });
+    let routes: Vec<_> = asked.map(|told| told.span.text("http.route")).collect();
+    assert!(routes.len() >= 9);
+    let is_routed = routes
+        .iter()
+        .all(|route| route.as_deref() == Some("/t/{mark}/fan"));
+    assert!(is_routed, "{routes:?}");
+    let mut calls: Vec<_> = with_parents(&replay)
+        .filter(|(call, _)| call.span.kind() == Kind::Client && number(call) >= 10)
+        .map(|(call, request)| (number(call), number(request)))
+        .collect();
+    calls.sort_unstable();
+    let expected: Vec<_> = (10..15).flat_map(|of| [(of, of); 2]).collect();
+    assert_eq!(calls, expected);
 }
 
 /// Recordings of the scenario: those of single bugs have names of their own.

@@ -1,4 +1,5 @@
-//! Recordings of HTTPS, with calls by several requests at once: what TLS carries, and who in the process calls for whom.
+//! Recordings of HTTPS, with calls by several requests at once: what TLS carries, and who in the process calls for whom; and of
+//! Go's requests that call several times at once, which of its goroutines were born for whom, and its routes.
 
 use std::process::Command;
 use std::time::Duration;
@@ -46,9 +47,9 @@ fn record(name: &str, row: &str, probe: Option<&str>) -> Result<()> {
     let files = recorded(name, Backend::SocketTracepoints, &pids, |agent, listing| {
         list(agent, listing)?;
         let at = |path: &str| format!("https://localhost:{port}/t/{path}");
-        get(&certificate, &[at(PLAIN)])?;
+        get(&certificate, 1, &[at(PLAIN)])?;
         let call = |number: u32| at(&format!("{number}/chain?path=/t/{number}/delay%3Fms=20"));
-        get(&certificate, &[call(FIRST_CALL)])?;
+        get(&certificate, 1, &[call(FIRST_CALL)])?;
         if let Some(probe) = probe {
             wait_until(SOON, "a probe that was asked for", || {
                 let uprobes = agent.report()?.uprobes;
@@ -56,18 +57,56 @@ fn record(name: &str, row: &str, probe: Option<&str>) -> Result<()> {
                 Ok(is_there.then_some(()))
             })?;
         }
-        get(&certificate, &CALLS.map(call))
+        get(&certificate, CALLS.len(), &CALLS.map(call))
     })?;
     keep_if_asked(&files)
 }
 
-/// All at once where there are several.
-fn get(certificate: &Certificate, urls: &[String]) -> Result<()> {
+/// Requests that call twice at once. Those beyond so many come over connections that have served others, while others are open.
+const FANS: [u32; 5] = [10, 11, 12, 13, 14];
+const FANS_AT_ONCE: usize = 3;
+/// The same before who is born was looked at.
+const MISSED: [u32; 4] = [0, 1, 2, 3];
+
+#[test]
+fn go_fans() -> Result<()> {
+    let certificate = Certificate::new()?;
+    let next = Function::start(Language::C, &named("next", Options::default()))?;
+    let mut options = named("main", Options::default());
+    options.next = Some(next.address.clone());
+    let mux = ("MUX".to_owned(), "1".to_owned());
+    options.environment.extend([certificate.variable(), mux]);
+    let main = runtime::named("go")?.start(&options)?;
+    let port = main.address.port().context("a port")?;
+    let pids = [main.pid(), next.pid()];
+    let backend = Backend::SocketTracepoints;
+    let files = recorded("go-https-fans", backend, &pids, |agent, listing| {
+        list(agent, listing)?;
+        let fan = |number: u32| {
+            let delay = if number.is_multiple_of(3) { 10 } else { 40 };
+            let path = format!("/t/{number}/delay%3Fms={delay}");
+            format!("https://localhost:{port}/t/{number}/fan?n=2&path={path}")
+        };
+        wait_until(SOON, "a birth that was missed", || {
+            get(&certificate, FANS_AT_ONCE, &MISSED.map(fan))?;
+            let missed = agent
+                .report()?
+                .counter("spanlet.enrich.refused", "birth_unknown");
+            Ok(missed.filter(|missed| *missed > 0))
+        })?;
+        get(&certificate, FANS_AT_ONCE, &FANS.map(fan))
+    })?;
+    keep_if_asked(&files)
+}
+
+/// So many at once, each over a connection of its own until one is free.
+fn get(certificate: &Certificate, at_once: usize, urls: &[String]) -> Result<()> {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--http1.1"]);
     curl.arg("--cacert").arg(certificate.path());
-    if urls.len() > 1 {
-        curl.args(["--parallel", "--parallel-immediate"]);
+    if at_once > 1 {
+        curl.args(["--parallel", "--parallel-immediate", "--parallel-max"]);
+        curl.arg(at_once.to_string());
     }
     let output = curl.args(urls).output().context("curl")?;
     let why = String::from_utf8_lossy(&output.stderr);

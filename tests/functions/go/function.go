@@ -62,6 +62,7 @@ func handler() http.Handler {
 		"127.0.0.1/t/{mark}/delay",
 		"/t/{mark}/stream",
 		"/t/{mark}/big",
+		"/t/{mark}/fan",
 		"/files/",
 	} {
 		mux.HandleFunc(pattern, serve)
