@@ -99,13 +99,14 @@ fn walk(
 ) -> Result<Place, Fault> {
     let targets = function.targets();
     // Up to the last way back to the start, a call may come by again.
-    let again = function.last_detour(needed);
+    let mut again = function.last_detour(needed);
     let mut at = function.address;
     for _ in 0..INSTRUCTIONS_MAX {
         let offset = at.wrapping_sub(function.address);
         let instruction = function.at(at).ok_or(Fault::Malformed(offset))?;
         if offset > 0 && targets.contains(&at) {
-            return Err(Fault::Parted(offset));
+            let end = function.last_of_loop(at, needed);
+            again = again.max(Some(end.ok_or(Fault::Parted(offset))?));
         }
         if let Some(emulated) = emulated(&instruction) {
             let place = Place {
@@ -170,6 +171,29 @@ impl Function<'_> {
         detours.last().map(|instruction| instruction.ip())
     }
 
+    /// The last way back to `at`, if on all ways to it everything is as it was: whoever comes by there again comes from what was
+    /// passed, or from a piece behind it that no one else enters.
+    fn last_of_loop(&self, at: u64, needed: &[Register]) -> Option<u64> {
+        let back = self
+            .all()
+            .filter(|instruction| jump(instruction) == Some(at));
+        let end = back.map(|instruction| instruction.ip()).max()?;
+        let is_kept = |instruction: &Instruction| match effect(instruction) {
+            Effect::Writes(register) => !needed.contains(&full(register)),
+            Effect::None | Effect::May(_) | Effect::Goes(_) => true,
+            Effect::Overwrites | Effect::Unknown => false,
+        };
+        let is_entered = |instruction: &Instruction| {
+            jump(instruction).is_some_and(|target| (self.address..=end).contains(&target))
+        };
+        let mut all = self.all();
+        let is_closed = all.all(|instruction| match instruction.ip() <= end {
+            true => is_kept(&instruction),
+            false => !is_entered(&instruction),
+        });
+        (at <= end && is_closed).then_some(end)
+    }
+
     /// Whether what is there only grows the stack and goes back to the start, where all is as it was: the arguments were
     /// kept, and are brought back after the call (Go's `morestack`).
     fn is_detour(&self, target: u64, needed: &[Register]) -> bool {
@@ -227,18 +251,19 @@ fn effect(instruction: &Instruction) -> Effect {
         _ => {}
     }
     use Mnemonic::{
-        Add, And, Cmp, Endbr64, Lea, Mov, Movaps, Movsxd, Movups, Movzx, Nop, Or, Push, Sub, Test,
-        Xor, Xorps,
+        Add, And, Cmp, Cmpxchg, Endbr64, Lea, Mov, Movaps, Movsxd, Movups, Movzx, Nop, Or, Push,
+        Sete, Setne, Sub, Test, Xor, Xorps,
     };
     match instruction.mnemonic() {
         Push => Effect::Writes(Register::RSP),
         Nop | Endbr64 | Cmp | Test => Effect::None,
-        Mov | Movzx | Movsxd | Lea | Add | Sub | And | Or | Xor | Movups | Movaps | Xorps => {
-            match instruction.op0_kind() {
-                OpKind::Register => Effect::Writes(instruction.op0_register()),
-                _ => Effect::None,
-            }
-        }
+        // Into what it compares with, if that is not the same.
+        Cmpxchg if instruction.op0_kind() == OpKind::Memory => Effect::Writes(Register::RAX),
+        Sete | Setne | Mov | Movzx | Movsxd | Lea | Add | Sub | And | Or | Xor | Movups
+        | Movaps | Xorps => match instruction.op0_kind() {
+            OpKind::Register => Effect::Writes(instruction.op0_register()),
+            _ => Effect::None,
+        },
         _ => Effect::Unknown,
     }
 }

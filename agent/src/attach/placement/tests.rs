@@ -138,6 +138,26 @@ fn a_place_that_is_jumped_to_from_elsewhere_is_none() {
 }
 
 #[test]
+fn a_loop_that_leaves_the_arguments_alone_is_come_by_again() {
+    // tokio 1.54, wake_by_ref: it tries again what another thread came between.
+    let bytes = "4883ec18488b07488d4c2408488d5424106666666666662e0f1f840000000000a802751ca8047538a801753b4885c078764c8d4044\
+         40b601eb36660f1f44000031f64989c94531c04d8901837c2408017434eb3e6666662e0f1f84000000000031f64989c0eb094989c0\
+         4983c80431f648c7442408010000004989d14d8901837c240801750c4c8b442410f04c0fb107758e4084f6740b488b47104883c418\
+         ff60084883c418c3";
+    let bytes = self::bytes(bytes);
+    let found = place(&bytes, 0x1000, &[Register::RDI]);
+    let again = Place {
+        offset: 0x22,
+        instruction: Emulated::ConditionalJump,
+        repeats: true,
+    };
+    assert_eq!(found, Ok(again));
+    // What it compares with is not as it was.
+    let found = place(&bytes, 0x1000, &[Register::RAX]);
+    assert_eq!(found, Err(Fault::Overwritten(4)));
+}
+
+#[test]
 fn a_way_back_to_the_start_that_does_not_bring_the_arguments_back_is_no_detour() {
     // cmp %rbx,%rcx; jbe +6; push %rbp; ...; (there) call; jmp to the start
     let detour = |back: &str| placed(&format!("4839d9 7606 55 c3 cccccccc e800000000 {back}"));
