@@ -92,7 +92,7 @@ const GOROUTINES: Words = (
     "Go, asyncio: parents by headers, connections and lone requests only",
 );
 const UPROBES: Words = (
-    "parents in Go over reused connections, of asyncio's tasks, on uvloop",
+    "parents in Go over reused connections, of asyncio's and tokio's tasks, on uvloop",
     "such parents are missing while requests overlap",
 );
 const BACK_END: Words = (

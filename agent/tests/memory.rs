@@ -13,8 +13,9 @@ use std::path::Path;
 use spanlet::attach::golang::programs;
 use spanlet::attach::golang::releases::Releases;
 use spanlet::attach::openssl;
-use spanlet::attach::plan::TLS;
+use spanlet::attach::plan::{TLS, TOKIO};
 use spanlet::attach::runtime::inspect;
+use spanlet::attach::tokio;
 use spanlet::capture::convert::convert;
 use spanlet::capture::event::{ConnectionId, HostPid, HostTid};
 use spanlet::clock::{Monotonic, WallOffset};
@@ -93,6 +94,7 @@ fn a_look_into_an_executable_takes_little_however_large_it_is() {
     let places = most(|| {
         programs::look(&file, &releases);
         openssl::sites(&file, true, &TLS);
+        tokio::sites(&file, &TOKIO);
     });
     assert!(
         what_it_is < LOOK_BYTES && places < LOOK_BYTES,

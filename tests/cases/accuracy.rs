@@ -34,6 +34,7 @@ in_every_runtime! {
     go: "go", python: "python", node: "node", java: "java", c: "c",
     asyncio: "python-asyncio", aiohttp: "python-aiohttp", uvicorn: "python-uvicorn",
     uvicorn_uvloop: "python-uvicorn-uvloop",
+    tokio: "rust-tokio", tokio_current_thread: "rust-tokio-current-thread",
 }
 
 /// Java's HttpClient writes by threads of a pool: of few requests, one doubt costs the parents of one endpoint.
@@ -245,7 +246,7 @@ fn the_other_back_end_scores_as_well() -> Result<()> {
 
 #[test]
 fn habits_that_mislead_make_no_wrong_parents() -> Result<()> {
-    for name in ["python", "node", "go", ASYNCIO] {
+    for name in ["python", "node", "go", "rust-tokio", ASYNCIO] {
         for habit in Habit::ALL.into_iter().filter(|habit| habit.is_of(name)) {
             let setting = Setting {
                 habit: Some(habit),

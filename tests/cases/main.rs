@@ -56,6 +56,7 @@ mod stopping;
 mod tasks;
 mod timing;
 mod tls;
+mod tokio;
 mod traces;
 mod turns;
 mod uprobes;

@@ -438,6 +438,8 @@ fn kernel_state(probes: &Probes, facts: &ProcessFacts, runtime: &Runtime) -> sta
         state.routes_token = Monotonic::now().0;
     }
     state.routes = routes.unwrap_or_default();
+    let tokio = runtime.tokio.as_ref().and_then(|tokio| tokio.as_ref().ok());
+    state.tokio = tokio.copied().unwrap_or_default();
     if facts.language == Language::Node {
         state.flags |= process_flag::LOOP;
     }

@@ -26,6 +26,7 @@ pub mod selection;
 pub mod symbol_table;
 pub mod symbols;
 pub mod targets;
+pub mod tokio;
 pub mod tracked;
 pub mod uprobes;
 pub mod window;

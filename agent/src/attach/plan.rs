@@ -3,7 +3,7 @@
 //! Pure: (what the kernel has, what was asked) → what to attach, and for what is not attached, why.
 
 use super::golang::{client, tls};
-use super::{libuv, openssl, python};
+use super::{libuv, openssl, python, tokio};
 
 /// How calls that move bytes are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,6 +210,33 @@ const fn of_loop(name: &'static str, hook: Hook) -> Probe {
     }
 }
 
+/// Which task of tokio's woke another, as who asks for a call wakes the task that writes it. Attached once a process calls.
+pub const TOKIO_WAKE_BY_VALUE: Probe =
+    of_tokio("tokio_wake_by_val", Hook::Uprobe(tokio::WAKE_BY_VALUE));
+pub const TOKIO_WAKE_BY_REFERENCE: Probe =
+    of_tokio("tokio_wake_by_ref", Hook::Uprobe(tokio::WAKE_BY_REFERENCE));
+/// Which started which, in runtimes with many threads and with one.
+pub const TOKIO_SPAWN: Probe = of_tokio("tokio_spawn", Hook::Uprobe(tokio::SPAWN));
+pub const TOKIO_SCHEDULE: Probe = of_tokio("tokio_schedule", Hook::Uprobe(tokio::SCHEDULE));
+
+/// Those in tokio, in the order in which they are attached: what is scheduled is new if it was not woken.
+pub const TOKIO: [Probe; 4] = [
+    TOKIO_WAKE_BY_VALUE,
+    TOKIO_WAKE_BY_REFERENCE,
+    TOKIO_SPAWN,
+    TOKIO_SCHEDULE,
+];
+
+const fn of_tokio(name: &'static str, hook: Hook) -> Probe {
+    Probe {
+        name,
+        hook,
+        enables: "tokio: parents by task",
+        without: "tokio: calls have no parent while requests overlap",
+        since: "5.15",
+    }
+}
+
 /// What OpenSSL has decrypted.
 pub const TLS_READ: Probe = of_openssl("tls_read", Hook::Uprobe(openssl::READ));
 const TLS_READ_DONE: Probe = of_openssl("tls_read_done", Hook::Uretprobe(openssl::READ));
@@ -264,7 +291,7 @@ const fn of_go(name: &'static str, hook: Hook) -> Probe {
 pub const GO: [Probe; 3] = [GO_CLIENT, GO_TLS[0], GO_TLS[1]];
 
 /// Those in executables and libraries.
-pub const UPROBES: [Probe; 16] = [
+pub const UPROBES: [Probe; 20] = [
     GO_CLIENT,
     GO_TLS[0],
     GO_TLS[1],
@@ -274,6 +301,10 @@ pub const UPROBES: [Probe; 16] = [
     UV_POLLED,
     UV_TCP_INIT,
     UV_TCP_CONNECT,
+    TOKIO_WAKE_BY_VALUE,
+    TOKIO_WAKE_BY_REFERENCE,
+    TOKIO_SPAWN,
+    TOKIO_SCHEDULE,
     TLS_READ,
     TLS_READ_DONE,
     TLS_WRITE,

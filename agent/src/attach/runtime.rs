@@ -7,12 +7,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use object::ReadCache;
+use spanlet_abi::state;
 
 use super::golang;
 use super::golang::releases::{Known, Releases};
 use super::image::Image;
 use super::process::Language;
 use super::python::{Symbols, Tasks};
+use super::tokio;
 
 /// What an executable is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Runtime {
     pub release: Option<Result<Known, String>>,
     /// CPython: where the task that runs is found, or why it is not.
     pub tasks: Option<Result<Tasks, String>>,
+    /// tokio: where its threads keep the task that they run, or why that is not known.
+    pub tokio: Option<Result<state::Tokio, tokio::Fault>>,
 }
 
 impl Runtime {
@@ -84,13 +88,15 @@ pub fn inspect(
     if is("dotnet") || library("libcoreclr.so").is_some() {
         return runtime(Language::DotNet, ".NET", None);
     }
-    let language = if is_rust(&image) {
-        Language::Rust
-    } else {
-        Language::Native
-    };
+    if is_rust(&image) {
+        return Runtime {
+            language: Language::Rust,
+            tokio: tokio::running_task(&file, &image),
+            ..Runtime::default()
+        };
+    }
     Runtime {
-        language,
+        language: Language::Native,
         ..Runtime::default()
     }
 }

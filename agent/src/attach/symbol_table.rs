@@ -12,6 +12,8 @@ use memchr::memmem::Finder;
 
 use super::window::{Broken, Bytes, Extent, Window, WINDOW_BYTES};
 
+pub mod mangled;
+
 /// Bytes of a table's names, and its symbols, that are looked through at most, while events wait: a table that has more is
 /// refused. Node 25 has 16 MiB of names.
 pub const NAMES_BYTES_MAX: u64 = 32 << 20;
@@ -37,6 +39,8 @@ pub enum Fault {
         NAMES_BYTES_MAX >> 20
     )]
     TooLarge,
+    #[error("it has several functions of one name")]
+    Several,
 }
 
 impl From<Broken> for Fault {
@@ -60,6 +64,17 @@ pub struct Table {
     pub names: Extent,
     /// The hash table of the same symbols.
     pub hashes: Option<Extent>,
+}
+
+impl Table {
+    /// Errors: it is too large to be walked through.
+    fn check(&self) -> Result<(), Fault> {
+        let count = self.symbols.bytes / SYMBOL_BYTES;
+        match self.names.bytes > NAMES_BYTES_MAX || count > SYMBOLS_MAX {
+            true => Err(Fault::TooLarge),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Finds symbols; the first one decides whether the others are searched for.
@@ -196,21 +211,33 @@ fn search<B: Bytes + ?Sized>(
     names: &[&str],
     found: &mut [Option<Symbol>],
 ) -> Result<(), Fault> {
-    let count = table.symbols.bytes / SYMBOL_BYTES;
-    if table.names.bytes > NAMES_BYTES_MAX || count > SYMBOLS_MAX {
-        return Err(Fault::TooLarge);
-    }
+    table.check()?;
     if !is_there(file, table.names, names[0])? {
         return Ok(());
     }
     let places = places(file, table.names, names)?;
+    let found = |name: usize, symbol| {
+        let its = found.get_mut(name).ok_or(Broken)?;
+        its.get_or_insert(symbol);
+        Ok(())
+    };
+    Ok(scan(file, table, &places, found)?)
+}
+
+/// Goes through all symbols that are defined and whose names are at these places.
+fn scan<B: Bytes + ?Sized>(
+    file: &B,
+    table: &Table,
+    places: &BTreeMap<u32, usize>,
+    mut found: impl FnMut(usize, Symbol) -> Result<(), Broken>,
+) -> Result<(), Broken> {
     let mut symbols = Window::new(file, table.symbols);
-    for index in 0..count {
+    for index in 0..table.symbols.bytes / SYMBOL_BYTES {
         let bytes = symbols.from(index * SYMBOL_BYTES, SYMBOL_BYTES as usize)?;
         let entry: &[u8; 24] = bytes.try_into().map_err(|_| Broken)?;
-        if let Some(name) = places.get(&name_of(entry)) {
-            let its = found.get_mut(*name).ok_or(Broken)?;
-            *its = its.or_else(|| defined(entry));
+        let name = places.get(&name_of(entry));
+        if let Some((name, symbol)) = name.zip(defined(entry)) {
+            found(*name, symbol)?;
         }
     }
     Ok(())
@@ -219,7 +246,7 @@ fn search<B: Bytes + ?Sized>(
 /// Whether a name stands among all.
 fn is_there<B: Bytes + ?Sized>(file: &B, all: Extent, name: &str) -> Result<bool, Broken> {
     let mut is_there = false;
-    walk(file, all, &[name], |_, _| {
+    walk(file, all, &ended(&[name]), |_, _| {
         is_there = true;
         ControlFlow::Break(())
     })?;
@@ -233,7 +260,7 @@ fn places<B: Bytes + ?Sized>(
     names: &[&str],
 ) -> Result<BTreeMap<u32, usize>, Broken> {
     let mut places = BTreeMap::new();
-    walk(file, all, names, |place, name| {
+    walk(file, all, &ended(names), |place, name| {
         places.insert(place, name);
         match places.len() > PLACES_MAX {
             true => ControlFlow::Break(()),
@@ -243,19 +270,29 @@ fn places<B: Bytes + ?Sized>(
     (places.len() <= PLACES_MAX).then_some(places).ok_or(Broken)
 }
 
+/// Names as they stand where they end.
+fn ended(names: &[&str]) -> Vec<Finder<'static>> {
+    patterns(names.iter().map(|name| [name.as_bytes(), b"\0"].concat()))
+}
+
+fn patterns(patterns: impl Iterator<Item = Vec<u8>>) -> Vec<Finder<'static>> {
+    patterns
+        .map(|pattern| Finder::new(&pattern).into_owned())
+        .collect()
+}
+
 /// Goes through all, until it is told to stop; some places come twice.
 fn walk<B: Bytes + ?Sized>(
     file: &B,
     all: Extent,
-    names: &[&str],
+    finders: &[Finder<'_>],
     mut at_place: impl FnMut(u32, usize) -> ControlFlow<()>,
 ) -> Result<(), Broken> {
-    let ended: Vec<Vec<u8>> = names
+    let longest = finders
         .iter()
-        .map(|name| [name.as_bytes(), b"\0"].concat())
-        .collect();
-    let finders: Vec<Finder<'_>> = ended.iter().map(Finder::new).collect();
-    let longest = ended.iter().map(Vec::len).max().unwrap_or(1);
+        .map(|finder| finder.needle().len())
+        .max()
+        .unwrap_or(1);
     let mut window = Window::new(file, all);
     let mut at = 0;
     while at < all.bytes {

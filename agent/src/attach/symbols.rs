@@ -7,7 +7,10 @@ use object::ReadCache;
 
 use super::image::Image;
 use super::placement::{self, Register, FUNCTION_BYTES_MAX};
-use super::plan::{Hook, Probe, UVLOOP_WRITE, UV_TCP_CONNECT, UV_TCP_INIT};
+use super::plan::{
+    Hook, Probe, TOKIO_SCHEDULE, TOKIO_SPAWN, TOKIO_WAKE_BY_REFERENCE, TOKIO_WAKE_BY_VALUE,
+    UVLOOP_WRITE, UV_TCP_CONNECT, UV_TCP_INIT,
+};
 use super::symbol_table::{self, Symbol};
 use super::targets::Site;
 
@@ -15,8 +18,14 @@ use super::targets::Site;
 pub fn site(file: &File, probe: Probe) -> Result<Site, String> {
     let cache = ReadCache::new(file);
     let image = Image::read(file, &cache).map_err(|fault| fault.to_string())?;
+    let function = function(file, &image, probe.function())?;
+    site_of(&image, probe, function)
+}
+
+/// The same, of a function that was looked for.
+pub fn site_of(image: &Image<'_>, probe: Probe, function: Option<Symbol>) -> Result<Site, String> {
     let name = probe.function();
-    let function = function(file, &image, name)?.ok_or(format!("it has no symbol {name}"))?;
+    let function = function.ok_or(format!("it has no symbol {name}"))?;
     if function.bytes > FUNCTION_BYTES_MAX as u64 {
         return Err(placement::Fault::TooLong.to_string());
     }
@@ -28,7 +37,7 @@ pub fn site(file: &File, probe: Probe) -> Result<Site, String> {
     let needed = needed(probe);
     let place = placement::place(&bytes, function.address, needed.as_slice())
         .map_err(|fault| fault.to_string())?;
-    if place.repeats {
+    if place.repeats && !bears_repetition(probe) {
         return Err(format!(
             "what {name} does at its start may be done again in one call"
         ));
@@ -45,9 +54,15 @@ fn needed(probe: Probe) -> Option<Register> {
     match (probe.hook, probe) {
         (Hook::Uretprobe(_), _) => Some(Register::RSP),
         (_, UVLOOP_WRITE) => Some(Register::RDI),
-        (_, UV_TCP_INIT | UV_TCP_CONNECT) => Some(Register::RSI),
+        (_, UV_TCP_INIT | UV_TCP_CONNECT | TOKIO_SPAWN | TOKIO_SCHEDULE) => Some(Register::RSI),
+        (_, TOKIO_WAKE_BY_VALUE | TOKIO_WAKE_BY_REFERENCE) => Some(Register::RDI),
         _ => None,
     }
+}
+
+/// Whether it is nothing else to be told once more of one call.
+fn bears_repetition(probe: Probe) -> bool {
+    matches!(probe, TOKIO_WAKE_BY_VALUE | TOKIO_WAKE_BY_REFERENCE)
 }
 
 /// A function by its name, whose bytes are known.

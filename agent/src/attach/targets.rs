@@ -9,9 +9,9 @@ use spanlet_abi::golang::Births;
 
 use super::golang::programs::Programs;
 use super::placement::Place;
-use super::plan::{Probe, GO, LOOP, PYTHON_TASK, TLS, UVLOOP_WRITE};
+use super::plan::{Probe, GO, LOOP, PYTHON_TASK, TLS, TOKIO, UVLOOP_WRITE};
 use super::process::{Language, ProcessFacts};
-use super::{discover, libuv, openssl, python, symbols};
+use super::{discover, libuv, openssl, python, symbols, tokio};
 use crate::capture::event::HostPid;
 
 /// OpenSSL libraries of one process that are probed: packages bring their own.
@@ -57,6 +57,9 @@ pub fn of(facts: &ProcessFacts) -> Vec<Target> {
     if facts.language == Language::Node {
         let of_loop = library(&LOOP, &mapped, libuv::is_library);
         targets.extend(of_loop.or_else(|| executable(facts, &LOOP)));
+    }
+    if facts.language == Language::Rust {
+        targets.extend(executable(facts, &TOKIO));
     }
     let sessions = mapped
         .iter()
@@ -129,6 +132,9 @@ pub fn sites(programs: &mut Programs, target: &Target, probes: &[Probe]) -> Vec<
                 site => (probe, Some(site.map_err(|fault| fault.to_string()))),
             })
             .collect();
+    }
+    if target.probes == TOKIO {
+        return tokio::sites(&target.file, probes);
     }
     let site = |probe| found(probe, symbols::site(&target.file, *probe));
     probes.iter().map(site).collect()

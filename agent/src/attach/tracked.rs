@@ -109,12 +109,26 @@ pub fn limits(runtime: &Runtime) -> Vec<Limit> {
         .iter()
         .filter_map(|tasks| tasks.as_ref().err());
     let tasks = tasks.map(|reason| no_tasks(reason.clone()));
+    let tokio = runtime
+        .tokio
+        .iter()
+        .filter_map(|tokio| tokio.as_ref().err());
+    let tokio = tokio.map(|fault| Limit {
+        what: "tasks",
+        reason: fault.to_string(),
+        remedy: "parents in tokio come from headers, connections and lone requests only; leave the symbols in the program \
+                 (`strip = false`)",
+    });
     let orphans = has_no_parents(runtime).then(|| Limit {
         what: "parents of goroutines",
         reason: "its release does not keep which goroutine started another".to_owned(),
         remedy: "build it with Go 1.21 or newer",
     });
-    goroutines.chain(tasks).chain(orphans).collect()
+    goroutines
+        .chain(tasks)
+        .chain(tokio)
+        .chain(orphans)
+        .collect()
 }
 
 /// A Go whose goroutines are known, but not who started them.

@@ -23,7 +23,7 @@ use super::golang::client;
 use super::golang::programs::Programs;
 use super::golang::releases::Releases;
 use super::identity::{Identity, Inode};
-use super::plan::{Probe, GO, GO_CLIENT, LOOP, PYTHON_TASK};
+use super::plan::{Probe, GO, GO_CLIENT, LOOP, PYTHON_TASK, TOKIO};
 use super::probes::chain;
 use super::process::ProcessFacts;
 use super::targets::{self, Site, Target};
@@ -196,17 +196,30 @@ impl Uprobes {
 
     /// What is attached only when it is asked for is asked for of a process.
     pub fn want(&mut self, ebpf: &mut Ebpf, pid: HostPid) {
-        for spot in self.by_process.get(&pid).into_iter().flatten() {
-            let Some(probed) = self.probed.get_mut(spot) else {
-                continue;
-            };
-            if let State::Idle(target) = &probed.attached {
-                let target = target.clone();
-                self.closing.wait(*spot);
-                let programs = &mut self.programs;
-                let states = attached(ebpf, programs, &target, &[probed.probe]).into_iter();
-                let state = states.map(|(_, state)| state).next();
-                probed.attached = state.unwrap_or(State::Nothing);
+        let spots = self.by_process.get(&pid).into_iter().flatten();
+        let idle = spots.filter_map(|spot| match &self.probed.get(spot)?.attached {
+            State::Idle(target) => Some(((spot.1, target.probes.as_ptr()), target.clone())),
+            _ => None,
+        });
+        let targets: BTreeMap<_, _> = idle.collect();
+        for ((inode, _), target) in targets {
+            self.want_of(ebpf, inode, &target);
+        }
+    }
+
+    /// In the order of the list, by one look.
+    fn want_of(&mut self, ebpf: &mut Ebpf, inode: Inode, target: &Rc<Target>) {
+        let is_idle = |probe: &&Probe| {
+            let probed = self.probed.get(&(probe.name, inode));
+            probed.is_some_and(|probed| matches!(probed.attached, State::Idle(_)))
+        };
+        let probes: Vec<Probe> = target.probes.iter().filter(is_idle).copied().collect();
+        for probe in &probes {
+            self.closing.wait((probe.name, inode));
+        }
+        for (probe, state) in attached(ebpf, &mut self.programs, target, &probes) {
+            if let Some(probed) = self.probed.get_mut(&(probe.name, inode)) {
+                probed.attached = state;
             }
         }
     }
@@ -321,7 +334,8 @@ impl Uprobes {
 
 /// Whether they cost too much for those who may not need them.
 fn are_asked_for(probes: &[Probe]) -> bool {
-    let is_asked_for = |probe: &Probe| *probe == PYTHON_TASK || LOOP.contains(probe);
+    let is_asked_for =
+        |probe: &Probe| *probe == PYTHON_TASK || LOOP.contains(probe) || TOKIO.contains(probe);
     probes.iter().any(is_asked_for)
 }
 

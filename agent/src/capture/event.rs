@@ -143,7 +143,7 @@ pub struct Io<'a> {
     pub tls: Option<TlsVersion>,
     /// The one that made the call, or, if `asked`, the one that asked for what is written.
     pub goroutine: Option<Goroutine>,
-    /// CPython: the task that wrote, or asked for, the first bytes of a turn.
+    /// CPython, tokio: the task that wrote, or asked for, the first bytes of a turn.
     pub task: Option<Task>,
     /// Node.js: where in its event loop the call was made.
     pub turn: Option<Turn>,
@@ -267,7 +267,7 @@ pub enum Event<'a> {
         origin: Origin,
         child: HostTid,
     },
-    /// CPython: a task started another, when it is first of interest.
+    /// CPython, tokio: a task started another, when it is first of interest.
     TaskBorn {
         origin: Origin,
         birth: TaskBirth,

@@ -426,8 +426,12 @@ impl Enricher {
                 let (nodes, limits) = (&mut self.nodes, &self.config.limits);
                 let is_told = parents::ask(started, process, nodes, limits, &mut self.counts);
                 let turn = started.turn.and_then(|turn| turn.running);
-                let has_turns = process.facts.language != Language::Node || turn.is_some();
-                if !is_told || !has_turns {
+                let is_followed = match process.facts.language {
+                    Language::Node => turn.is_some(),
+                    Language::Rust => false,
+                    _ => true,
+                };
+                if !is_told || !is_followed {
                     self.untold.insert(origin.process);
                 }
             }

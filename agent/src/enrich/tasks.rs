@@ -1,10 +1,10 @@
-//! Which task asks, and which answers: parents in event loops whose tasks can be told apart (asyncio); and which thread, where
+//! Which task asks, and which answers: parents in event loops whose tasks can be told apart (asyncio, tokio); and which thread, where
 //! one reads the requests of all connections and hands each to another (Puma's reactor).
 //!
 //! In: calls as they start, answers as they begin, each with its task; tasks as they are born. Out: a call and the request
 //! that its task answers, or one that it descends from since the request came. That is known late, because a request is
 //! read before its task is there: a call waits until a request that was open when it started is answered by its task. A
-//! task is named by an address, which another may have after it.
+//! task is named by an address, which another may have after it, or by a number.
 
 use std::time::Duration;
 

@@ -43,9 +43,17 @@ pub const ROUTES_MAX: u32 = 8192;
 /// Words of 8 bytes below the end of a goroutine's stack among which the first of its functions keeps what it was given.
 pub const STACK_WORDS: usize = 16;
 
-/// Tasks of CPython processes whose ancestors are remembered (about 200 bytes each). Full: the one not looked at for longest
+/// Tasks of CPython and tokio processes whose ancestors are remembered (about 200 bytes each). Full: the one not looked at for longest
 /// is forgotten, and what it descends from is not known.
 pub const TASKS_MAX: u32 = 8192;
+
+/// Tasks that a connection's task of tokio's called for, and of which it is remembered that they have not let go of the answer yet.
+/// The oldest is forgotten.
+pub const OWING_MAX: usize = 4;
+
+/// Tasks of tokio's of which is remembered who woke them (about 120 bytes each). Full: the one woken longest ago is forgotten,
+/// and who asked it for a call is not known.
+pub const WAKERS_MAX: u32 = 8192;
 
 /// Ancestors of a task that are remembered: frameworks put a few tasks between a request and its work. Those above are not
 /// known.

@@ -19,7 +19,7 @@ pub mod kind {
     pub const THREAD_BORN: u16 = 9;
     /// A thread of a traced process ended, but not the last.
     pub const THREAD_ENDED: u16 = 10;
-    /// CPython: a task started another. Told when one of them is first of interest.
+    /// CPython, tokio: a task started another. Told when one of them is first of interest.
     pub const TASK_BORN: u16 = 11;
     /// Go: which goroutines were not born yet when a request was read. Comes before that read's `IO`.
     pub const UNBORN: u16 = 12;
@@ -94,10 +94,11 @@ pub struct Io {
     /// When the connection was first seen, CLOCK_MONOTONIC nanoseconds: tells users of one address apart.
     pub generation: u64,
     /// Go: the goroutine that made the call, or asked for it ([`flag::ASKED`]). CPython, where [`flag::TASK`] is set: the address of the `contextvars`
-    /// Context that the call was made in, which is that of one asyncio task. Node.js, where [`flag::TURN`] is set: the turn of the
+    /// Context that the call was made in, which is that of one asyncio task. tokio, the same: the number of the task that makes the call, or asked for
+    /// it. Node.js, where [`flag::TURN`] is set: the turn of the
     /// loop that the call was made in, see [`crate::state::Loop`]. 0 where not known.
     pub goroutine: u64,
-    /// Go: the goroutine that started it. CPython: when the task was born, CLOCK_MONOTONIC nanoseconds. Node.js: at the first
+    /// Go: the goroutine that started it. CPython, tokio: when the task was born, CLOCK_MONOTONIC nanoseconds. Node.js: at the first
     /// write of a connection, the turn that made it. 0 where not known.
     pub parent_goroutine: u64,
     /// CPU time of the thread so far, nanoseconds; 0 where not known.

@@ -46,6 +46,8 @@ pub struct Process {
     pub routes_token: u64,
     /// Go: where routes are found.
     pub routes: RouteOffsets,
+    /// See [`Tokio`].
+    pub tokio: Tokio,
 }
 
 /// Where a CPython process keeps the `contextvars` Context that runs. All zeroes: it is not CPython, or not known.
@@ -125,6 +127,37 @@ pub struct TaskBirth {
     pub ancestors: [Ancestor; limit::TASK_ANCESTORS],
 }
 
+/// Where a thread of tokio's keeps the number of the task that it runs. All zeroes: it is not tokio, or not known.
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Tokio {
+    /// From the thread's own block (`fsbase`).
+    pub offset: i64,
+    /// Words of 8 bytes: one, 0 where it runs none; or ahead of the number another one, which is 0 there (in older releases).
+    pub words: u32,
+    pub padding: u32,
+}
+
+/// Who woke a task of tokio's since it ran last, and who will: the value of the `WAKERS` map, keyed by [`TaskName`].
+#[repr(C)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+pub struct Waker {
+    /// The task that did; 0: none, but what polls for its runtime.
+    pub task: u64,
+    /// Another one that did as well; 0: none.
+    pub other: u64,
+    /// 1: and a third one.
+    pub is_crowded: u32,
+    /// How often it has called since this is kept, at most as many as are remembered: before that, more may owe.
+    pub calls: u32,
+    /// Those for whom it called and who have not woken it since: they do once more when they let go of the answer. The last first.
+    pub owing: [u64; limit::OWING_MAX],
+}
+
 /// An open connection of a traced process: the value of the `CONNECTIONS` map (TCP) and of `UNIX_CONNECTIONS`,
 /// keyed by socket address.
 #[repr(C)]
@@ -179,7 +212,9 @@ pub struct Connection {
     pub tls_version: u16,
     /// Go: how often its `net/http.conn` was looked for.
     pub looked: u8,
-    pub padding: [u8; 3],
+    /// 1 once both sides had the word: it is not its first request that is under way.
+    pub is_used: u8,
+    pub padding: [u8; 2],
 }
 
 impl Connection {
@@ -214,5 +249,5 @@ pub mod initiator {
     pub const ACCEPTED: u8 = 2;
 }
 
-const _: () = assert!(size_of::<Process>() == 64);
+const _: () = assert!(size_of::<Process>() == 80);
 const _: () = assert!(size_of::<Connection>() == 120);

@@ -1,4 +1,5 @@
-//! CPython: which task started which. An asyncio task is given a copy of the Context of whoever starts it.
+//! Which task started which: of CPython here, of tokio by `tokio.rs`. An asyncio task is given a copy of the Context of whoever
+//! starts it.
 //!
 //! Hook: the return of `PyContext_CopyCurrent`, by a return probe on an instruction at its start that the kernel emulates and
 //! before which the stack is as it was (the agent's `attach/placement.rs`). First kernel: 5.15, as the other uprobes. Cost: two
@@ -20,25 +21,25 @@ use crate::{emit, python};
 pub fn python_task_born(context: RetProbeContext) -> u32 {
     let copy: u64 = context.ret();
     if let (Some(traced), true) = (select::traced(), copy != 0) {
-        remember(&traced, copy);
+        match python::in_thread(&traced) {
+            // Whose address it has is gone. Nothing is wrong where there was none.
+            0 => drop(TASKS.remove(&name(&traced, copy))),
+            parent => remember(&traced, copy, parent),
+        }
     }
     0
 }
 
+/// A task is started by another; by none, 0.
 #[inline(always)]
-fn remember(traced: &Traced, task: u64) {
-    let parent = python::in_thread(traced);
+pub fn remember(traced: &Traced, task: u64, parent: u64) {
     let task = name(traced, task);
-    if parent == 0 {
-        // Whose address it has is gone. Nothing is wrong where there was none.
-        let _ = TASKS.remove(&task);
-        return;
-    }
     let mut birth = TaskBirth {
         born_ns: emit::now(),
         ..TaskBirth::default()
     };
     birth.ancestors[0].task = parent;
+    // Of 0 none is remembered.
     if let Some(above) = TASKS.get_ptr(&name(traced, parent)) {
         // SAFETY: a live entry of a map.
         let above = unsafe { &*above };
@@ -71,7 +72,7 @@ pub fn tell(traced: &Traced, task: u64) -> u64 {
 }
 
 #[inline(always)]
-fn name(traced: &Traced, task: u64) -> TaskName {
+pub fn name(traced: &Traced, task: u64) -> TaskName {
     TaskName {
         task,
         process: traced.process,

@@ -12,6 +12,7 @@
 //! route.rs: by which pattern Go routed a request
 //! asker.rs, uvloop.rs: who asked for what a connection sends next; lineage.rs: which task started which
 //! turn.rs: in which turn of an event loop a call is made
+//! tokio.rs: which of its tasks calls, and which answers
 //! ```
 #![no_std]
 #![no_main]
@@ -42,6 +43,7 @@ mod socket;
 mod syscall;
 mod thread;
 mod tls;
+mod tokio;
 mod turn;
 mod uvloop;
 

@@ -24,10 +24,15 @@ pub static CONNECTIONS: HashMap<u64, state::Connection> =
 pub static UNIX_CONNECTIONS: LruHashMap<u64, state::Connection> =
     LruHashMap::with_max_entries(limit::UNIX_CONNECTIONS_MAX, 0);
 
-/// Tasks of CPython processes that other tasks started. Written by [`crate::lineage`].
+/// Tasks of CPython and tokio processes that other tasks started. Written by [`crate::lineage`].
 #[map]
 pub static TASKS: LruHashMap<state::TaskName, state::TaskBirth> =
     LruHashMap::with_max_entries(limit::TASKS_MAX, 0);
+
+/// Who woke tasks of tokio's. Written by [`crate::tokio`].
+#[map]
+pub static WAKERS: LruHashMap<state::TaskName, state::Waker> =
+    LruHashMap::with_max_entries(limit::WAKERS_MAX, 0);
 
 /// The event loops of traced processes. Written by [`crate::turn`]; an entry leaves with the process, or its program.
 #[map]

@@ -14,7 +14,7 @@ use crate::kernel::field;
 use crate::maps::{Scratch, SCRATCH};
 use crate::select::Traced;
 use crate::{
-    births, connection, emit, goroutine, python, route, session, thread, turn as event_loop,
+    births, connection, emit, goroutine, python, route, session, thread, tokio, turn as event_loop,
 };
 
 /// The states of a TCP socket whose peer has finished its stream: TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING
@@ -63,6 +63,10 @@ pub fn observe(traced: &Traced, moved: &Moved) {
     describe(traced, moved, state, now_ns, turn_start, scratch);
     let captured = copy::copy(&moved.source, moved.size, state, scratch);
     scratch.io.captured = captured as u16;
+    if moved.egress && turn_start && tokio::is_on(traced) {
+        let is_answer = captured >= 4 && scratch.bytes[..4] == *b"HTTP";
+        tokio::describe(traced, state, is_answer, &mut scratch.io);
+    }
     if captured < moved.size {
         scratch.io.header.flags |= flag::TRUNCATED;
     }
@@ -80,6 +84,7 @@ pub fn take_turn(state: &mut Connection, egress: bool, size: u32) -> bool {
     if size == 0 || state.turn == mine {
         return false;
     }
+    state.is_used = u8::from(state.turn != turn::NONE);
     state.turn = mine;
     state.turn_bytes_left = constant!(SETTINGS.turn_bytes);
     true

@@ -21,7 +21,7 @@ use crate::observe::{
 };
 use crate::registers::number;
 use crate::select::Traced;
-use crate::{births, connection, emit, goroutine, python, route, thread, turn};
+use crate::{births, connection, emit, goroutine, python, route, thread, tokio, turn};
 
 /// Room for bytes, smallest first.
 const SMALL: usize = 256;
@@ -56,6 +56,10 @@ pub fn told(traced: &Traced, call: &Plain, socket: u64, bytes: Range<u64>, state
     let mut io = describe(traced, call, socket, size, turn_start, state);
     let captured = captured(buffer, size, state);
     io.captured = captured as u16;
+    if egress && turn_start && tokio::is_on(traced) {
+        let is_answer = size >= 4 && user(buffer) == Some(*b"HTTP");
+        tokio::describe(traced, state, is_answer, &mut io);
+    }
     io.header.length = size_of::<Io>() as u32 + captured;
     if captured < size {
         io.header.flags |= flag::TRUNCATED;

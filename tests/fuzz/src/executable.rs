@@ -16,9 +16,11 @@ use spanlet::attach::golang::version;
 use spanlet::attach::offsets::offsets;
 use spanlet::attach::openssl;
 use spanlet::attach::placement::{place, Register};
-use spanlet::attach::plan::TLS;
+use spanlet::attach::plan::{TLS, TOKIO};
 use spanlet::attach::runtime::inspect;
+use spanlet::attach::symbol_table::mangled::{self, Path as RustPath};
 use spanlet::attach::symbol_table::{self, Table};
+use spanlet::attach::tokio;
 use spanlet::attach::window::Extent;
 
 use crate::bytes::Bytes;
@@ -41,8 +43,12 @@ pub const SYMBOLS: u8 = 11;
 pub const OPENSSL: u8 = 12;
 /// The bytes are a user's table of offsets of Go's releases.
 pub const GO_OFFSETS: u8 = 13;
+/// The bytes are a file that tokio's tasks are looked for in.
+pub const TOKIO_FILE: u8 = 14;
+/// The bytes are a function that keeps what it is given for its thread.
+pub const KEEPS: u8 = 15;
 /// One of what the bytes can be each.
-const KINDS: u8 = 14;
+const KINDS: u8 = 16;
 
 static RELEASES: LazyLock<Releases> = LazyLock::new(Releases::default);
 
@@ -73,6 +79,12 @@ pub fn run(input: &[u8]) {
             let table = String::from_utf8_lossy(bytes.0);
             let _ = Releases::with(Path::new("/own"), &table);
         }
+        TOKIO_FILE => {
+            tokio::sites(&in_memory(bytes.0), &TOKIO);
+        }
+        KEEPS => {
+            tokio::kept(bytes.0, 0x40_1000);
+        }
         name => inspected(NAMES[usize::from(name)], bytes.0),
     }
 }
@@ -96,6 +108,12 @@ fn table_of_functions(bytes: &[u8]) {
     let _ = functions::find(bytes, table, [FUNCTION_NAME, "main.main"]);
 }
 
+/// A function of a Rust program.
+pub const WAKE: RustPath = RustPath {
+    module: "5tokio7runtime4task5waker",
+    end: "11wake_by_val",
+};
+
 /// By hashes, and without them.
 fn symbols(bytes: &[u8]) {
     let third = bytes.len() as u64 / 3;
@@ -110,6 +128,7 @@ fn symbols(bytes: &[u8]) {
             hashes,
         };
         let _ = symbol_table::find(bytes, &table, ["SSL_read", "SSL_write"]);
+        let _ = mangled::find(bytes, &table, &[WAKE]);
     }
 }
 

@@ -10,6 +10,7 @@ use super::plan::Shape;
 use super::subjects::ASYNCIO;
 use crate::function::{Function, Options};
 use crate::language::{go_program, python_program};
+use crate::runtime::rust;
 use crate::system::workspace;
 
 /// What a function does that an observer may take for the work of a request.
@@ -46,7 +47,7 @@ impl Habit {
     pub fn is_of(self, runtime: &str) -> bool {
         match runtime {
             "python" => true,
-            "node" | "go" | ASYNCIO => self != Self::TwoLoops,
+            "node" | "go" | "rust-tokio" | ASYNCIO => self != Self::TwoLoops,
             _ => false,
         }
     }
@@ -80,6 +81,7 @@ impl Habit {
             ("python", _) => python_program("habits")?.0,
             (ASYNCIO, _) => python_program("tasks")?.0,
             ("go", _) => go_program("habits")?,
+            ("rust-tokio", _) => rust::program("habits")?,
             ("node", _) => {
                 let mut command = Command::new("node");
                 command.arg(workspace().join("tests/programs/habits.js"));

@@ -12,7 +12,7 @@ use crate::language::Language;
 use crate::runtime::{self, cpython, node};
 
 /// Those that `cargo xtask accuracy` scores when none is named, in the order of its table.
-pub const ALL: [&str; 9] = [
+pub const ALL: [&str; 11] = [
     "go",
     "python",
     "node",
@@ -22,16 +22,12 @@ pub const ALL: [&str; 9] = [
     "python-aiohttp",
     "python-uvicorn",
     "python-uvicorn-uvloop",
+    "rust-tokio",
+    "rust-tokio-current-thread",
 ];
 
 /// Those that it scores besides, of which the end-to-end cases ask for less.
-pub const OTHERS: [&str; 5] = [
-    "java-tomcat",
-    "java-virtual-threads",
-    "rust-tokio",
-    "ruby-puma",
-    "dotnet",
-];
+pub const OTHERS: [&str; 4] = ["java-tomcat", "java-virtual-threads", "ruby-puma", "dotnet"];
 
 /// Those that also serve, and call, over TLS.
 pub const OVER_TLS: [&str; 5] = [

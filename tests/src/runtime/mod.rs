@@ -14,7 +14,7 @@ pub mod node;
 pub mod openssl;
 mod python;
 mod ruby;
-mod rust;
+pub mod rust;
 mod servers;
 
 use std::fs;

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::build::{run, source};
 use super::Runtime;
+use crate::scratch::Scratch;
 use crate::system::target;
 
 pub const ROWS: &[Runtime] = &[
@@ -17,8 +18,14 @@ const fn row(name: &'static str, command: fn() -> Result<Command>) -> Runtime {
     Runtime::new(name, &["cargo"], command)
 }
 
-/// Cargo itself knows what is up to date, and lets one build go on at a time.
 fn command(runtime: &str) -> Result<Command> {
+    let mut command = program("function")?;
+    command.env("RUNTIME", runtime);
+    Ok(command)
+}
+
+/// One of its programs. Cargo itself knows what is up to date, and lets one build go on at a time.
+pub fn program(name: &str) -> Result<Command> {
     let folder = target().join("runtimes/rust");
     let mut cargo = Command::new("cargo");
     cargo.args([
@@ -33,7 +40,15 @@ fn command(runtime: &str) -> Result<Command> {
         .arg("--target-dir")
         .arg(&folder);
     run(&mut cargo)?;
-    let mut command = Command::new(folder.join("release/function"));
-    command.env("RUNTIME", runtime);
-    Ok(command)
+    Ok(Command::new(folder.join("release").join(name)))
+}
+
+/// The function without its symbols.
+pub fn stripped(scratch: &Scratch) -> Result<Command> {
+    let whole = program("function")?;
+    let stripped = scratch.join("function");
+    let mut strip = Command::new("strip");
+    strip.arg("-o").arg(&stripped).arg(whole.get_program());
+    run(&mut strip)?;
+    Ok(Command::new(stripped))
 }

@@ -3,9 +3,10 @@
 
 use super::executable;
 use super::go::{function, functions};
-use super::openssl;
+use super::{openssl, tokio};
 use crate::executable::{
-    BTF, FUNCTION, GO_BUILD_INFORMATION, GO_FUNCTIONS, GO_OFFSETS, NAMES, OPENSSL, SYMBOLS,
+    BTF, FUNCTION, GO_BUILD_INFORMATION, GO_FUNCTIONS, GO_OFFSETS, KEEPS, NAMES, OPENSSL, SYMBOLS,
+    TOKIO_FILE,
 };
 
 pub const ADDRESS: u64 = 0x1000;
@@ -48,6 +49,9 @@ pub fn all() -> Vec<Vec<u8>> {
         executable(SYMBOLS, &openssl::table()),
         executable(SYMBOLS, &openssl::repeated()),
         executable(OPENSSL, &openssl::file()),
+        executable(TOKIO_FILE, &tokio::file()),
+        executable(0, &tokio::file()),
+        executable(KEEPS, tokio::KEEPS),
     ];
     for (name, _) in (0..).zip(NAMES) {
         for file in [&go_program, &native, &python, &node] {

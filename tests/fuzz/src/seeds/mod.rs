@@ -4,6 +4,8 @@
 mod elf;
 mod go;
 mod openssl;
+mod symbols;
+mod tokio;
 
 use std::collections::BTreeMap;
 use std::fs;
