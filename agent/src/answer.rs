@@ -3,10 +3,10 @@
 use spanlet_abi::state::process_flag;
 
 use crate::attach::discover::{self, Seen};
+use crate::attach::golang::releases::Teller;
 use crate::attach::listening::{ports_of, Listening};
 use crate::attach::probes::Cost;
 use crate::attach::tracked::{no_births, no_tasks, Tracked};
-use crate::attach::{Language, ProcessFacts};
 use crate::capture::event::HostPid;
 use crate::capture::Reader;
 use crate::enrich;
@@ -160,7 +160,8 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
         service: enrich::service_name(facts),
         language: facts.language.name().to_owned(),
         runtime_version: facts.runtime_version.clone(),
-        offsets_file: offsets_file(rooms, facts),
+        offsets_file: offsets_file(rooms, tracked),
+        offsets_of_program: tracked.told_by == Some(Teller::Program),
         executable: facts.executable_path.clone(),
         reason: tracked.reason.to_string(),
         ports: tracked.ports.clone(),
@@ -183,11 +184,10 @@ fn process(rooms: &Rooms, pid: HostPid, tracked: &Tracked) -> Process {
     }
 }
 
-fn offsets_file(rooms: &Rooms, facts: &ProcessFacts) -> Option<String> {
-    let version = facts.runtime_version.as_deref();
-    let version = version.filter(|_| facts.language == Language::Go)?;
-    let file = rooms.census.releases().file_of(version)?;
-    Some(file.display().to_string())
+fn offsets_file(rooms: &Rooms, tracked: &Tracked) -> Option<String> {
+    let teller = tracked.told_by.filter(|by| *by == Teller::User);
+    let file = teller.and_then(|_| rooms.census.sources().releases().file());
+    Some(file?.display().to_string())
 }
 
 /// Names of the probes that see a process.

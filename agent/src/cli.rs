@@ -42,6 +42,12 @@ pub enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 60)]
         wait: u64,
     },
+    /// Print where Go programs keep what is read, by their debug information, as a table for `--go-offsets`.
+    GoOffsets {
+        /// Executables that were built with it, each by another version.
+        #[arg(required = true, value_name = "PROGRAM")]
+        programs: Vec<PathBuf>,
+    },
     /// Check a configuration file (with the environment) and print every setting and where it comes from.
     CheckConfig {
         /// What `spanlet run --config` would read.

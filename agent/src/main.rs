@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use spanlet::attach::golang;
 use spanlet::cli::{Cli, Command, Doctor, Probes, ReportForm, Run};
 use spanlet::config::fields::SOCKET;
 use spanlet::config::{Config, RawConfig, Sources};
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
             print!("{readiness}");
             return ExitCode::from(u8::from(!readiness.is_all()));
         }
+        Command::GoOffsets { programs } => golang::line::table(&programs)
+            .map(|table| print!("{table}"))
+            .map_err(Into::into),
         Command::CheckConfig { file } => {
             Config::load(Some(&file), environment, RawConfig::default())
                 .map(|config| print!("{config}"))

@@ -81,9 +81,12 @@ pub struct Process {
     pub service: String,
     pub language: String,
     pub runtime_version: Option<String>,
-    /// Go: the user's file that tells where its release keeps what is read; `None`: the agent itself knows.
+    /// Go: the user's file that tells where its release keeps what is read; `None`: nobody, or somebody else, does.
     #[serde(default)]
     pub offsets_file: Option<String>,
+    /// Go: the program's own debug information tells.
+    #[serde(default)]
+    pub offsets_of_program: bool,
     pub executable: String,
     /// Why it is traced.
     pub reason: String,
@@ -242,6 +245,10 @@ mod tests {
         let told = "  orders (12): offsets of go 1.26.8 are those of /etc/offsets.txt\n";
         assert!(text(&report, false).contains(told));
         assert!(!text(&sample(), false).contains("offsets"));
+        report.processes[0].offsets_file = None;
+        report.processes[0].offsets_of_program = true;
+        let told = "  orders (12): offsets of go 1.26.8 are those of its own debug information\n";
+        assert!(text(&report, false).contains(told));
     }
 
     /// Processes choose their names and paths; who reads a table has a terminal.

@@ -8,14 +8,19 @@ mod kernel;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
+use flate2::write::ZlibEncoder;
+use flate2::Compression;
+use spanlet::attach::golang::dwarf::{self, Stored};
 use spanlet::attach::golang::programs;
-use spanlet::attach::golang::releases::Releases;
+use spanlet::attach::golang::Sources;
 use spanlet::attach::openssl;
 use spanlet::attach::plan::{TLS, TOKIO};
 use spanlet::attach::runtime::inspect;
 use spanlet::attach::tokio;
+use spanlet::attach::window::Extent;
 use spanlet::capture::convert::convert;
 use spanlet::capture::event::{ConnectionId, HostPid, HostTid};
 use spanlet::clock::{Monotonic, WallOffset};
@@ -89,10 +94,10 @@ const LOOK_BYTES: usize = 512 << 10;
 fn a_look_into_an_executable_takes_little_however_large_it_is() {
     let path = Path::new("/proc/self/exe");
     let file = File::open(path).unwrap();
-    let releases = Releases::default();
-    let what_it_is = most(|| drop(inspect(path, "memory", &[], &releases)));
+    let sources = Sources::default();
+    let what_it_is = most(|| drop(inspect(path, "memory", &[], &sources)));
     let places = most(|| {
-        programs::look(&file, &releases);
+        programs::look(&file, &sources);
         openssl::sites(&file, true, &TLS);
         tokio::sites(&file, &TOKIO);
     });
@@ -100,6 +105,46 @@ fn a_look_into_an_executable_takes_little_however_large_it_is() {
         what_it_is < LOOK_BYTES && places < LOOK_BYTES,
         "{what_it_is}, {places}"
     );
+}
+
+/// What is held of debug information, whatever there is: two sections' windows, and what unpacking them takes.
+const DEBUG_BYTES: usize = 512 << 10;
+
+#[test]
+fn debug_information_takes_little_however_large_it_is() {
+    // A unit of Go, and in it numbers with names; then, the names' lengths, how many bytes are there, and nothing more.
+    let abbreviations = [
+        1, 0x11, 1, 0x13, 0x0b, 0, 0, 2, 0x24, 0, 0x03, 0x08, 0, 0, 0,
+    ];
+    let mut unit = vec![4, 0, 0, 0, 0, 0, 8, 1, 0x16];
+    for number in 0..1_500_000 {
+        unit.extend(format!("\x02type.number{number}\0").bytes());
+    }
+    unit.push(0);
+    let entries = [&(unit.len() as u32).to_le_bytes(), &unit[..]].concat();
+    let file = [packed(&entries), packed(&abbreviations)];
+    let (offset, bytes) = (file[0].len() as u64, file[1].len() as u64);
+    let stored = |offset, bytes| Stored {
+        extent: Extent { offset, bytes },
+        is_packed: true,
+    };
+    let (its, others) = (stored(0, offset), stored(offset, bytes));
+    let file = file.concat();
+    let mut found = Ok(Vec::new());
+    let most = most(|| found = dwarf::fields_in(&file[..], its, others));
+    assert!(found.unwrap().iter().all(|(_, offset)| offset.is_none()));
+    println!("{most} bytes of {}", entries.len());
+    assert!(most < DEBUG_BYTES, "{most} bytes of {}", entries.len());
+    // This program's own is of another language.
+    let own = File::open("/proc/self/exe").unwrap();
+    let most = self::most(|| drop(dwarf::fields(&own)));
+    assert!(most < DEBUG_BYTES, "{most} bytes of this program's");
+}
+
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut packing = ZlibEncoder::new(Vec::new(), Compression::fast());
+    packing.write_all(bytes).unwrap();
+    packing.finish().unwrap()
 }
 
 /// A decoder that is told of so many connections, each of which says the same.

@@ -22,9 +22,9 @@ on_each_back_end!(
 );
 
 const GO_CLIENT: &str = "go_client_request";
-const PROCESSES: usize = 100;
+pub const PROCESSES: usize = 100;
 const FILE_BYTES: u64 = 100 << 20;
-const AGENT_BYTES_MAX: u64 = 50 << 20;
+pub const AGENT_BYTES_MAX: u64 = 50 << 20;
 const SOON: Duration = Duration::from_secs(5);
 
 fn a_hundred_processes_of_a_large_file_cost_one_probe_and_little_memory(

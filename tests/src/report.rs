@@ -24,6 +24,7 @@ pub struct Process {
     pub language: String,
     pub runtime_version: Option<String>,
     pub offsets_file: Option<String>,
+    pub offsets_of_program: bool,
     pub executable: String,
     pub reason: String,
     pub ports: Vec<u16>,

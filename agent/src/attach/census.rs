@@ -19,7 +19,7 @@ use std::time::Duration;
 use spanlet_abi::state::{self, process_flag};
 
 use super::discover::{self, Seen};
-use super::golang::releases::Releases;
+use super::golang::sources::Sources;
 use super::inspected::Executables;
 use super::listening::Listening;
 use super::places::Places;
@@ -75,8 +75,8 @@ impl Census {
     }
 
     /// What is known of Go's releases from now on: Go's processes are looked at again when there is time.
-    pub fn know(&mut self, releases: Arc<Releases>) {
-        self.executables = Executables::new(releases);
+    pub fn know(&mut self, sources: Arc<Sources>) {
+        self.executables = Executables::new(sources);
         let tracked = self.tracked.iter();
         let go = tracked.filter(|(_, tracked)| tracked.facts.language == Language::Go);
         let wanted = go.map(|(pid, _)| (*pid, Look::Runtime));
@@ -84,8 +84,26 @@ impl Census {
     }
 
     /// What is known of Go's releases.
-    pub fn releases(&self) -> &Releases {
-        self.executables.releases()
+    pub fn sources(&self) -> &Arc<Sources> {
+        self.executables.sources()
+    }
+
+    /// What was read of programs' debug information beside the agent: the processes that wait for it are looked at again.
+    fn learn(&mut self, probes: &mut Probes) {
+        let read = self.executables.sources().read();
+        if read.is_empty() {
+            return;
+        }
+        for file in read {
+            self.executables.forget(file);
+            probes.relearn(file);
+        }
+        let tracked = self.tracked.iter();
+        let waiting = tracked.filter(|(_, tracked)| tracked.is_being_read);
+        for (pid, _) in waiting {
+            probes.forget_births(*pid);
+            self.looks.wanted.insert((*pid, Look::Runtime));
+        }
     }
 
     /// Traces the processes that are there and chosen, and their children. Gives their facts.
@@ -150,7 +168,7 @@ impl Census {
             return None;
         }
         probes.follow(&facts);
-        self.track(chosen, &facts, limits(&runtime));
+        self.track(chosen, &facts, &runtime);
         Some(facts)
     }
 
@@ -174,11 +192,11 @@ impl Census {
             return None;
         }
         probes.follow(&facts);
-        self.track(chosen, &facts, limits(&runtime));
+        self.track(chosen, &facts, &runtime);
         Some(facts)
     }
 
-    fn track(&mut self, chosen: Chosen, facts: &ProcessFacts, limits: Vec<Limit>) {
+    fn track(&mut self, chosen: Chosen, facts: &ProcessFacts, runtime: &Runtime) {
         let before = self.tracked.remove(&facts.pid);
         let since = before.as_ref().and_then(|before| before.pending_since);
         let is_pending = chosen.reason == Reason::Pending;
@@ -190,8 +208,10 @@ impl Census {
             reason: chosen.reason,
             is_named: chosen.is_named,
             pending_since: is_pending.then(|| since.unwrap_or_else(Monotonic::now)),
-            limits,
+            limits: limits(runtime),
             may_map_tls: facts.language != Language::Go,
+            told_by: runtime.told_by(),
+            is_being_read: runtime.is_being_read(),
             ..before.unwrap_or_default()
         };
         self.tracked.insert(facts.pid, tracked);

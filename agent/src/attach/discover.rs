@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use procfs::process::{MMapPath, MemoryMap, Process};
 use procfs::ProcError;
 
-use super::golang::releases::Releases;
+use super::golang::sources::Sources;
 use super::process::{ProcessFacts, Standing};
 use super::runtime::{inspect, Runtime};
 use super::Error;
@@ -86,12 +86,12 @@ pub fn start_ticks(pid: HostPid) -> Result<u64, Error> {
 pub fn facts(
     pid: HostPid,
     known: Option<&Inspected>,
-    releases: &Releases,
+    sources: &Sources,
 ) -> Result<(ProcessFacts, Inspected), Error> {
     let process = open(pid)?;
     let stat = process.stat().map_err(|source| gone(pid, &source))?;
     let executable_path = seen(&process).executable_path;
-    let inspected = inspected(&process, &executable_path, known, releases);
+    let inspected = inspected(&process, &executable_path, known, sources);
     let runtime = &inspected.runtime;
     let environment = environment(&process);
     let variable = |name: &str| {
@@ -126,7 +126,7 @@ fn inspected(
     process: &Process,
     executable_path: &str,
     known: Option<&Inspected>,
-    releases: &Releases,
+    sources: &Sources,
 ) -> Inspected {
     if let Some(known) = known.filter(|known| known.runtime.is_complete()) {
         return known.clone();
@@ -138,7 +138,7 @@ fn inspected(
     let name = executable_path.rsplit('/').next().unwrap_or_default();
     let link = PathBuf::from(format!("/proc/{}/exe", process.pid));
     Inspected {
-        runtime: inspect(&link, name, &libraries, releases),
+        runtime: inspect(&link, name, &libraries, sources),
         libraries,
     }
 }
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn this_process_is_found_with_its_facts() {
         let pid = HostPid(std::process::id());
-        let (facts, _) = facts(pid, None, &Releases::default()).unwrap();
+        let (facts, _) = facts(pid, None, &Sources::default()).unwrap();
         assert_eq!(facts.pid, pid);
         assert!(facts.start_ticks > 0);
         assert!(!facts.executable_name().is_empty());

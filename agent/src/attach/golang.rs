@@ -1,18 +1,24 @@
 //! Go: the version a program was built with, and where that version keeps the goroutine's number.
 //!
 //! Source of the version: the build information that the linker leaves in every program, stripped or not
-//! (debug/buildinfo). Source of the offsets: the DWARF of a program built with each version, amd64 ([`releases`]), or a file of
-//! the user's.
+//! (debug/buildinfo). Source of the offsets: the DWARF of a program built with each version, amd64 ([`releases`]), a file of
+//! the user's, or the program's own DWARF ([`sources`]).
 
 pub mod births;
 pub mod client;
+pub mod dwarf;
 pub mod functions;
+pub mod line;
 pub mod program;
 pub mod programs;
+pub mod readings;
 pub mod releases;
+pub mod sources;
 pub mod tls;
 
 use spanlet_abi::limit::GOROUTINE_WORDS;
+
+pub use sources::Sources;
 
 /// Byte offsets within `runtime.g`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

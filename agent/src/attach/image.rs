@@ -84,6 +84,19 @@ impl<'a> Image<'a> {
         Some(Extent { offset, bytes })
     }
 
+    /// Whether a section is packed (gABI, "Section compression").
+    pub fn is_packed(&self, name: &str) -> bool {
+        let sections = &self.sections;
+        let section = sections.section_by_name(self.endian, name.as_bytes());
+        section
+            .is_some_and(|(_, section)| section.sh_flags(self.endian).contains(elf::SHF_COMPRESSED))
+    }
+
+    /// What it was read from.
+    pub fn file(&self) -> &'a File {
+        self.file
+    }
+
     /// The symbols that it is linked by.
     pub fn dynamic_symbols(&self) -> Option<Table> {
         Some(Table {

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use super::discover::{self, Inspected};
-use super::golang::releases::Releases;
+use super::golang::sources::Sources;
 use super::identity::Identity;
 use super::process::ProcessFacts;
 use super::runtime::Runtime;
@@ -21,20 +21,25 @@ const EXECUTABLES_MAX: usize = 1024;
 /// What executables were seen to be.
 #[derive(Debug, Default)]
 pub struct Executables {
-    releases: Arc<Releases>,
+    sources: Arc<Sources>,
     seen: HashMap<Identity, Inspected>,
 }
 
 impl Executables {
     /// With what is known of Go's releases.
-    pub fn new(releases: Arc<Releases>) -> Self {
+    pub fn new(sources: Arc<Sources>) -> Self {
         let seen = HashMap::new();
-        Self { releases, seen }
+        Self { sources, seen }
     }
 
     /// What is known of Go's releases.
-    pub fn releases(&self) -> &Releases {
-        &self.releases
+    pub fn sources(&self) -> &Arc<Sources> {
+        &self.sources
+    }
+
+    /// More is known of a file: it is looked into again.
+    pub fn forget(&mut self, file: Identity) {
+        self.seen.remove(&file);
     }
 
     /// Errors: the process is gone.
@@ -42,7 +47,7 @@ impl Executables {
         let file = File::open(format!("/proc/{}/exe", pid.0));
         let key = file.and_then(|file| Identity::of(&file)).ok();
         let known = key.and_then(|key| self.seen.get(&key));
-        let (facts, inspected) = discover::facts(pid, known, &self.releases)?;
+        let (facts, inspected) = discover::facts(pid, known, &self.sources)?;
         let runtime = inspected.runtime.clone();
         if let (Some(key), true) = (key, known != Some(&inspected)) {
             if self.seen.len() >= EXECUTABLES_MAX {

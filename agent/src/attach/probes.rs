@@ -14,7 +14,8 @@ use spanlet_abi::state::process_flag;
 use spanlet_abi::{loss, state, tls};
 
 use super::btf::Btf;
-use super::golang::releases::Releases;
+use super::golang::sources::Sources;
+use super::identity::Identity;
 use super::listening::Place;
 use super::offsets::{missing, missing_for_descriptors, offsets};
 use super::plan::{self, BackEnd, Left, Plan, Probe, Wish, GO_CLIENT, UPROBES};
@@ -269,15 +270,20 @@ impl Probes {
     }
 
     /// What is known of Go's releases from now on. Its processes have to be followed again.
-    pub fn know(&mut self, releases: Arc<Releases>) {
-        self.uprobes.know(&mut self.ebpf, releases);
+    pub fn know(&mut self, sources: Arc<Sources>) {
+        self.uprobes.know(&mut self.ebpf, sources);
         for pid in self.traced() {
             self.forget_births(pid);
         }
     }
 
+    /// More is known of the release of one file of Go's. Its processes have to be followed again.
+    pub fn relearn(&mut self, file: Identity) {
+        self.uprobes.relearn(&mut self.ebpf, file);
+    }
+
     /// They may be elsewhere than it was told.
-    fn forget_births(&mut self, pid: HostPid) {
+    pub fn forget_births(&mut self, pid: HostPid) {
         let asked = process_flag::BIRTHS | process_flag::BIRTHS_UNFIT;
         let Some(mut state) = self.state(pid).filter(|state| state.flags & asked != 0) else {
             return;

@@ -10,7 +10,8 @@ use object::ReadCache;
 use spanlet_abi::state;
 
 use super::golang;
-use super::golang::releases::{Known, Releases};
+use super::golang::releases::{Known, Teller};
+use super::golang::sources::{Sources, Unknown};
 use super::image::Image;
 use super::process::Language;
 use super::python::{Symbols, Tasks};
@@ -23,7 +24,7 @@ pub struct Runtime {
     pub name: Option<String>,
     pub version: Option<String>,
     /// Go: what is known of its release, or why goroutines cannot be told apart.
-    pub release: Option<Result<Known, String>>,
+    pub release: Option<Result<Known, Unknown>>,
     /// CPython: where the task that runs is found, or why it is not.
     pub tasks: Option<Result<Tasks, String>>,
     /// tokio: where its threads keep the task that they run, or why that is not known.
@@ -31,6 +32,17 @@ pub struct Runtime {
 }
 
 impl Runtime {
+    /// Go: who tells where it keeps what is read.
+    pub fn told_by(&self) -> Option<Teller> {
+        let known = self.release.as_ref()?.as_ref().ok()?;
+        Some(known.by)
+    }
+
+    /// Go: more will be known once the program's debug information was read.
+    pub fn is_being_read(&self) -> bool {
+        matches!(self.release, Some(Err(Unknown::BeingRead(_))))
+    }
+
     /// Nothing more will be known later. Just after exec the libraries that name a release are not mapped yet.
     pub fn is_complete(&self) -> bool {
         let release = self.version.as_deref().unwrap_or_default();
@@ -49,7 +61,7 @@ pub fn inspect(
     path: &Path,
     executable_name: &str,
     libraries: &[PathBuf],
-    releases: &Releases,
+    sources: &Sources,
 ) -> Runtime {
     let Some(file) = open(path) else {
         return Runtime::default();
@@ -59,7 +71,7 @@ pub fn inspect(
         return Runtime::default();
     };
     if image.extent(golang::BUILD_INFORMATION).is_some() {
-        return go(&image, releases);
+        return go(&image, sources);
     }
     let library = |prefix: &str| {
         libraries
@@ -136,19 +148,14 @@ fn rebased(executable: &Path, library: &Path) -> PathBuf {
     }
 }
 
-fn go(image: &Image<'_>, releases: &Releases) -> Runtime {
+fn go(image: &Image<'_>, sources: &Sources) -> Runtime {
     let start = image.start(golang::BUILD_INFORMATION, golang::BUILD_INFORMATION_BYTES);
     let version = golang::version(&start);
     let release = match version.as_deref() {
-        None => Err("its build information names no version".to_owned()),
+        None => Err(Unknown::NoVersion),
         // The goroutine is at `fsbase - 8` when it is the program's only thread-local variable.
-        Some(_) if image.thread_local_bytes() > 8 => {
-            Err("it has thread-local variables besides the goroutine".to_owned())
-        }
-        Some(version) => releases
-            .of(version)
-            .copied()
-            .ok_or_else(|| format!("Go {version} is not among the releases that are known")),
+        Some(_) if image.thread_local_bytes() > 8 => Err(Unknown::ThreadLocals),
+        Some(version) => sources.of(version, image),
     };
     Runtime {
         release: Some(release),
@@ -270,7 +277,7 @@ mod tests {
     #[test]
     fn this_test_is_a_rust_program() {
         let path = Path::new("/proc/self/exe");
-        let found = inspect(path, "decode", &[], &Releases::default()).language;
+        let found = inspect(path, "decode", &[], &Sources::default()).language;
         assert_eq!(found, Language::Rust);
     }
 
@@ -281,7 +288,7 @@ mod tests {
         // SAFETY: a string that ends with a zero byte.
         assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
         let found = (
-            inspect(&path, "node", &[], &Releases::default()),
+            inspect(&path, "node", &[], &Sources::default()),
             text_of(&path),
         );
         std::fs::remove_file(&path).unwrap();
@@ -291,7 +298,7 @@ mod tests {
     #[test]
     fn what_is_no_elf_file_is_unknown() {
         for path in ["/proc/self/cmdline", "/nonexistent"] {
-            let found = inspect(Path::new(path), "node", &[], &Releases::default());
+            let found = inspect(Path::new(path), "node", &[], &Sources::default());
             assert_eq!(found, Runtime::default());
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::golang::releases::Teller;
 use super::process::{Language, ProcessFacts};
 use super::runtime::Runtime;
 use crate::capture::event::HostPid;
@@ -74,6 +75,10 @@ pub struct Tracked {
     pub opaque: u64,
     /// It was not looked at since it was first seen to use TLS.
     pub may_map_tls: bool,
+    /// Go: who tells where it keeps what is read.
+    pub told_by: Option<Teller>,
+    /// Go: its debug information is being read.
+    pub is_being_read: bool,
 }
 
 impl Tracked {
@@ -99,10 +104,10 @@ pub fn limits(runtime: &Runtime) -> Vec<Limit> {
         .release
         .iter()
         .filter_map(|release| release.as_ref().err());
-    let goroutines = goroutines.map(|reason| Limit {
+    let goroutines = goroutines.map(|unknown| Limit {
         what: "goroutines",
-        reason: reason.clone(),
-        remedy: "parents come from headers, connections and lone requests only",
+        reason: unknown.to_string(),
+        remedy: unknown.remedy(),
     });
     let tasks = runtime
         .tasks

@@ -21,7 +21,7 @@ use super::closing::Closing;
 use super::fruitless::Fruitless;
 use super::golang::client;
 use super::golang::programs::Programs;
-use super::golang::releases::Releases;
+use super::golang::sources::Sources;
 use super::identity::{Identity, Inode};
 use super::plan::{Probe, GO, GO_CLIENT, LOOP, PYTHON_TASK, TOKIO};
 use super::probes::chain;
@@ -108,17 +108,29 @@ impl Uprobes {
 
     /// What is known of Go's releases from now on. What was attached by what was known before is detached: its processes have
     /// to be followed again.
-    pub fn know(&mut self, ebpf: &mut Ebpf, releases: Arc<Releases>) {
-        self.programs = Programs::new(releases);
-        let is_go = |name: &str| GO.iter().any(|probe| probe.name == name);
+    pub fn know(&mut self, ebpf: &mut Ebpf, sources: Arc<Sources>) {
+        self.programs = Programs::new(sources);
+        self.leave_go(ebpf, |_| true);
+    }
+
+    /// More is known of the release of one file of Go's: the same for its processes.
+    pub fn relearn(&mut self, ebpf: &mut Ebpf, file: Identity) {
+        self.programs.forget(file);
+        self.leave_go(ebpf, |inode| inode == file.inode);
+    }
+
+    /// Detaches what is in files of Go's.
+    fn leave_go(&mut self, ebpf: &mut Ebpf, is_it: impl Fn(Inode) -> bool) {
+        let is_its =
+            |(name, inode): &Spot| is_it(*inode) && GO.iter().any(|probe| probe.name == *name);
         let all = self.by_process.iter();
         let its = all.flat_map(|(pid, spots)| spots.iter().map(|spot| (*pid, *spot)));
-        let its: Vec<_> = its.filter(|(_, (name, _))| is_go(name)).collect();
+        let its: Vec<_> = its.filter(|(_, spot)| is_its(spot)).collect();
         for (pid, spot) in its {
             self.leave_spot(ebpf, pid, spot);
         }
         let left = self.left.iter().map(|(_, spot)| *spot);
-        let its: Vec<Spot> = left.filter(|(name, _)| is_go(name)).collect();
+        let its: Vec<Spot> = left.filter(is_its).collect();
         its.into_iter().for_each(|spot| self.detach(ebpf, spot));
     }
 

@@ -68,7 +68,7 @@ pub const FIELDS: &[Field] = &[
     field("socket", r#""/run/spanlet.sock""#, "SPANLET_SOCKET",
         "The Unix socket where `spanlet probes` asks the running agent; only root may connect. Its folder is made if it is missing."),
     optional("go_offsets", r#""/etc/spanlet/go-offsets.txt""#, "SPANLET_GO_OFFSETS",
-        "A file of offsets of Go's releases, in the form of the agent's own `agent/src/attach/golang/offsets.txt`, whose lines win over that table's: so a release that is newer than the agent is known. `cargo xtask go-offsets --go GO` prints them for a toolchain. Looked at each second."),
+        "A file of offsets of Go's releases, in the form of the agent's own `agent/src/attach/golang/offsets.txt`, whose lines win over that table's and over what programs say of themselves: so a release that is newer than the agent is known in programs without debug information, too. `cargo xtask go-offsets --go GO` prints them for a toolchain, `spanlet go-offsets PROGRAM` for one that built a program with it. Looked at each second."),
     field("drain_interval_ms", "50", "",
         "How often the ring buffer is emptied, 1 to 1000 ms, besides when it is a quarter full; while nothing is going on, every 100 ms at least. Longer costs less CPU and fills the ring more."),
     field("queue_spans", "16384", "OTEL_BSP_MAX_QUEUE_SIZE",

@@ -1,6 +1,8 @@
 //! Another configuration while the agent runs. In: what was in effect, what is to be. Out: what is in effect now: the new
 //! one, or the old one where the new cannot be had. What needs other probes opens them anew, in the same process.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use tokio::time::{Instant, Interval};
 
@@ -103,7 +105,7 @@ fn prepare(rooms: &Rooms, old: &Config, new: &Config, trial: &Trial) -> anyhow::
         true => None,
         false => {
             let (mut probes, ring) = Probes::attach(&asked)?;
-            probes.know(old.go_releases.clone());
+            probes.know(rooms.census.sources().clone());
             let ring = WaitedRing::new(ring, trial.ring_bytes());
             let ring = ring.context("cannot read the ring buffer")?;
             Some((asked, probes, ring))
@@ -130,8 +132,10 @@ fn take(
         rooms.request = request;
     }
     if new.go_releases != old.go_releases {
-        rooms.probes.know(new.go_releases.clone());
-        rooms.census.know(new.go_releases.clone());
+        let sources = rooms.census.sources().with(new.go_releases.clone());
+        let sources = Arc::new(sources);
+        rooms.probes.know(sources.clone());
+        rooms.census.know(sources);
     }
     rooms.enricher.configure(enrich_config(new));
     rooms.select(prepared.selection, new.kubernetes.clone());

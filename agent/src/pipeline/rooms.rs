@@ -12,6 +12,7 @@ use super::cluster::Cluster;
 use super::settings::{enrich_config, request, seed, selection};
 use super::{Trial, STOP_DEADLINE};
 use crate::attach::census::Reconsidered;
+use crate::attach::golang;
 use crate::attach::probes::{Probes, Request};
 use crate::attach::{Census, ProcessFacts, Selection};
 use crate::capture::event::HostPid;
@@ -61,8 +62,9 @@ impl Rooms {
         let request = request(config, trial, &selection);
         let (mut probes, ring) = Probes::attach(&request)?;
         let mut census = Census::new(selection, config.kubernetes.clone().map(Index::new));
-        probes.know(config.go_releases.clone());
-        census.know(config.go_releases.clone());
+        let sources = Arc::new(golang::Sources::new(config.go_releases.clone()));
+        probes.know(sources.clone());
+        census.know(sources);
         let found = census.begin(&mut probes)?;
         let wall = WallOffset::measure();
         let mut rooms = Self {

@@ -121,14 +121,14 @@ fn processes(report: &Report, wide: bool, out: &mut String) {
     });
     table(&header, rows.collect(), out);
     for process in &report.processes {
-        if let Some(file) = &process.offsets_file {
+        if let Some(teller) = offsets_teller(process) {
             let _ = writeln!(
                 out,
                 "  {} ({}): offsets of {} are those of {}",
                 clean(&process.service),
                 process.pid,
                 clean(&runtime(process)),
-                clean(file)
+                clean(teller)
             );
         }
         for limit in &process.limits {
@@ -143,6 +143,14 @@ fn processes(report: &Report, wide: bool, out: &mut String) {
             );
         }
     }
+}
+
+/// Go: who tells where it keeps what is read, unless that is the agent.
+fn offsets_teller(process: &Process) -> Option<&str> {
+    let itself = process
+        .offsets_of_program
+        .then_some("its own debug information");
+    process.offsets_file.as_deref().or(itself)
 }
 
 /// The cells of a row: where there are pods, the number of probes gives them room.

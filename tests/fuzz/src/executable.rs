@@ -9,10 +9,11 @@ use std::sync::LazyLock;
 
 use spanlet::attach::btf::Btf;
 pub use spanlet::attach::golang::client::FUNCTION as FUNCTION_NAME;
+use spanlet::attach::golang::dwarf::{self, Stored};
 use spanlet::attach::golang::functions;
 use spanlet::attach::golang::programs;
 use spanlet::attach::golang::releases::Releases;
-use spanlet::attach::golang::version;
+use spanlet::attach::golang::{version, Sources};
 use spanlet::attach::offsets::offsets;
 use spanlet::attach::openssl;
 use spanlet::attach::placement::{place, Register};
@@ -47,10 +48,14 @@ pub const GO_OFFSETS: u8 = 13;
 pub const TOKIO_FILE: u8 = 14;
 /// The bytes are a function that keeps what it is given for its thread.
 pub const KEEPS: u8 = 15;
+/// The bytes are debug information: how many are abbreviations, those, and entries.
+pub const GO_DEBUG: u8 = 16;
 /// One of what the bytes can be each.
-const KINDS: u8 = 16;
+const KINDS: u8 = 17;
 
 static RELEASES: LazyLock<Releases> = LazyLock::new(Releases::default);
+/// Debug information is read here, not beside.
+static SOURCES: LazyLock<Sources> = LazyLock::new(Sources::default);
 
 pub fn run(input: &[u8]) {
     let mut bytes = Bytes(input);
@@ -85,6 +90,7 @@ pub fn run(input: &[u8]) {
         KEEPS => {
             tokio::kept(bytes.0, 0x40_1000);
         }
+        GO_DEBUG => debug_information(bytes),
         name => inspected(NAMES[usize::from(name)], bytes.0),
     }
 }
@@ -95,9 +101,20 @@ fn inspected(name: &str, bytes: &[u8]) {
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     let library = PathBuf::from("/usr/lib/libpython3.11.so.1.0");
     for libraries in [&[][..], &[library]] {
-        inspect(&path, name, libraries, &RELEASES);
+        inspect(&path, name, libraries, &SOURCES);
     }
-    programs::look(&file, &RELEASES);
+    programs::look(&file, &SOURCES);
+    let _ = dwarf::fields(&file);
+}
+
+fn debug_information(mut bytes: Bytes<'_>) {
+    let first = u64::from(bytes.byte()).min(bytes.0.len() as u64);
+    let part = |offset, bytes| Stored {
+        extent: Extent { offset, bytes },
+        is_packed: false,
+    };
+    let entries = part(first, bytes.0.len() as u64 - first);
+    let _ = dwarf::fields_in(bytes.0, entries, part(0, first));
 }
 
 fn table_of_functions(bytes: &[u8]) {

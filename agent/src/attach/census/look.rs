@@ -41,6 +41,7 @@ impl Census {
     pub fn look(&mut self, probes: &mut Probes, time: Duration) -> Vec<ProcessFacts> {
         let began = Instant::now();
         let mut facts = Vec::new();
+        self.learn(probes);
         while let Some((_, pid)) = self.looks.later.pop_front_if(|(due, _)| *due <= began) {
             self.looks.wanted.insert((pid, Look::Libraries));
         }

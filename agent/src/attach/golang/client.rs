@@ -16,9 +16,10 @@ const RECEIVER: Register = Register::RAX;
 
 /// Finds the place.
 pub fn site(program: &Program<'_>, release: &Release, function: Code) -> Result<Site, Fault> {
+    let client = release.client.ok_or(Fault::NoClient)?;
     let bytes = program.read(function)?;
     let place = placement::place(&bytes, function.address, &[RECEIVER])?;
-    function.site(place, release.client.cookie())
+    function.site(place, client.cookie())
 }
 
 /// Where in the file a program starts: a place that every executable has.

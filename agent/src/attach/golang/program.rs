@@ -8,7 +8,8 @@ use std::fs::File;
 use object::ReadCache;
 
 use super::functions::{self, Bytes, Extent, Function};
-use super::releases::{Release, Releases};
+use super::releases::Release;
+use super::sources::{Sources, Unknown};
 use super::{version, BUILD_INFORMATION, BUILD_INFORMATION_BYTES};
 use crate::attach::image::{self, Image};
 use crate::attach::placement::{self, Place, FUNCTION_BYTES_MAX};
@@ -29,8 +30,8 @@ pub enum Fault {
     Image(#[from] image::Fault),
     #[error("it is no Go program for amd64")]
     Other,
-    #[error("Go {0} is not among the releases that are known")]
-    Release(String),
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
     #[error(
         "it has no table of functions of its own (a foreign linker made it position-independent)"
     )]
@@ -39,6 +40,8 @@ pub enum Fault {
     Functions(#[from] functions::Fault),
     #[error("it has no such function")]
     NoSuchFunction,
+    #[error("where its client keeps its connection is not known")]
+    NoClient,
     #[error("its release does not keep TLS sessions as those that are known")]
     NoSessions,
     #[error("the copy of what was decrypted is not found (it is not optimised)")]
@@ -90,12 +93,16 @@ impl<'a> Program<'a> {
     }
 
     /// What is known of the release that built it.
-    pub fn release(&self, releases: &Releases) -> Result<Release, Fault> {
+    pub fn release(&self, sources: &Sources) -> Result<Release, Fault> {
+        let known = sources.of(&self.version()?, &self.image)?;
+        Ok(known.release)
+    }
+
+    /// What it was built with.
+    pub fn version(&self) -> Result<String, Fault> {
         self.extent(BUILD_INFORMATION).ok_or(Fault::Other)?;
         let start = self.image.start(BUILD_INFORMATION, BUILD_INFORMATION_BYTES);
-        let version = version(&start).ok_or_else(|| Fault::Release("of no version".to_owned()))?;
-        let known = releases.of(&version).map(|known| known.release);
-        known.ok_or(Fault::Release(version))
+        Ok(version(&start).ok_or(Unknown::NoVersion)?)
     }
 
     /// Finds the functions of these names, by one walk over the table of them.

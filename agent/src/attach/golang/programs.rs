@@ -11,7 +11,8 @@ use object::ReadCache;
 
 use super::births::{self, Numbers};
 use super::program::{Code, Fault, Program};
-use super::releases::{Release, Releases};
+use super::releases::Release;
+use super::sources::Sources;
 use super::{client, tls};
 use crate::attach::identity::Identity;
 use crate::attach::plan::{Probe, GO};
@@ -23,7 +24,7 @@ const PROGRAMS_MAX: usize = 256;
 /// See the file.
 #[derive(Debug, Default)]
 pub struct Programs {
-    releases: Arc<Releases>,
+    sources: Arc<Sources>,
     seen: BTreeMap<Identity, Rc<Seen>>,
 }
 
@@ -45,9 +46,14 @@ impl Seen {
 
 impl Programs {
     /// With what is known of Go's releases.
-    pub fn new(releases: Arc<Releases>) -> Self {
+    pub fn new(sources: Arc<Sources>) -> Self {
         let seen = BTreeMap::new();
-        Self { releases, seen }
+        Self { sources, seen }
+    }
+
+    /// More is known of a file's release: it is looked into again.
+    pub fn forget(&mut self, file: Identity) {
+        self.seen.remove(&file);
     }
 
     /// What is in a program, by a look into its file unless it is known. `None`: the file cannot be looked at.
@@ -59,7 +65,7 @@ impl Programs {
         if self.seen.len() >= PROGRAMS_MAX {
             self.seen.clear();
         }
-        let seen = Rc::new(look(file, &self.releases));
+        let seen = Rc::new(look(file, &self.sources));
         self.seen.insert(file_is, seen.clone());
         Some(seen)
     }
@@ -69,10 +75,10 @@ impl Programs {
 const FUNCTIONS: [&str; 4] = [client::FUNCTION, tls::WRITE, tls::READ, births::FUNCTION];
 
 /// Looks for everything at once.
-pub fn look(file: &File, releases: &Releases) -> Seen {
+pub fn look(file: &File, sources: &Sources) -> Seen {
     let cache = ReadCache::new(file);
     let program =
-        Program::parse(file, &cache).and_then(|program| Ok((program.release(releases)?, program)));
+        Program::parse(file, &cache).and_then(|program| Ok((program.release(sources)?, program)));
     let (release, program) = match program {
         Ok(program) => program,
         Err(fault) => return without_sites(&fault, None),

@@ -1,14 +1,14 @@
-//! Go: what differs from release to release. In: the table beside this file, and another one that a user may have. Out: offsets
-//! of fields, by version. Pure.
+//! Go: what differs from release to release. In: the table beside this file, and another one that a user may have; or what a program's
+//! own debug information says. Out: offsets of fields, by version. Pure.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use spanlet_abi::golang::{ClientOffsets, RouteOffsets, TlsOffsets, TLS_CONNECTION};
 use spanlet_abi::limit::NETWORK_WORDS;
 
 use super::births::BirthOffsets;
+use super::dwarf::Field;
 use super::tls::Sessions;
 use super::GoroutineOffsets;
 
@@ -16,8 +16,8 @@ use super::GoroutineOffsets;
 static TABLE: &str = include_str!("offsets.txt");
 
 /// How the line begins that names the columns, and what stands where a release has no such field.
-const HEAD: &str = "release";
-const NO_FIELD: &str = "-";
+pub const HEAD: &str = "release";
+pub const NO_FIELD: &str = "-";
 /// Without it nothing is known of a release.
 const GOROUTINE: &str = "runtime.g.goid";
 
@@ -25,7 +25,8 @@ const GOROUTINE: &str = "runtime.g.goid";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Release {
     pub goroutine: GoroutineOffsets,
-    pub client: ClientOffsets,
+    /// `None`: a program has none of net/http's clients. Every table has it.
+    pub client: Option<ClientOffsets>,
     /// `None`: it keeps them in another way.
     pub sessions: Option<Sessions>,
     /// `None`: it does not keep a goroutine's parent, or keeps numbers of goroutines in another way.
@@ -38,8 +39,18 @@ pub struct Release {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     pub release: Release,
+    pub by: Teller,
+}
+
+/// Who says where a release keeps what is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Teller {
+    /// The agent's own table.
+    Agent,
     /// The user's table.
-    pub by_user: bool,
+    User,
+    /// The program's own debug information.
+    Program,
 }
 
 /// What is known of all of them.
@@ -69,7 +80,7 @@ impl Default for Releases {
             known: BTreeMap::new(),
             file: None,
         };
-        releases.learn(rows, false);
+        releases.learn(rows, Teller::Agent);
         releases
     }
 }
@@ -78,15 +89,15 @@ impl Releases {
     /// With what a user's table says, which wins.
     pub fn with(file: &Path, table: &str) -> Result<Self, Fault> {
         let mut releases = Self::default();
-        releases.learn(rows(table)?, true);
+        releases.learn(rows(table)?, Teller::User);
         releases.file = Some(file.to_owned());
         Ok(releases)
     }
 
-    fn learn(&mut self, rows: Vec<(String, Release)>, by_user: bool) {
+    fn learn(&mut self, rows: Vec<(String, Release)>, by: Teller) {
         let known = rows
             .into_iter()
-            .map(|(name, release)| (name, Known { release, by_user }));
+            .map(|(name, release)| (name, Known { release, by }));
         self.known.extend(known);
     }
 
@@ -100,9 +111,15 @@ impl Releases {
         })
     }
 
-    /// The user's table, if it is what tells of a version.
-    pub fn file_of(&self, version: &str) -> Option<&Path> {
-        self.of(version).filter(|known| known.by_user)?;
+    /// The same, where nobody has to be asked before: by the user, or by the agent of a version as Go itself gives them. What a fork
+    /// adds to its release's name may be more than a name.
+    pub fn surely_of(&self, version: &str) -> Option<&Known> {
+        let is_sure = |known: &&Known| known.by == Teller::User || is_plain(version);
+        self.of(version).filter(is_sure)
+    }
+
+    /// Where the user's table is.
+    pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
@@ -122,7 +139,7 @@ fn rows(table: &str) -> Result<Vec<(String, Release)>, Fault> {
     let columns = columns(head).map_err(|reason| Fault { line, reason })?;
     let mut rows: Vec<(String, Release)> = Vec::new();
     for (text, line) in lines {
-        let row = Row::new(&columns, text).and_then(|row| row.release());
+        let row = release_of(&columns, text);
         let (name, release) = row.map_err(|reason| Fault { line, reason })?;
         if rows.iter().any(|(known, _)| *known == name) {
             let reason = format!("Go {name} is there twice");
@@ -133,6 +150,29 @@ fn rows(table: &str) -> Result<Vec<(String, Release)>, Fault> {
     Ok(rows)
 }
 
+/// Of a line.
+fn release_of(columns: &[&str], line: &str) -> Result<(String, Release), String> {
+    let (name, row) = Row::new(columns, line)?;
+    let release = row.release()?;
+    match release.client {
+        Some(_) => Ok((name, release)),
+        None => Err(
+            "net/http.persistConn.conn and the fields of net.netFD are not there, or too far from each other".to_owned(),
+        ),
+    }
+}
+
+fn offset(column: &str, word: &str) -> Result<Option<u16>, String> {
+    match word.parse() {
+        _ if word == NO_FIELD => Ok(None),
+        Ok(offset) => Ok(Some(offset)),
+        Err(_) => Err(format!(
+            "`{word}` is no offset of {column}: a number of bytes up to {}, or {NO_FIELD}",
+            u16::MAX
+        )),
+    }
+}
+
 /// The columns that a table's first line names, each one of those that the agent's own has.
 fn columns(head: &str) -> Result<Vec<&str>, String> {
     let columns: Vec<&str> = head.split_whitespace().collect();
@@ -141,8 +181,7 @@ fn columns(head: &str) -> Result<Vec<&str>, String> {
             "the first line that is no comment has to name the columns: `{HEAD} runtime.g.goid …`"
         ));
     }
-    let mut own = TABLE.lines().filter(|line| !line.starts_with('#'));
-    let own: Vec<&str> = own.next().unwrap_or_default().split(' ').collect();
+    let own: Vec<&str> = own_head().split(' ').collect();
     for (index, column) in columns.iter().enumerate() {
         if !own.contains(column) {
             return Err(format!("`{column}` is no field that this agent reads"));
@@ -154,61 +193,65 @@ fn columns(head: &str) -> Result<Vec<&str>, String> {
     Ok(columns)
 }
 
-/// A line of a table.
+impl Release {
+    /// By fields, each with its offset. Errors: where goroutines have their numbers is not among them.
+    pub fn of_fields(fields: &[Field]) -> Result<Self, String> {
+        let (columns, offsets): (Vec<&str>, _) = fields.iter().copied().unzip();
+        let row = Row {
+            columns: &columns,
+            offsets,
+        };
+        row.release()
+    }
+}
+
+/// Columns, and what a line of a table has in them.
 struct Row<'a> {
     columns: &'a [&'a str],
-    words: Vec<&'a str>,
+    /// `None`: the release has no such field.
+    offsets: Vec<Option<u16>>,
 }
 
 impl<'a> Row<'a> {
-    fn new(columns: &'a [&'a str], line: &'a str) -> Result<Self, String> {
+    /// Gives the release's name, too.
+    fn new(columns: &'a [&'a str], line: &'a str) -> Result<(String, Self), String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         if words.len() != columns.len() {
             let (words, columns) = (words.len(), columns.len());
             return Err(format!("has {words} words for {columns} columns"));
         }
-        if !is_version(words[0]) {
-            let word = words[0];
+        let (name, columns) = (words[0], &columns[1..]);
+        if !is_version(name) {
             return Err(format!(
-                "`{word}` is no release of Go, such as 1.26, nor a version of one"
+                "`{name}` is no release of Go, such as 1.26, nor a version of one"
             ));
         }
-        let mut named = columns.iter().zip(&words).skip(1);
-        let wrong = named.find(|(_, word)| **word != NO_FIELD && word.parse::<u16>().is_err());
-        match wrong {
-            Some((column, word)) => Err(format!(
-                "`{word}` is no offset of {column}: a number of bytes up to {}, or {NO_FIELD}",
-                u16::MAX
-            )),
-            None => Ok(Self { columns, words }),
-        }
+        let named = columns.iter().zip(&words[1..]);
+        let offsets = named.map(|(column, word)| offset(column, word));
+        let offsets = offsets.collect::<Result<_, _>>()?;
+        Ok((name.to_owned(), Self { columns, offsets }))
     }
 
-    /// `None`: the release has no such field.
-    fn offset<T: FromStr>(&self, column: &str) -> Option<T> {
+    fn offset<T: TryFrom<u16>>(&self, column: &str) -> Option<T> {
         let place = self.columns.iter().position(|name| *name == column)?;
-        self.words.get(place)?.parse().ok()
+        T::try_from((*self.offsets.get(place)?)?).ok()
     }
 
     /// Errors: what every release has is not there.
-    fn release(&self) -> Result<(String, Release), String> {
-        let name = self.words.first().copied().unwrap_or_default();
+    fn release(&self) -> Result<Release, String> {
         let id: u32 = self
             .offset(GOROUTINE)
             .ok_or(format!("{GOROUTINE} is not there"))?;
-        let release = Release {
+        Ok(Release {
             goroutine: GoroutineOffsets {
                 id,
                 parent: self.offset("runtime.g.parentGoid"),
             },
-            client: self.client().ok_or(
-                "net/http.persistConn.conn and the fields of net.netFD are not there, or too far from each other",
-            )?,
+            client: self.client(),
             sessions: self.sessions(),
             births: self.births(),
             routes: self.routes(),
-        };
-        Ok((name.to_owned(), release))
+        })
     }
 
     fn sessions(&self) -> Option<Sessions> {
@@ -275,8 +318,26 @@ impl<'a> Row<'a> {
     }
 }
 
+/// The line that names the columns of the agent's own table.
+fn own_head() -> &'static str {
+    let mut lines = TABLE.lines().filter(|line| !line.starts_with('#'));
+    lines.next().unwrap_or_default()
+}
+
+/// `1.26`, `1.26.8`, `1.27rc1`, `1.27beta2`, and nothing behind it.
+fn is_plain(version: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some((major, rest)) = version.split_once('.') else {
+        return false;
+    };
+    let before = ["rc", "beta", "."].into_iter();
+    let mut parts = before.filter_map(|mark| rest.split_once(mark));
+    let (minor, more) = parts.next().unwrap_or((rest, "0"));
+    is_number(major) && is_number(minor) && is_number(more)
+}
+
 /// `1.26`, `1.26.8`, `1.27rc1`: what comes behind the release is not looked at.
-fn is_version(word: &str) -> bool {
+pub fn is_version(word: &str) -> bool {
     let (major, rest) = word.split_once('.').unwrap_or_default();
     let is_number = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
     major.parse::<u8>().is_ok() && is_number(rest)
@@ -285,6 +346,7 @@ fn is_version(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attach::golang::dwarf::FIELDS;
 
     const HEADED: &str = "release runtime.g.goid net/http.persistConn.conn net.netFD.pfd.Sysfd \
                           net.netFD.family net.netFD.sotype runtime.g.parentGoid\n";
@@ -322,14 +384,18 @@ mod tests {
         let releases = with(&lines.replacen("\n\n", &format!("\n{HEADED}"), 1)).unwrap();
         let goroutine = |version| {
             let known = releases.of(version).unwrap();
-            (known.release.goroutine.id, known.by_user)
+            (known.release.goroutine.id, known.by)
         };
-        assert_eq!(goroutine("1.99.0"), (168, true));
-        assert_eq!(goroutine("1.26.8"), (176, true));
-        assert_eq!(goroutine("1.25.3"), (184, true));
-        assert_eq!(goroutine("1.25.4"), (152, false));
-        assert_eq!(releases.file_of("1.99.1"), Some(Path::new("/own")));
-        assert_eq!(releases.file_of("1.25.4"), None);
+        assert_eq!(goroutine("1.99.0"), (168, Teller::User));
+        assert_eq!(goroutine("1.26.8"), (176, Teller::User));
+        assert_eq!(goroutine("1.25.3"), (184, Teller::User));
+        assert_eq!(goroutine("1.25.4"), (152, Teller::Agent));
+        assert_eq!(releases.file(), Some(Path::new("/own")));
+        // A fork of what the user tells of is as he says, of another one is not known before it is asked.
+        let surely = |version| Some(releases.surely_of(version)?.by);
+        assert_eq!(surely("1.26.8-custom"), Some(Teller::User));
+        assert_eq!(surely("1.25.4"), Some(Teller::Agent));
+        assert_eq!(surely("1.25.4-custom"), None);
         // What a table has no column for is not known.
         let release = releases.of("1.26.8").unwrap().release;
         assert!(release.sessions.is_none() && release.births.is_none() && release.routes.is_none());
@@ -343,6 +409,49 @@ mod tests {
                 .id,
             152
         );
+    }
+
+    #[test]
+    fn a_forks_version_is_not_plain() {
+        for plain in ["1.26", "1.26.8", "1.27rc1", "1.27beta2", "1.119.0"] {
+            assert!(is_plain(plain), "{plain}");
+        }
+        let others = [
+            "1.26-custom",
+            "1.26.8-custom",
+            "1.26.8 X:swissmap",
+            "1.18.5b7",
+            "devel go1.28-abc",
+            "1.26rc1-x",
+            "1.26rc",
+            "1.26.",
+            "1.",
+            "1",
+            "",
+            "1.26.8.9",
+            "1..2",
+            "go1.26",
+        ];
+        for other in others {
+            assert!(!is_plain(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn every_column_is_asked_of_programs_and_no_other() {
+        let columns: Vec<&str> = own_head().split(' ').skip(1).collect();
+        let fields: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(columns, fields);
+    }
+
+    #[test]
+    fn a_program_may_lack_a_client_and_has_to_tell_of_goroutines() {
+        let mut fields: Vec<Field> = FIELDS.iter().map(|(name, _)| (*name, None)).collect();
+        assert!(Release::of_fields(&fields).unwrap_err().contains(GOROUTINE));
+        fields[0].1 = Some(152);
+        let release = Release::of_fields(&fields).unwrap();
+        assert_eq!(release.goroutine.id, 152);
+        assert_eq!((release.client, release.sessions), (None, None));
     }
 
     #[test]

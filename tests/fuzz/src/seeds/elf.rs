@@ -1,12 +1,13 @@
 //! Small files that the readers of executables understand. In: nothing. Out: an ELF file for each of them, a Go
 //! program's build information, a JDK's release, and kernel types.
 
+use super::debug;
 use super::executable;
 use super::go::{function, functions};
 use super::{openssl, tokio};
 use crate::executable::{
-    BTF, FUNCTION, GO_BUILD_INFORMATION, GO_FUNCTIONS, GO_OFFSETS, KEEPS, NAMES, OPENSSL, SYMBOLS,
-    TOKIO_FILE,
+    BTF, FUNCTION, GO_BUILD_INFORMATION, GO_DEBUG, GO_FUNCTIONS, GO_OFFSETS, KEEPS, NAMES, OPENSSL,
+    SYMBOLS, TOKIO_FILE,
 };
 
 pub const ADDRESS: u64 = 0x1000;
@@ -30,7 +31,13 @@ pub fn all() -> Vec<Vec<u8>> {
         Section(".dynstr", 3, 0, b"\0Py_Version\0"),
         Section(".data", 1, 0, &0x030b_07f0_u64.to_le_bytes()),
     ];
-    let go_program = elf(&[sections[0], Section(".gopclntab", 1, 0, &table)]);
+    let [entries, _] = debug::entries();
+    let go_program = elf(&[
+        sections[0],
+        Section(".gopclntab", 1, 0, &table),
+        Section(".debug_info", 1, 0, &entries),
+        Section(".debug_abbrev", 1, 0, debug::ABBREVIATIONS),
+    ]);
     let native = elf(&sections[1..2]);
     let python = elf(&[
         Section(".text", 1, 0, b""),
@@ -53,6 +60,7 @@ pub fn all() -> Vec<Vec<u8>> {
         executable(0, &tokio::file()),
         executable(KEEPS, tokio::KEEPS),
     ];
+    seeds.extend(debug::both().map(|bytes| executable(GO_DEBUG, &bytes)));
     for (name, _) in (0..).zip(NAMES) {
         for file in [&go_program, &native, &python, &node] {
             seeds.push(executable(name, file));

@@ -1,6 +1,7 @@
 //! What the fuzzer starts from. In: the recordings and the sample configuration of the repository. Out: inputs, each
 //! with the name of its target. Written anew by each run: the repository holds only what a fuzzer found out.
 
+mod debug;
 mod elf;
 mod go;
 mod openssl;
@@ -124,6 +125,6 @@ fn configurations(toml: &str) -> Vec<Seed> {
 
 /// An input of [`executable`].
 fn executable(reader: u8, bytes: &[u8]) -> Vec<u8> {
-    assert!(reader <= executable::GO_OFFSETS);
+    assert!(reader <= executable::GO_DEBUG);
     [&[reader], bytes].concat()
 }
