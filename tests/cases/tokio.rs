@@ -11,7 +11,6 @@ use spanlet_e2e::client::Connection;
 use spanlet_e2e::function::{self, Function};
 use spanlet_e2e::message::Request;
 use spanlet_e2e::otlp::Kind;
-use spanlet_e2e::report::Report;
 use spanlet_e2e::runtime::{self, rust};
 use spanlet_e2e::scratch::Scratch;
 use spanlet_e2e::wait::wait_until;
@@ -19,7 +18,8 @@ use spanlet_e2e::wait::wait_until;
 use crate::watched::places;
 
 const SEED: u64 = 5;
-const RECALL_MIN: f64 = 0.99;
+/// Who woke a connection's task is not always certain.
+const RECALL_MIN: f64 = 0.97;
 const BUDGET: Budget = Budget {
     time: Duration::from_millis(600),
     roots: 10,
@@ -27,13 +27,12 @@ const BUDGET: Budget = Budget {
 const SEEN: Duration = Duration::from_secs(10);
 /// After the end of a process; a report takes half a second itself.
 const GONE: Duration = Duration::from_secs(2);
-/// What the kernel emulates.
-const CHEAP: [&str; 5] = ["push", "nop", "jmp", "jcc", "call"];
-const PROBES: [&str; 4] = [
-    "tokio_schedule",
-    "tokio_spawn",
-    "tokio_wake_by_ref",
-    "tokio_wake_by_val",
+/// Each probe, and the instruction that it is on.
+const PROBES: [(&str, &str); 4] = [
+    ("tokio_schedule", "jmp"),
+    ("tokio_spawn", "jcc"),
+    ("tokio_wake_by_ref", "jcc"),
+    ("tokio_wake_by_val", "push"),
 ];
 
 /// One request, for which it calls itself.
@@ -48,13 +47,6 @@ fn call(function: &Function) -> Result<()> {
     Ok(())
 }
 
-fn reported(agent: &Agent, pid: u32, is_it: impl Fn(&[(&str, &str)]) -> bool) -> Result<Report> {
-    wait_until(SEEN, "place of the probes", || {
-        let report = agent.report()?;
-        Ok(is_it(&places(&report, pid)).then_some(report))
-    })
-}
-
 #[test]
 fn probes_come_with_the_first_call_and_go_with_the_process() -> Result<()> {
     let function = runtime::named("rust-tokio")?.start(&function::Options::default())?;
@@ -62,11 +54,9 @@ fn probes_come_with_the_first_call_and_go_with_the_process() -> Result<()> {
     let agent = Agent::start(&Options::json(Backend::SocketTracepoints, &[pid]))?;
     ensure!(places(&agent.report()?, pid).is_empty());
     call(&function)?;
-    let report = reported(&agent, pid, |places| places.len() == PROBES.len())?;
-    let (names, instructions): (Vec<_>, Vec<_>) = places(&report, pid).into_iter().unzip();
-    ensure!(names == PROBES, "{names:?}");
-    let is_cheap = |instruction: &&str| CHEAP.contains(instruction);
-    ensure!(instructions.iter().all(is_cheap), "{instructions:?}");
+    wait_until(SEEN, "the places of the probes", || {
+        Ok((places(&agent.report()?, pid) == PROBES).then_some(()))
+    })?;
     drop(function);
     std::thread::sleep(GONE);
     let report = agent.report()?;
@@ -104,6 +94,12 @@ fn many_at_once_on_many_threads() -> Result<()> {
 #[test]
 fn many_at_once_on_one_thread() -> Result<()> {
     found("rust-tokio-current-thread")
+}
+
+/// Each request's own task writes what it calls over connections that are kept, whoever wakes it because one is free.
+#[test]
+fn tasks_that_write_themselves() -> Result<()> {
+    found(rust::RAW)
 }
 
 #[test]

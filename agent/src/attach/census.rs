@@ -459,7 +459,11 @@ fn kernel_state(probes: &Probes, facts: &ProcessFacts, runtime: &Runtime) -> sta
     }
     state.routes = routes.unwrap_or_default();
     let tokio = runtime.tokio.as_ref().and_then(|tokio| tokio.as_ref().ok());
-    state.tokio = tokio.copied().unwrap_or_default();
+    let tokio = tokio.copied().unwrap_or_default();
+    if tokio != state.tokio {
+        state.flags &= !process_flag::WAKERS;
+        state.tokio = tokio;
+    }
     if facts.language == Language::Node {
         state.flags |= process_flag::LOOP;
     }

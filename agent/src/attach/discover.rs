@@ -7,9 +7,9 @@ use procfs::process::{MMapPath, MemoryMap, Process};
 use procfs::ProcError;
 
 use super::golang::sources::Sources;
-use super::process::{ProcessFacts, Standing};
+use super::process::{Language, ProcessFacts, Standing};
 use super::runtime::{inspect, Runtime};
-use super::Error;
+use super::{tokio, Error};
 use crate::capture::event::HostPid;
 use crate::pods::{cgroup, Place};
 
@@ -137,10 +137,16 @@ fn inspected(
     }
     let name = executable_path.rsplit('/').next().unwrap_or_default();
     let link = PathBuf::from(format!("/proc/{}/exe", process.pid));
-    Inspected {
-        runtime: inspect(&link, name, &libraries, sources),
-        libraries,
+    let mut runtime = inspect(&link, name, &libraries, sources);
+    if runtime.language == Language::Rust {
+        // Whatever its libraries: its symbols may be many.
+        let known = known.filter(|known| known.runtime.language == Language::Rust);
+        runtime.tokio = match known {
+            Some(known) => known.runtime.tokio.clone(),
+            None => tokio::of(&link),
+        };
     }
+    Inspected { runtime, libraries }
 }
 
 fn open(pid: HostPid) -> Result<Process, Error> {

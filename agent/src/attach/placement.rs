@@ -186,10 +186,20 @@ impl Function<'_> {
         let is_entered = |instruction: &Instruction| {
             jump(instruction).is_some_and(|target| (self.address..=end).contains(&target))
         };
+        // By a table of places within it; a function of another's is called by its place in a structure.
+        let is_computed = |instruction: &Instruction| {
+            let is_jump = instruction.mnemonic() == Mnemonic::Jmp;
+            is_jump
+                && match instruction.op0_kind() {
+                    OpKind::Register => true,
+                    OpKind::Memory => instruction.memory_index() != Register::None,
+                    _ => false,
+                }
+        };
         let mut all = self.all();
         let is_closed = all.all(|instruction| match instruction.ip() <= end {
             true => is_kept(&instruction),
-            false => !is_entered(&instruction),
+            false => !is_entered(&instruction) && !is_computed(&instruction),
         });
         (at <= end && is_closed).then_some(end)
     }

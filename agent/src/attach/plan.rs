@@ -219,6 +219,8 @@ pub const TOKIO_WAKE_BY_REFERENCE: Probe =
 pub const TOKIO_SPAWN: Probe = of_tokio("tokio_spawn", Hook::Uprobe(tokio::SPAWN));
 pub const TOKIO_SCHEDULE: Probe = of_tokio("tokio_schedule", Hook::Uprobe(tokio::SCHEDULE));
 
+pub const TOKIO_WAKES: [Probe; 2] = [TOKIO_WAKE_BY_VALUE, TOKIO_WAKE_BY_REFERENCE];
+
 /// Those in tokio, in the order in which they are attached: what is scheduled is new if it was not woken.
 pub const TOKIO: [Probe; 4] = [
     TOKIO_WAKE_BY_VALUE,

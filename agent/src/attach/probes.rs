@@ -18,7 +18,7 @@ use super::golang::sources::Sources;
 use super::identity::Identity;
 use super::listening::Place;
 use super::offsets::{missing, missing_for_descriptors, offsets};
-use super::plan::{self, BackEnd, Left, Plan, Probe, Wish, GO_CLIENT, UPROBES};
+use super::plan::{self, BackEnd, Left, Plan, Probe, Wish, GO_CLIENT, TOKIO_WAKES, UPROBES};
 use super::uprobes::{self, Uprobes};
 use super::{Error, ProcessFacts};
 use crate::capture::event::HostPid;
@@ -302,8 +302,23 @@ impl Probes {
     /// What is attached only when it is asked for is asked for of a process.
     pub fn want(&mut self, pid: HostPid) {
         self.uprobes.want(&mut self.ebpf, pid);
-        if let Some(state) = self.state(pid).filter(is_go) {
+        let Some(state) = self.state(pid) else {
+            return;
+        };
+        if is_go(&state) {
             self.want_births(pid, state);
+        } else if state.tokio.words != 0 && state.flags & process_flag::WAKERS == 0 {
+            self.want_wakers(pid, state);
+        }
+    }
+
+    /// By half of what wakes a task, the wrong one would be told.
+    fn want_wakers(&mut self, pid: HostPid, mut state: state::Process) {
+        let attached: BTreeSet<_> = self.uprobes.of(pid).collect();
+        let is_there = |probe: &Probe| attached.contains(probe.name);
+        if TOKIO_WAKES.iter().all(is_there) {
+            state.flags |= process_flag::WAKERS;
+            self.retrace(pid, state);
         }
     }
 

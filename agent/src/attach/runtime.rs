@@ -27,7 +27,7 @@ pub struct Runtime {
     pub release: Option<Result<Known, Unknown>>,
     /// CPython: where the task that runs is found, or why it is not.
     pub tasks: Option<Result<Tasks, String>>,
-    /// tokio: where its threads keep the task that they run, or why that is not known.
+    /// tokio: where its threads keep the task that they run, or why that is not known (see [`tokio::of`]).
     pub tokio: Option<Result<state::Tokio, tokio::Fault>>,
 }
 
@@ -103,7 +103,6 @@ pub fn inspect(
     if is_rust(&image) {
         return Runtime {
             language: Language::Rust,
-            tokio: tokio::running_task(&file, &image),
             ..Runtime::default()
         };
     }
@@ -114,7 +113,7 @@ pub fn inspect(
 }
 
 /// Opens a file that a stranger may have made: a pipe or a device would hold the agent up for ever.
-fn open(path: &Path) -> Option<File> {
+pub fn open(path: &Path) -> Option<File> {
     let file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 use object::ReadCache;
@@ -15,7 +16,8 @@ use spanlet_abi::state::Tokio;
 use super::image::Image;
 use super::placement::{full, Register};
 use super::plan::Probe;
-use super::symbol_table::mangled::{self, Path};
+use super::runtime;
+use super::symbol_table::mangled::{self, Function};
 use super::symbol_table::{self, Symbol};
 use super::symbols;
 use super::targets::Site;
@@ -28,24 +30,24 @@ pub const SPAWN: &str =
 pub const SCHEDULE: &str = "tokio::runtime::scheduler::current_thread::Handle::schedule";
 
 /// What is looked for; a program without the first has no tokio, or none that is known.
-const PATHS: [Path; 5] = [
-    Path {
+const FUNCTIONS: [Function; 5] = [
+    Function {
         module: "5tokio7runtime4task5waker",
         end: "11wake_by_val",
     },
-    Path {
+    Function {
         module: "5tokio7runtime4task5waker",
         end: "11wake_by_ref",
     },
-    Path {
+    Function {
         module: "5tokio7runtime9scheduler12multi_thread",
         end: "34schedule_option_task_without_yield",
     },
-    Path {
+    Function {
         module: "5tokio7runtime9scheduler14current_thread",
         end: "8schedule",
     },
-    Path {
+    Function {
         module: "5tokio7runtime7context",
         end: "19set_current_task_id",
     },
@@ -72,8 +74,15 @@ pub enum Fault {
     NoOffset,
 }
 
-/// Where the threads of a program keep the number of the task that they run. `None`: it has no tokio.
-pub fn running_task(file: &File, image: &Image<'_>) -> Option<Result<Tokio, Fault>> {
+/// Where the threads of the program at `path` keep the number of the task that they run. `None`: it has no tokio, or is no program.
+pub fn of(path: &Path) -> Option<Result<Tokio, Fault>> {
+    let file = runtime::open(path)?;
+    let cache = ReadCache::new(&file);
+    let image = Image::read(&file, &cache).ok()?;
+    running_task(&file, &image)
+}
+
+fn running_task(file: &File, image: &Image<'_>) -> Option<Result<Tokio, Fault>> {
     let (wake, writer) = match found(file, image) {
         Ok([wake, .., writer]) => (wake, writer),
         Err(fault) => return Some(Err(fault)),
@@ -114,12 +123,20 @@ pub fn sites(file: &File, probes: &[Probe]) -> Vec<(Probe, Option<Result<Site, S
     let wakes = probes.iter().filter(|probe| is_wake(probe));
     let lacking = wakes.filter_map(|probe| sites.get(probe.name)?.as_ref().err().cloned());
     let lacking = lacking.reduce(|one, _| one);
+    // A program has one of both runtimes, mostly.
+    let has_births = probes.iter().any(|probe| {
+        let site = sites.get(probe.name);
+        !is_wake(probe) && site.is_some_and(Result::is_ok)
+    });
     let sites = probes.iter().map(|probe| {
         let site = sites.get(probe.name).cloned();
         // By half of what wakes a task, the wrong one would be told.
         match &lacking {
             Some(reason) => (*probe, Some(Err(reason.clone()))),
-            None => (*probe, site.filter(|site| site.is_ok() || is_wake(probe))),
+            None => (
+                *probe,
+                site.filter(|site| site.is_ok() || is_wake(probe) || !has_births),
+            ),
         }
     });
     sites.collect()
@@ -129,9 +146,9 @@ fn is_wake(probe: &Probe) -> bool {
     [WAKE_BY_VALUE, WAKE_BY_REFERENCE].contains(&probe.function())
 }
 
-fn found(file: &File, image: &Image<'_>) -> Result<[Option<Symbol>; PATHS.len()], Fault> {
+fn found(file: &File, image: &Image<'_>) -> Result<[Option<Symbol>; FUNCTIONS.len()], Fault> {
     let table = image.all_symbols().ok_or(Fault::Stripped)?;
-    Ok(mangled::find(file, &table, &PATHS)?)
+    Ok(mangled::find(file, &table, &FUNCTIONS)?)
 }
 
 /// Where a function keeps its first argument, or both. `address`: its own.

@@ -47,11 +47,14 @@ pub const STACK_WORDS: usize = 16;
 /// is forgotten, and what it descends from is not known.
 pub const TASKS_MAX: u32 = 8192;
 
-/// Tasks that a connection's task of tokio's called for, and of which it is remembered that they have not let go of the answer yet.
-/// The oldest is forgotten.
-pub const OWING_MAX: usize = 4;
+/// Tasks that a connection's task of tokio's called for, which are remembered. The oldest is forgotten.
+pub const CALLERS_MAX: usize = 4;
 
-/// Tasks of tokio's of which is remembered who woke them (about 120 bytes each). Full: the one woken longest ago is forgotten,
+/// Two that wake a task of tokio's so soon after each other, nanoseconds, do so at once: what is known of its state is older than
+/// what the first one did to it.
+pub const AT_ONCE_NS: u64 = 20_000;
+
+/// Tasks of tokio's of which is remembered who woke them (about 140 bytes each). Full: the one woken longest ago is forgotten,
 /// and who asked it for a call is not known.
 pub const WAKERS_MAX: u32 = 8192;
 

@@ -24,6 +24,8 @@ pub mod process_flag {
     pub const BIRTHS_UNFIT: u32 = 128;
     /// Its first thread runs an event loop of libuv's, see [`super::Loop`].
     pub const LOOP: u32 = 256;
+    /// tokio: all that tells who wakes its tasks is attached.
+    pub const WAKERS: u32 = 512;
 }
 
 /// A traced process: the value of the `PROCESSES` map, keyed by thread group id.
@@ -140,7 +142,7 @@ pub struct Tokio {
     pub padding: u32,
 }
 
-/// Who woke a task of tokio's since it ran last, and who will: the value of the `WAKERS` map, keyed by [`TaskName`].
+/// Who woke a task of tokio's since it ran last: the value of the `WAKERS` map, keyed by [`TaskName`].
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -150,12 +152,17 @@ pub struct Waker {
     pub task: u64,
     /// Another one that did as well; 0: none.
     pub other: u64,
+    /// When it was woken last, CLOCK_MONOTONIC nanoseconds.
+    pub time_ns: u64,
     /// 1: and a third one.
     pub is_crowded: u32,
-    /// How often it has called since this is kept, at most as many as are remembered: before that, more may owe.
+    /// How often it has called since this is kept, at most as many as are remembered: before that, there may be more callers.
     pub calls: u32,
-    /// Those for whom it called and who have not woken it since: they do once more when they let go of the answer. The last first.
-    pub owing: [u64; limit::OWING_MAX],
+    /// 1: it reads requests, or writes where others do, and so makes its calls itself.
+    pub is_own: u32,
+    pub padding: u32,
+    /// Those for whom it called, the last first: they wake it again when they have read of the answer.
+    pub callers: [u64; limit::CALLERS_MAX],
 }
 
 /// An open connection of a traced process: the value of the `CONNECTIONS` map (TCP) and of `UNIX_CONNECTIONS`,
@@ -183,6 +190,7 @@ pub struct Connection {
     /// Go: the goroutine that asked for what is written next, and the one that started it. uvloop: the task that asked, and
     /// when it was born. Node.js: the turn of the loop that made the connection. 0 where not known.
     pub asker: u64,
+    /// tokio: the task that wrote to it, [`SEVERAL`] if not one alone did.
     pub parent_asker: u64,
     /// Go: the `net/http.conn` that serves it; 0 where not known.
     pub server: u64,
@@ -223,6 +231,9 @@ impl Connection {
         self.inode == 0
     }
 }
+
+/// No task has this number: several wrote to a [`Connection`].
+pub const SEVERAL: u64 = u64::MAX;
 
 /// Who has the word on a connection: the value of [`Connection::turn`].
 pub mod turn {

@@ -56,6 +56,7 @@ pub fn observe(traced: &Traced, moved: &Moved) {
     state.process = traced.process;
     let turn_start = take_turn(state, moved.egress, moved.size);
     if !moved.egress {
+        tokio::at_read(traced, state, turn_start);
         let is_asked = is_asked(state, false, turn_start);
         route::at_read(traced, state, None, is_asked);
         births::at_read(traced, state, moved, None, is_asked, turn_start);

@@ -50,6 +50,9 @@ pub fn told(traced: &Traced, call: &Plain, socket: u64, bytes: Range<u64>, state
     }
     state.process = traced.process;
     let turn_start = take_turn(state, egress, size);
+    if !egress {
+        tokio::at_read(traced, state, turn_start);
+    }
     if !egress && call.g != 0 {
         at_read(traced, call.g, socket, size, turn_start, state);
     }

@@ -3,26 +3,30 @@
 //!
 //! A connection to another server has a task of its own in most clients (hyper's), which writes what others ask it to: who asks
 //! gives it the request and wakes it. So each waking is noted. What woke a task before it ran last does not count: who wakes one
-//! that neither runs nor is about to begins anew. Who asked wakes it once more, when the answer is let go, which may come together
-//! with another's asking: of two that wake a task, the one asks that does not owe this. Else it is not known who asked.
+//! that neither runs nor is about to begins anew. Who asked wakes it again, with each part of the answer that is read and when it is
+//! let go, which may come together with another's asking: of two that wake a task, the one asks for whom it has not called lately.
+//! Else it is not known who asked. A task that reads requests, or that writes to a connection to which others wrote, makes its calls
+//! itself, whoever wakes it.
 //!
 //! Hooks: uprobes in `task::waker::wake_by_val` and `wake_by_ref`, which all wakers of tasks call, with the task in DI; in the
 //! runtimes' functions that new tasks are given to, with the task in SI. Where in them: the agent's `attach/placement.rs`. First
 //! kernel: 5.15, as the other uprobes. Cost: a trap on an emulated instruction (0.5 µs here, less on bare metal), four reads of the
-//! process's memory, and up to three look-ups. Reads: `task::Header` (`repr(C)`), its `Vtable`, and the thread's
+//! process's memory, and up to three look-ups; another look-up as a request is read. Reads: `task::Header` (`repr(C)`), its `Vtable`, and the thread's
 //! `context::CONTEXT.current_task_id`. Versions checked: tokio 1.32, 1.38, 1.43, 1.54.
+
+use core::mem::replace;
 
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
-use spanlet_abi::limit::OWING_MAX;
+use spanlet_abi::limit::{AT_ONCE_NS, CALLERS_MAX};
 use spanlet_abi::record::{flag, Io};
-use spanlet_abi::state::{initiator, Connection, Waker};
+use spanlet_abi::state::{initiator, process_flag, Connection, TaskName, Waker, SEVERAL};
 
 use crate::constants::constant;
 use crate::kernel::{user, Task};
-use crate::lineage;
 use crate::maps::{TASKS, WAKERS};
 use crate::select::{self, Traced};
+use crate::{emit, lineage};
 
 /// How a `task::Header` begins.
 #[repr(C)]
@@ -72,9 +76,11 @@ pub fn tokio_schedule(context: ProbeContext) -> u32 {
     let Some((traced, task, _)) = asked(context.arg(1)) else {
         return 0;
     };
+    // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
+    let is_told = unsafe { (*traced.state).flags } & process_flag::WAKERS != 0;
     let (name, by) = (lineage::name(&traced, task), current(&traced));
     let is_known = TASKS.get_ptr(&name).is_some() || WAKERS.get_ptr(&name).is_some();
-    if by != 0 && !is_known {
+    if is_told && by != 0 && !is_known {
         lineage::remember(&traced, task, by);
     }
     0
@@ -96,6 +102,8 @@ fn note(traced: &Traced, task: u64, by: u64, is_idle: bool) {
         if by != 0 {
             let waker = Waker {
                 task: by,
+                time_ns: emit::now(),
+                is_crowded: u32::from(!is_idle),
                 ..Waker::default()
             };
             // A map of this kind makes room.
@@ -105,38 +113,38 @@ fn note(traced: &Traced, task: u64, by: u64, is_idle: bool) {
     };
     // SAFETY: a live entry of a map.
     let waker = unsafe { &mut *waker };
-    if is_idle {
-        // It has run since, and called for none of them.
-        settle(waker, waker.task);
-        settle(waker, waker.other);
+    let now_ns = emit::now();
+    let before_ns = replace(&mut waker.time_ns, now_ns);
+    let is_alone = by == 0 || now_ns.wrapping_sub(before_ns) > AT_ONCE_NS;
+    if is_idle && is_alone {
+        // It has run since, and called for none of them. If one is lost that has just asked, it is not known who did.
         (waker.task, waker.other, waker.is_crowded) = (by, 0, 0);
-    } else if waker.task == 0 {
-        waker.task = by;
-    } else if by == 0 || by == waker.task || by == waker.other {
-    } else if waker.other == 0 {
-        waker.other = by;
-    } else {
-        waker.is_crowded = 1;
+    } else if by != 0 && by != waker.task && by != waker.other {
+        join(waker, by);
     }
 }
 
-/// A task has woken the one that called for it once more.
+/// The target has no atomic exchange: what another processor does within these few instructions is lost.
 #[inline(always)]
-fn settle(waker: &mut Waker, task: u64) {
-    for owing in &mut waker.owing {
-        if *owing == task {
-            *owing = 0;
-        }
+fn join(waker: &mut Waker, by: u64) {
+    match (waker.task, waker.other) {
+        (0, _) => waker.task = by,
+        (_, 0) => waker.other = by,
+        _ => waker.is_crowded = 1,
     }
 }
 
-/// A task is called for: it will wake the one that calls once more.
+/// A task is called for.
 #[inline(always)]
-fn owe(waker: &mut Waker, task: u64) {
-    settle(waker, task);
-    waker.calls = (waker.calls + 1).min(OWING_MAX as u32);
-    let [first, second, third, _] = waker.owing;
-    waker.owing = [task, first, second, third];
+fn remember(waker: &mut Waker, task: u64) {
+    waker.calls = (waker.calls + 1).min(CALLERS_MAX as u32);
+    let [first, second, third, _] = waker.callers;
+    waker.callers = match task {
+        task if task == first => return,
+        task if task == second => [task, first, third, waker.callers[3]],
+        task if task == third => [task, first, second, waker.callers[3]],
+        task => [task, first, second, third],
+    };
 }
 
 /// The running thread, if its process is one of tokio's, the task's number, and its state.
@@ -179,34 +187,86 @@ fn current(traced: &Traced) -> u64 {
     }
 }
 
+/// A request is read: the task that does will make its calls itself. Of one that came before its connection was first seen, that is
+/// known from its answer on.
+#[inline(always)]
+pub fn at_read(traced: &Traced, state: &Connection, turn_start: bool) {
+    if turn_start && state.initiator == initiator::ACCEPTED && is_on(traced) {
+        serves(traced);
+    }
+}
+
+#[inline(never)]
+fn serves(traced: &Traced) {
+    match current(traced) {
+        0 => {}
+        task => is_own(traced, task),
+    }
+}
+
 /// Writes into the record of a write that begins a turn for which task it is made. `is_answer`: it begins as an answer does,
 /// which counts where it is not known who connected.
 #[inline(never)]
-pub fn describe(traced: &Traced, state: &Connection, is_answer: bool, io: &mut Io) {
-    let calls = match state.initiator {
-        initiator::CONNECTED => true,
-        initiator::ACCEPTED => false,
-        _ => !is_answer,
+pub fn describe(traced: &Traced, state: &mut Connection, is_answer: bool, io: &mut Io) {
+    let task = current(traced);
+    if task == 0 {
+        return;
+    }
+    let is_served = match state.initiator {
+        initiator::CONNECTED => false,
+        initiator::ACCEPTED => true,
+        _ => is_answer,
     };
-    let task = match current(traced) {
-        0 => return,
-        task if calls => asker(traced, state, task),
-        task => (task, lineage::tell(traced, task)),
+    if is_served {
+        is_own(traced, task);
+    }
+    let (id, born_ns) = match is_served {
+        true => (task, lineage::tell(traced, task)),
+        false => asker(traced, state, task),
     };
-    if task.0 != 0 {
+    if id != 0 {
         io.header.flags |= flag::TASK;
-        (io.goroutine, io.parent_goroutine) = task;
+        (io.goroutine, io.parent_goroutine) = (id, born_ns);
+    }
+}
+
+/// What a task calls, it calls for itself.
+#[inline(always)]
+fn is_own(traced: &Traced, task: u64) {
+    let name = lineage::name(traced, task);
+    match WAKERS.get_ptr_mut(&name) {
+        // SAFETY: a live entry of a map.
+        Some(waker) => unsafe { (*waker).is_own = 1 },
+        None => {
+            let waker = Waker {
+                is_own: 1,
+                ..Waker::default()
+            };
+            // A map of this kind makes room.
+            let _ = WAKERS.insert(&name, &waker, 0);
+        }
     }
 }
 
 /// Who asked for what a task begins to write, and when that was born; zeroes: more than one task may have.
 #[inline(always)]
-fn asker(traced: &Traced, state: &Connection, task: u64) -> (u64, u64) {
+fn asker(traced: &Traced, state: &mut Connection, task: u64) -> (u64, u64) {
     let name = lineage::name(traced, task);
-    if let Some(waker) = WAKERS.get_ptr_mut(&name) {
+    match state.parent_asker {
+        0 => state.parent_asker = task,
+        writer if writer == task => {}
+        _ => {
+            state.parent_asker = SEVERAL;
+            is_own(traced, task);
+            return (task, lineage::tell(traced, task));
+        }
+    }
+    // SAFETY: an entry of `PROCESSES`, which lives as long as the program runs.
+    let is_told = unsafe { (*traced.state).flags } & process_flag::WAKERS != 0;
+    if let (Some(waker), true) = (WAKERS.get_ptr_mut(&name), is_told) {
         // SAFETY: a live entry of a map.
         let waker = unsafe { &mut *waker };
-        if waker.task != 0 {
+        if waker.is_own == 0 && waker.task != 0 {
             return match who(waker) {
                 0 => (0, 0),
                 by => (by, lineage::tell(traced, by)),
@@ -219,38 +279,46 @@ fn asker(traced: &Traced, state: &Connection, task: u64) -> (u64, u64) {
         return (task, 0);
     }
     if let Some(birth) = TASKS.get_ptr(&name) {
-        let mut waker = Waker {
-            calls: OWING_MAX as u32,
-            ..Waker::default()
-        };
         // SAFETY: a live entry of a map.
-        waker.owing[0] = unsafe { (*birth).ancestors[0].task };
-        // A map of this kind makes room.
-        let _ = WAKERS.insert(&name, &waker, 0);
+        begin(&name, unsafe { (*birth).ancestors[0].task });
     }
     (task, lineage::tell(traced, task))
 }
 
-/// Which of those who woke a task asked it: of two, the one that had nothing else to wake it for. 0: it is not known.
+/// A task calls for the first time, for the one that started it.
+#[inline(always)]
+fn begin(name: &TaskName, by: u64) {
+    if WAKERS.get_ptr(name).is_some() {
+        return;
+    }
+    let mut waker = Waker {
+        calls: CALLERS_MAX as u32,
+        ..Waker::default()
+    };
+    waker.callers[0] = by;
+    // A map of this kind makes room.
+    let _ = WAKERS.insert(name, &waker, 0);
+}
+
+/// Which of those who woke a task asked it: of two, the one for whom it has not called lately, which has no other reason. 0: it is not
+/// known.
 #[inline(always)]
 fn who(waker: &mut Waker) -> u64 {
     let (task, other) = (waker.task, waker.other);
-    let owes = |task: u64| waker.owing.iter().any(|owing| *owing == task);
-    let is_known = waker.is_crowded == 0 && waker.calls as usize == OWING_MAX;
-    let by = match (owes(task), owes(other)) {
-        _ if other == 0 => task,
+    let is_caller = |task: u64| waker.callers.iter().any(|caller| *caller == task);
+    let is_known = waker.is_crowded == 0 && waker.calls as usize == CALLERS_MAX;
+    let by = match (is_caller(task), is_caller(other)) {
+        _ if other == 0 && waker.is_crowded == 0 => task,
         (true, false) if is_known => other,
         (false, true) if is_known => task,
         _ => 0,
     };
     (waker.task, waker.other, waker.is_crowded) = (0, 0, 0);
     if by == 0 {
-        owe(waker, other);
-        owe(waker, task);
-        return 0;
+        remember(waker, other);
+        remember(waker, task);
+    } else {
+        remember(waker, by);
     }
-    settle(waker, task);
-    settle(waker, other);
-    owe(waker, by);
     by
 }

@@ -19,7 +19,7 @@ use spanlet::attach::openssl;
 use spanlet::attach::placement::{place, Register};
 use spanlet::attach::plan::{TLS, TOKIO};
 use spanlet::attach::runtime::inspect;
-use spanlet::attach::symbol_table::mangled::{self, Path as RustPath};
+use spanlet::attach::symbol_table::mangled::{self, Function};
 use spanlet::attach::symbol_table::{self, Table};
 use spanlet::attach::tokio;
 use spanlet::attach::window::Extent;
@@ -85,7 +85,9 @@ pub fn run(input: &[u8]) {
             let _ = Releases::with(Path::new("/own"), &table);
         }
         TOKIO_FILE => {
-            tokio::sites(&in_memory(bytes.0), &TOKIO);
+            let file = in_memory(bytes.0);
+            tokio::sites(&file, &TOKIO);
+            tokio::of(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd())));
         }
         KEEPS => {
             tokio::kept(bytes.0, 0x40_1000);
@@ -126,7 +128,7 @@ fn table_of_functions(bytes: &[u8]) {
 }
 
 /// A function of a Rust program.
-pub const WAKE: RustPath = RustPath {
+pub const WAKE: Function = Function {
     module: "5tokio7runtime4task5waker",
     end: "11wake_by_val",
 };

@@ -9,7 +9,7 @@ use super::fronts::Front;
 use crate::function::{Function, Options};
 use crate::language::python_program;
 use crate::language::Language;
-use crate::runtime::{self, cpython, node};
+use crate::runtime::{self, cpython, node, rust};
 
 /// Those that `cargo xtask accuracy` scores when none is named, in the order of its table.
 pub const ALL: [&str; 11] = [
@@ -69,6 +69,7 @@ pub fn named(name: &str) -> Result<&'static str> {
         .chain(RELEASES)
         .chain(CALLERS)
         .chain(NODES)
+        .chain([rust::RAW])
         .chain(Front::ALL.iter().map(|front| front.name));
     all.find(|subject| *subject == name)
         .with_context(|| format!("no runtime {name} is scored; there are {}", ALL.join(", ")))
@@ -82,6 +83,9 @@ pub fn start(name: &'static str, options: &Options) -> Result<Function> {
         let mut command = cpython::interpreter(minor, package)?;
         command.arg(threads);
         return Function::start_as(name, command, options);
+    }
+    if name == rust::RAW {
+        return Function::start_as(name, rust::raw()?, options);
     }
     if CALLERS.contains(&name) {
         let mut command = Language::Node.command()?;

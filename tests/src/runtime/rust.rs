@@ -14,6 +14,16 @@ pub const ROWS: &[Runtime] = &[
     row("rust-tokio-current-thread", || command("current-thread")),
 ];
 
+/// Which writes its calls by the tasks that make them.
+pub const RAW: &str = "rust-tokio-raw";
+
+/// That one.
+pub fn raw() -> Result<Command> {
+    let mut command = command("multi-thread")?;
+    command.env("CLIENT", "raw");
+    Ok(command)
+}
+
 const fn row(name: &'static str, command: fn() -> Result<Command>) -> Runtime {
     Runtime::new(name, &["cargo"], command)
 }

@@ -1,5 +1,5 @@
 //! Where functions of Rust programs are by their paths, whatever hash the compiler gave their symbols. In: a file's bytes, its
-//! table of symbols, paths. Out: for each path, its symbol.
+//! table of symbols, functions. Out: for each of these, its symbol.
 //!
 //! A name has the parts of its path, each after its length, and then a hash (`_ZN…17h…E`) or, in the newer way (`_R…`), marks of
 //! the crates that a search can not know.
@@ -13,17 +13,19 @@ use crate::attach::window::{Broken, Extent};
 /// Bytes of a name that are read, ahead of what was found of it and in all.
 const AHEAD_BYTES: u64 = 448;
 const NAME_BYTES: usize = 512;
+/// Names that are read because they have a part that is looked for. A table with more is made to take time.
+const LOOKS_MAX: usize = 16 << 10;
 
 /// A function.
 #[derive(Clone, Copy, Debug)]
-pub struct Path {
+pub struct Function {
     /// How it begins: the module, or one above it.
     pub module: &'static str,
     /// How it ends: the function's own name.
     pub end: &'static str,
 }
 
-impl Path {
+impl Function {
     /// Whether a symbol's name is of this function, and not of another that is named after it.
     fn is_of(&self, name: &str) -> bool {
         // What the compiler knows it by where it is used from several parts of a crate.
@@ -40,50 +42,56 @@ impl Path {
     }
 }
 
-/// Finds functions; the first one decides whether the others are searched for.
+/// Finds functions; the first one decides whether the others are searched for. One that comes several times is not found.
+/// Errors: the table is broken or too large, or the first one comes several times.
 pub fn find<const N: usize, B: Bytes + ?Sized>(
     file: &B,
     table: &Table,
-    paths: &[Path; N],
+    functions: &[Function; N],
 ) -> Result<[Option<Symbol>; N], Fault> {
     table.check()?;
     let mut found = [None; N];
-    let first = names(file, table.names, &paths[..1])?;
+    let first = names(file, table.names, &functions[..1])?;
     if first.is_empty() {
         return Ok(found);
     }
-    let names = names(file, table.names, paths)?;
-    let mut is_several = false;
-    scan(file, table, &names, |path, symbol| {
-        let its: &mut Option<Symbol> = found.get_mut(path).ok_or(Broken)?;
-        is_several |= its.is_some_and(|its| its.address != symbol.address);
+    let names = names(file, table.names, functions)?;
+    let mut several = [false; N];
+    scan(file, table, &names, |function, symbol| {
+        let its: &mut Option<Symbol> = found.get_mut(function).ok_or(Broken)?;
+        several[function] |= its.is_some_and(|its| its.address != symbol.address);
         *its = Some(symbol);
         Ok(())
     })?;
-    match is_several {
-        true => Err(Fault::Several),
-        false => Ok(found),
+    if several[0] {
+        return Err(Fault::Several);
     }
+    for (found, is_several) in found.iter_mut().zip(several) {
+        *found = found.filter(|_| !is_several);
+    }
+    Ok(found)
 }
 
 /// Where the names of functions begin among all.
 fn names<B: Bytes + ?Sized>(
     file: &B,
     all: Extent,
-    paths: &[Path],
+    functions: &[Function],
 ) -> Result<BTreeMap<u32, usize>, Broken> {
-    let ends = paths.iter().map(|path| path.end.as_bytes().to_vec());
+    let ends = functions
+        .iter()
+        .map(|function| function.end.as_bytes().to_vec());
     let mut names = BTreeMap::new();
     let mut looks = 0;
     let mut result = Ok(());
-    walk(file, all, &patterns(ends), |place, path| {
+    walk(file, all, &patterns(ends), |place, function| {
         looks += 1;
-        let name = match looks > PLACES_MAX {
+        let name = match looks > LOOKS_MAX || names.len() > PLACES_MAX {
             true => Err(Broken),
-            false => name(file, all, place, &paths[path]),
+            false => name(file, all, place, &functions[function]),
         };
         match name {
-            Ok(start) => names.extend(start.map(|start| (start, path))),
+            Ok(start) => names.extend(start.map(|start| (start, function))),
             Err(broken) => result = Err(broken),
         }
         match result {
@@ -99,7 +107,7 @@ fn name<B: Bytes + ?Sized>(
     file: &B,
     all: Extent,
     place: u32,
-    path: &Path,
+    function: &Function,
 ) -> Result<Option<u32>, Broken> {
     let place = u64::from(place);
     let from = place.saturating_sub(AHEAD_BYTES);
@@ -119,7 +127,7 @@ fn name<B: Bytes + ?Sized>(
     };
     let name = bytes.get(start..(place - from) as usize + end);
     let name = name.and_then(|name| std::str::from_utf8(name).ok());
-    let is_its = name.is_some_and(|name| path.is_of(name));
+    let is_its = name.is_some_and(|name| function.is_of(name));
     Ok(is_its.then(|| (from + start as u64) as u32))
 }
 
@@ -127,7 +135,7 @@ fn name<B: Bytes + ?Sized>(
 mod tests {
     use super::*;
 
-    const WAKE: Path = Path {
+    const WAKE: Function = Function {
         module: "5tokio7runtime4task5waker",
         end: "11wake_by_val",
     };

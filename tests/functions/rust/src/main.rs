@@ -1,6 +1,8 @@
 //! The test function in Rust (axum on tokio). Contract: ../../CONTRACT.md. `RUNTIME=current-thread`: tokio on one thread.
+//! `CLIENT=raw`: see `raw.rs`.
 
 mod calls;
+mod raw;
 mod truth;
 
 use std::collections::HashMap;

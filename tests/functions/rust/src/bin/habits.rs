@@ -83,7 +83,9 @@ async fn call(plan: &str) {
 fn node(plan: &str, index: usize) -> [&str; 6] {
     let fields = plan.split('|').nth(index).unwrap_or_default().split(';');
     let mut all = [""; 6];
-    all.iter_mut().zip(fields).for_each(|(place, field)| *place = field);
+    all.iter_mut()
+        .zip(fields)
+        .for_each(|(place, field)| *place = field);
     all
 }
 
