@@ -141,11 +141,14 @@ pub fn cargo(package: &str) -> Result<Command> {
 }
 
 /// The distribution's unwinder with the one function added that musl lacks. Returns the folder to link from, which
-/// holds nothing else: the distribution's folder would bring glibc's libraries along.
+/// holds nothing else: the distribution's folder would bring glibc's libraries along. Another build may do the same at this moment,
+/// as the cluster's beside the tests: each makes its own, and the last one is there whole.
 fn unwinder_for_musl(unwinder: &Path) -> Result<PathBuf> {
     let folder = paths::target().join("static");
     fs::create_dir_all(&folder).context("cannot make target/static")?;
-    let (archive, object) = (folder.join("libunwind.a"), folder.join("fortify.o"));
+    let own = folder.join(std::process::id().to_string());
+    fs::create_dir_all(&own).context("cannot make a folder in target/static")?;
+    let (archive, object) = (own.join("libunwind.a"), own.join("fortify.o"));
     fs::copy(unwinder, &archive).with_context(|| format!("cannot copy {}", unwinder.display()))?;
     let mut compiler = machine::command("musl-gcc");
     compiler
@@ -155,6 +158,9 @@ fn unwinder_for_musl(unwinder: &Path) -> Result<PathBuf> {
     let mut archiver = machine::command("ar");
     archiver.arg("r").arg(&archive).arg(&object);
     Run::new("unwinder", archiver).captured()?;
+    let kept = folder.join("libunwind.a");
+    fs::rename(&archive, &kept).with_context(|| format!("cannot move to {}", kept.display()))?;
+    fs::remove_dir_all(&own).context("cannot remove a folder in target/static")?;
     Ok(folder)
 }
 
