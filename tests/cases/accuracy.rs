@@ -6,10 +6,12 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use spanlet_e2e::accuracy::drive::Budget;
 use spanlet_e2e::accuracy::subjects::{self, ASYNCIO};
-use spanlet_e2e::accuracy::{durations, table, Habit, Row, Run, Service, Setting, Shape};
+use spanlet_e2e::accuracy::{durations, table, Habit, Row, Service, Setting, Shape};
 use spanlet_e2e::agent::Backend;
 use spanlet_e2e::language::Language;
 use spanlet_e2e::runtime::{self, cpython};
+
+use crate::scored::none_wrong;
 
 const SEED: u64 = 7;
 const RECALL_MIN: f64 = 0.99;
@@ -105,14 +107,6 @@ fn scored(name: &'static str) -> Result<()> {
             score.process.recall()
         );
     }
-    Ok(())
-}
-
-fn none_wrong(run: &Run) -> Result<()> {
-    let mut all = run.total(|_| true);
-    all += run.strays.clone();
-    let wrong = all.wrong;
-    ensure!(wrong.is_empty(), "{:?}: wrong: {wrong:?}", run.setting);
     Ok(())
 }
 

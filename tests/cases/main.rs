@@ -49,6 +49,7 @@ mod record;
 mod relay;
 mod reload;
 mod runtimes;
+mod scored;
 mod selection;
 mod site;
 mod stage;

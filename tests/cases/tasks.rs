@@ -6,14 +6,12 @@ use std::time::Duration;
 use anyhow::{ensure, Context, Result};
 use spanlet_e2e::accuracy::subjects;
 use spanlet_e2e::agent::{Agent, Backend, Options};
-use spanlet_e2e::client::Connection;
 use spanlet_e2e::function::{self, Function};
-use spanlet_e2e::message::Request;
 use spanlet_e2e::report::Report;
 use spanlet_e2e::runtime::{self, cpython};
 use spanlet_e2e::wait::wait_until;
 
-use crate::watched::places;
+use crate::watched::{hop, places};
 
 const TASK_BORN: &str = "python_task_born";
 const UVLOOP_WRITE: &str = "uvloop_write";
@@ -35,12 +33,7 @@ fn seen(agent: &Agent, pid: u32, wanted: &[(&str, &str)]) -> Result<Report> {
 fn gather(function: &Function) -> Result<()> {
     let port = function.address.port().context("a port")?;
     let plan = format!("{port};/hop/1/0;1;1;p;1,1|{port};/hop/2/1;1;1;p;");
-    let request = Request::get("/hop/1/0")
-        .header("X-Plan", plan)
-        .header("X-Node", "0");
-    let answer = Connection::open(&function.address)?.exchange(&request)?;
-    ensure!(answer.status == 200, "{answer:?}");
-    Ok(())
+    hop(function, &plan)
 }
 
 #[test]

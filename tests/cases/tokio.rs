@@ -7,15 +7,14 @@ use anyhow::{ensure, Context, Result};
 use spanlet_e2e::accuracy::drive::Budget;
 use spanlet_e2e::accuracy::{table, Row, Service, Setting, Shape};
 use spanlet_e2e::agent::{Agent, Backend, Options};
-use spanlet_e2e::client::Connection;
 use spanlet_e2e::function::{self, Function};
-use spanlet_e2e::message::Request;
 use spanlet_e2e::otlp::Kind;
 use spanlet_e2e::runtime::{self, rust};
 use spanlet_e2e::scratch::Scratch;
 use spanlet_e2e::wait::wait_until;
 
-use crate::watched::places;
+use crate::scored;
+use crate::watched::{hop, places};
 
 const SEED: u64 = 5;
 /// Who woke a connection's task is not always certain.
@@ -39,12 +38,7 @@ const PROBES: [(&str, &str); 4] = [
 fn call(function: &Function) -> Result<()> {
     let port = function.address.port().context("a port")?;
     let plan = format!("{port};/hop/1/0;1;1;s;1|{port};/hop/2/1;1;1;s;");
-    let request = Request::get("/hop/1/0")
-        .header("X-Plan", plan)
-        .header("X-Node", "0");
-    let answer = Connection::open(&function.address)?.exchange(&request)?;
-    ensure!(answer.status == 200, "{answer:?}");
-    Ok(())
+    hop(function, &plan)
 }
 
 #[test]
@@ -73,17 +67,8 @@ fn found(name: &'static str) -> Result<()> {
     rows.extend(Row::of(&[64], Shape::Chain, Service::Exponential));
     let run = Setting::plain(name).run(&rows, BUDGET, SEED)?;
     print!("{}", table::rows(&run));
-    let mut all = run.total(|_| true);
-    all += run.strays.clone();
-    ensure!(all.wrong.is_empty(), "{name}: wrong: {:?}", all.wrong);
-    for (row, score) in &run.scores {
-        let recall = score.process.recall();
-        ensure!(
-            recall >= RECALL_MIN,
-            "{name}: {row:?}: within processes {recall:.4} of the parents were found"
-        );
-    }
-    Ok(())
+    scored::none_wrong(&run)?;
+    scored::found(&run, RECALL_MIN)
 }
 
 #[test]

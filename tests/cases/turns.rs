@@ -14,6 +14,7 @@ use spanlet_e2e::message::Request;
 use spanlet_e2e::runtime::{self, node};
 use spanlet_e2e::wait::wait_until;
 
+use crate::scored;
 use crate::watched::places;
 
 const SEED: u64 = 11;
@@ -44,23 +45,13 @@ fn run(name: &'static str) -> Result<Run> {
     let rows = Row::without_timers(&[1, 8, 64]);
     let run = Setting::plain(name).run(&rows, BUDGET, SEED)?;
     print!("{}", table::rows(&run));
-    let mut all = run.total(|_| true);
-    all += run.strays.clone();
-    ensure!(all.wrong.is_empty(), "{name}: wrong: {:?}", all.wrong);
+    scored::none_wrong(&run)?;
     Ok(run)
 }
 
 /// None wrong, and few missing, of those that have no timer between.
 fn found(name: &'static str) -> Result<()> {
-    let run = run(name)?;
-    for (row, score) in &run.scores {
-        let recall = score.process.recall();
-        ensure!(
-            recall >= RECALL_MIN,
-            "{name}: {row:?}: within processes {recall:.4} of the parents were found"
-        );
-    }
-    Ok(())
+    scored::found(&run(name)?, RECALL_MIN)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{bail, ensure, Context, Result};
-use spanlet_e2e::client::Address;
+use spanlet_e2e::client::{Address, Connection};
 use spanlet_e2e::function::{Function, Options, Starting};
 use spanlet_e2e::language::Language;
 use spanlet_e2e::load::Load;
@@ -39,6 +39,16 @@ pub fn send(address: &Address, mark: &str, requests: usize) -> Result<()> {
         answers.iter().all(|answer| answer.status == 200),
         "{answers:?}"
     );
+    Ok(())
+}
+
+/// One request that follows a plan from its first node on.
+pub fn hop(function: &Function, plan: &str) -> Result<()> {
+    let request = Request::get("/hop/1/0")
+        .header("X-Plan", plan)
+        .header("X-Node", "0");
+    let answer = Connection::open(&function.address)?.exchange(&request)?;
+    ensure!(answer.status == 200, "{answer:?}");
     Ok(())
 }
 
